@@ -1,0 +1,39 @@
+//! Settings that all programs take from their surroundings: `.env`, and the folder for bookmark, rejects and log.
+//! Those of PostgreSQL are in `pg`, those of S3 in `export`.
+
+use std::path::{Path, PathBuf};
+
+use fault::{Failure, Fault, Problem};
+
+/// Sets the variables of `.env` in the current folder where the environment has no value of its own.
+///
+/// Must run while the process has one thread.
+pub(crate) fn read_dotenv() -> Result<(), Failure> {
+    match dotenvy::from_path(Path::new(".env")) {
+        Ok(()) => Ok(()),
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        // The error of a bad line quotes the line, which may hold the password.
+        Err(dotenvy::Error::LineParse(_, position)) => Err(Problem::new(
+            Fault::Setup,
+            format!("cannot read `.env`: a line is not of the form NAME=value (near byte {position} of it)"),
+        )
+        .with_hint("put a value with spaces, `#`, `$` or quotes into single quotes")
+        .into()),
+        Err(error) => Err(problem("cannot read `.env`", &error)),
+    }
+}
+
+pub(crate) fn problem(what: &str, error: &dyn std::error::Error) -> Failure {
+    Problem::new(Fault::Local, format!("{what}: {}", fault::explain(error))).into()
+}
+
+/// The folder for the files of a run: the flag if given (its environment variable is `MIGRATE_LOG_DIR`), else the
+/// current folder.
+pub fn log_dir(flag: Option<&Path>) -> PathBuf {
+    flag.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// The file of a run with that ending, say `rejects.jsonl`.
+pub fn profile_file(log_dir: &Path, profile: &str, ending: &str) -> PathBuf {
+    log_dir.join(format!("migrate-{profile}.{ending}"))
+}

@@ -1,0 +1,267 @@
+//! The markers: what they hold, and how they are told from data. How lines are cut and written is in `reader`/`writer`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The version of the markers that this crate writes. A change that an older reader must not ignore raises it.
+pub const MARKER_VERSION: u32 = 1;
+
+/// A line that is not data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Marker {
+    /// What the following files belong to; the first line of a list.
+    #[serde(rename = "$source")]
+    Source(Source),
+    /// Where a data file begins, how far it is, how it ended.
+    #[serde(rename = "$file")]
+    File(FileEvent),
+    /// What the following rows are. Its content is `profile::Schema`.
+    #[serde(rename = "$schema")]
+    Schema(Box<RawValue>),
+    /// One record that cannot go on.
+    #[serde(rename = "$reject")]
+    Reject(Reject),
+    /// The source was asked to stop: nothing more follows.
+    #[serde(rename = "$stop")]
+    Stop(Stop),
+}
+
+/// The list of data files as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// [`MARKER_VERSION`] of the writer.
+    pub v: u32,
+    /// Where the list was made from, say `s3://bucket/prefix/` or a folder.
+    pub source: String,
+    /// The id of the export, if there is one.
+    pub export: Option<String>,
+    /// The name of the exported table, if it is known.
+    pub table: Option<String>,
+    /// `I/N` when only a share of the files is listed.
+    pub shard: Option<String>,
+    /// How many files there are, those that are done included.
+    pub files: u64,
+    /// How many items they hold, if every count is known.
+    pub items: Option<u64>,
+    /// How many bytes they hold, compressed, if every size is known.
+    pub bytes: Option<u64>,
+    /// What the bookmark says is done already and is therefore not in the list.
+    pub done: SourceDone,
+}
+
+/// The part of a [`Source`] that was left out because it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceDone {
+    /// Files that are done.
+    pub files: u64,
+    /// Items of the files that are done, as far as they are known, and of the part of a file that was begun.
+    pub items: u64,
+    /// Compressed bytes of the files that are done, as far as they are known.
+    pub bytes: u64,
+}
+
+/// What is said about one data file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum FileEvent {
+    /// Records of this file follow.
+    Begin(Begin),
+    /// All rows that come from the first records of the file stand before this line.
+    Mark(Mark),
+    /// The whole file was read; its checksum and item count hold.
+    End(End),
+    /// The file is not complete and must not be marked done; the next may follow.
+    Fail(Fail),
+}
+
+/// `begin`: records of this file follow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Begin {
+    /// [`MARKER_VERSION`] of the writer.
+    pub v: u32,
+    /// The address of the file, as `ddb-cat` opens it.
+    pub key: String,
+    /// Its place in the whole list, from 1.
+    pub number: Option<u64>,
+    /// `dynamodb-json` or `json`.
+    pub encoding: String,
+    /// Compressed size, from the manifest.
+    pub bytes: Option<u64>,
+    /// Number of items, from the manifest.
+    pub items: Option<u64>,
+    /// The first so many records are left out: an earlier run has written them.
+    pub skip: u64,
+    /// What identifies the content: `md5:` or `etag:` and a value.
+    pub version: Option<String>,
+}
+
+/// `mark`: the rows of the first `records` records stand before this line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mark {
+    /// The address of the file.
+    pub key: String,
+    /// Records from the start of the file, skipped ones included.
+    pub records: u64,
+    /// Records that the profile's filter left out, since `begin`.
+    pub filtered: u64,
+    /// Records that became a [`Reject`], since `begin`.
+    pub rejected: u64,
+}
+
+/// `end`: the whole file was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct End {
+    /// The address of the file.
+    pub key: String,
+    /// Records from the start of the file, skipped ones included.
+    pub records: u64,
+    /// Records that the profile's filter left out, since `begin`.
+    pub filtered: u64,
+    /// Records that were merged into another row before they were written to the stream, since `begin`.
+    pub merged: u64,
+    /// Rows written to the stream, since `begin`.
+    pub rows: u64,
+    /// Records that became a [`Reject`], since `begin`.
+    pub rejected: u64,
+    /// The file was cut on purpose (`--limit`): it is not done as a whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
+}
+
+/// `fail`: the file is not complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fail {
+    /// The address of the file.
+    pub key: String,
+    /// What is wrong, where.
+    pub reason: String,
+}
+
+/// One record that cannot go on. The target program keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reject {
+    /// The address of the file, if the record came from one.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The record's number in its file, from 1.
+    #[serde(default)]
+    pub record: Option<u64>,
+    /// The program that refused it.
+    pub stage: String,
+    /// Why.
+    pub reason: String,
+    /// The line as it came, or a JSON string of it when it is no JSON.
+    pub data: Box<RawValue>,
+}
+
+impl Reject {
+    /// A reject of `line`, which may be anything.
+    pub fn of(key: Option<&str>, record: Option<u64>, stage: &str, reason: String, line: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(line);
+        let verbatim = match &text {
+            // A raw value has to be JSON on one line; what is not travels as a string.
+            std::borrow::Cow::Borrowed(text) => serde_json::from_str::<Box<RawValue>>(text).ok(),
+            std::borrow::Cow::Owned(_) => None,
+        };
+        let data = verbatim.or_else(|| serde_json::value::to_raw_value(&text).ok()).unwrap_or_default();
+        Self { key: key.map(str::to_owned), record, stage: stage.to_owned(), reason, data }
+    }
+}
+
+/// The source was asked to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stop {
+    /// The signal that asked.
+    pub signal: i32,
+}
+
+/// One line, looked at no deeper than needed.
+#[derive(Debug)]
+pub enum Line<'a> {
+    /// A marker that this version knows.
+    Marker(Box<Marker>),
+    /// A marker of another version: pass it on.
+    Foreign(&'a [u8]),
+    /// Data, byte for byte as it came.
+    Data(&'a [u8]),
+}
+
+
+impl<'a> Line<'a> {
+    /// Sorts a line (without its newline) by its first key.
+    #[inline]
+    pub fn of(line: &'a [u8]) -> Self {
+        if !is_marker(line) {
+            return Self::Data(line);
+        }
+        serde_json::from_slice(line).map_or(Self::Foreign(line), |marker| Self::Marker(Box::new(marker)))
+    }
+}
+
+/// Whether the first key of a line begins with `$`.
+///
+/// Looks at the bytes alone: `{`, white space, `"$`. An escaped dollar sign (`\u0024`) counts as well, or data could be
+/// taken for data by one program and for a marker by the next, which reads the same line with another parser.
+#[inline]
+pub fn is_marker(line: &[u8]) -> bool {
+    // The common line of an export, `{"I...`, is told apart by three bytes.
+    if let [b'{', b'"', third, ..] = line {
+        return match third {
+            b'$' => true,
+            b'\\' => line[2..].starts_with(br"\u0024"),
+            _ => false,
+        };
+    }
+    let Some(rest) = line.trim_ascii_start().strip_prefix(b"{") else { return false };
+    let Some(key) = rest.trim_ascii_start().strip_prefix(b"\"") else { return false };
+    key.starts_with(b"$") || key.starts_with(br"\u0024")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_is_a_marker_by_its_first_key_only() {
+        assert!(matches!(Line::of(br#"{"$file":{"event":"fail","key":"x","reason":"cut"}}"#), Line::Marker(_)));
+        assert!(matches!(Line::of(br#"{"a":1,"$file":{"event":"fail"}}"#), Line::Data(_)));
+        assert!(matches!(Line::of(br#"{"$later":{}}"#), Line::Foreign(_)));
+        assert!(matches!(Line::of(br#"["$file"]"#), Line::Data(_)));
+        assert!(matches!(Line::of(b""), Line::Data(_)));
+    }
+
+    #[test]
+    fn no_spelling_of_the_dollar_sign_or_white_space_hides_a_marker() {
+        for line in [r#"{"\u0024file":{}}"#, r#"{ "$file":{}}"#, " \t{\t\"$x\":1}", r#" {"\u0024x":1}"#] {
+            assert!(is_marker(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_reject_keeps_a_line_that_is_no_json_as_a_string() {
+        let reject = Reject::of(Some("x"), Some(7), "ddb-parse", "not JSON".into(), b"{oops \xff");
+        assert_eq!(reject.data.get(), "\"{oops \u{fffd}\"");
+        let reject = Reject::of(None, None, "ddb-parse", "no item".into(), br#"{"a":1.50}"#);
+        assert_eq!(reject.data.get(), r#"{"a":1.50}"#);
+    }
+
+    proptest! {
+        /// Whatever the key holds, a marker that was written is read back as the same marker.
+        #[test]
+        fn a_marker_survives_the_pipe(key in any::<String>(), records: u64, rejected: u64) {
+            let end = FileEvent::End(End { key, records, rejected, ..End::default() });
+            let line = serde_json::to_vec(&Marker::File(end.clone())).unwrap();
+            let Line::Marker(back) = Line::of(&line) else { panic!("not a marker") };
+            let Marker::File(back) = *back else { panic!("not a file marker") };
+            prop_assert_eq!(back, end);
+        }
+    }
+}
