@@ -1,0 +1,2 @@
+//! DynamoDB attribute values.
+pub mod number;

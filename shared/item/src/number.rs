@@ -1,0 +1,246 @@
+//! Numbers as text: exact, whatever their size. DynamoDB's `N` has up to 38 significant digits, which no float holds.
+
+use std::borrow::Cow;
+
+/// Beyond this power of ten a number is not written out; PostgreSQL's `numeric` ends near it.
+const LARGEST_EXPONENT: i64 = 131_072;
+
+/// A decimal number, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal<'a> {
+    negative: bool,
+    /// Digits before the point.
+    whole: &'a str,
+    /// Digits after it.
+    fraction: &'a str,
+    exponent: i64,
+}
+
+/// Why a text is no number, or not the wanted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NumberError {
+    /// The text does not have the form of a number.
+    #[error("not a number")]
+    Form,
+    /// A whole number is wanted and this one has a fraction.
+    #[error("not a whole number")]
+    Fraction,
+    /// The number is too large or too small.
+    #[error("out of range")]
+    Range,
+}
+
+impl<'a> Decimal<'a> {
+    /// Takes a number apart: `-12.50e+3`. A sign `+`, leading zeros, `.5` and `5.` are taken too.
+    pub fn parse(text: &'a str) -> Result<Self, NumberError> {
+        let (negative, rest) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let (mantissa, exponent) = match rest.find(['e', 'E']) {
+            Some(place) => (&rest[..place], parse_exponent(&rest[place + 1..])?),
+            None => (rest, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 {
+            return Err(NumberError::Form);
+        }
+        Ok(Self { negative, whole, fraction, exponent })
+    }
+
+    /// The number as an integer, if it is one: `1.50e2` is 150.
+    pub fn to_i64(self) -> Result<i64, NumberError> {
+        let digits = || self.whole.bytes().chain(self.fraction.bytes());
+        let total = self.whole.len() + self.fraction.len();
+        let leading = digits().take_while(|&byte| byte == b'0').count();
+        if leading == total {
+            return Ok(0);
+        }
+        let trailing = digits().rev().take_while(|&byte| byte == b'0').count();
+        // The value is the digits without their outer zeros, times ten to this power.
+        let fraction = i64::try_from(self.fraction.len()).map_err(|_| NumberError::Range)?;
+        let power = self.exponent - fraction + i64::try_from(trailing).map_err(|_| NumberError::Range)?;
+        if power < 0 {
+            return Err(NumberError::Fraction);
+        }
+        let significant = total - leading - trailing;
+        if power > 19 || significant > 19 {
+            return Err(NumberError::Range);
+        }
+        let mut value: i128 = 0;
+        for byte in digits().skip(leading).take(significant) {
+            value = value * 10 + i128::from(byte - b'0');
+        }
+        for _ in 0..power {
+            value *= 10;
+        }
+        i64::try_from(if self.negative { -value } else { value }).map_err(|_| NumberError::Range)
+    }
+}
+
+fn parse_exponent(text: &str) -> Result<i64, NumberError> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(NumberError::Form);
+    }
+    // Any exponent of more digits is out of every range.
+    let size = digits.parse().unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX));
+    Ok(if text.starts_with('-') { -size } else { size })
+}
+
+/// A number as JSON writes it, the digits unchanged: `+07.` becomes `7`, `.5` becomes `0.5`.
+pub fn to_json(text: &str) -> Result<Cow<'_, str>, NumberError> {
+    if is_json(text.as_bytes()) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let number = Decimal::parse(text)?;
+    let sign = if number.negative { "-" } else { "" };
+    let whole = number.whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let point = if number.fraction.is_empty() { "" } else { "." };
+    let mut json = format!("{sign}{whole}{point}{}", number.fraction);
+    if number.exponent != 0 {
+        json.push('e');
+        json.push_str(&number.exponent.to_string());
+    }
+    Ok(Cow::Owned(json))
+}
+
+/// Whether the text is a number by JSON's grammar (RFC 8259, section 6).
+pub fn is_json(text: &[u8]) -> bool {
+    let rest = text.strip_prefix(b"-").unwrap_or(text);
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = digits(rest);
+    if whole == 0 || (rest[0] == b'0' && whole > 1) {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let length = digits(fraction);
+        if length == 0 {
+            return false;
+        }
+        rest = &fraction[length..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        return !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    rest.is_empty()
+}
+
+/// A number as PostgreSQL's `numeric` prints it: without an exponent, zeros at the end kept, no negative zero.
+///
+/// What is no number, or too large to be written out, comes back as it is.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) && (bytes[0] != b'0' || bytes.len() == 1) {
+        return Cow::Borrowed(text);
+    }
+    let Ok(number) = Decimal::parse(text) else { return Cow::Borrowed(text) };
+    if number.exponent.abs() > LARGEST_EXPONENT {
+        return Cow::Borrowed(text);
+    }
+    let mut digits = format!("{}{}", number.whole, number.fraction);
+    // Both lengths are bounded by the line's.
+    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let mut point = length(number.whole) + number.exponent;
+    while point <= 0 {
+        digits.insert(0, '0');
+        point += 1;
+    }
+    while point > length(&digits) {
+        digits.push('0');
+    }
+    // `point` lies between 1 and the number of digits now.
+    let (whole, fraction) = digits.split_at(usize::try_from(point).unwrap_or(digits.len()));
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let zero = digits.bytes().all(|byte| byte == b'0');
+    let sign = if number.negative && !zero { "-" } else { "" };
+    let dot = if fraction.is_empty() { "" } else { "." };
+    Cow::Owned(format!("{sign}{whole}{dot}{fraction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_out_as_numeric_prints_them() {
+        // Worked out with `select '...'::numeric` of PostgreSQL 15.
+        for (text, expected) in [
+            ("85", "85"),
+            ("085", "85"),
+            ("1e2", "100"),
+            ("1.50", "1.50"),
+            ("1.5E1", "15"),
+            ("1.25e1", "12.5"),
+            ("1e-3", "0.001"),
+            ("-0", "0"),
+            ("-0.0", "0.0"),
+            ("-1.0e-1", "-0.10"),
+            ("0", "0"),
+            ("12e-1", "1.2"),
+        ] {
+            assert_eq!(plain(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_exact_to_the_last_digit() {
+        for (text, expected) in [
+            ("9223372036854775807", Ok(i64::MAX)),
+            ("-9223372036854775808", Ok(i64::MIN)),
+            ("9223372036854775808", Err(NumberError::Range)),
+            ("1E2", Ok(100)),
+            ("1.0", Ok(1)),
+            ("150e-1", Ok(15)),
+            ("0e999999999999999999999", Ok(0)),
+            ("-0.000", Ok(0)),
+            ("0.001e3", Ok(1)),
+            ("1.5", Err(NumberError::Fraction)),
+            ("1e-1", Err(NumberError::Fraction)),
+            ("1e400", Err(NumberError::Range)),
+            ("1e999999999999999999999", Err(NumberError::Range)),
+            ("", Err(NumberError::Form)),
+            ("-", Err(NumberError::Form)),
+            ("1e", Err(NumberError::Form)),
+            (".", Err(NumberError::Form)),
+            ("1 ", Err(NumberError::Form)),
+            ("0x1", Err(NumberError::Form)),
+            ("NaN", Err(NumberError::Form)),
+            ("Infinity", Err(NumberError::Form)),
+            ("1.2.3", Err(NumberError::Form)),
+            ("--1", Err(NumberError::Form)),
+            ("1_0", Err(NumberError::Form)),
+        ] {
+            assert_eq!(Decimal::parse(text).and_then(Decimal::to_i64), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_keeps_every_digit() {
+        let digits = "-12345678901234567890.123456789012345678";
+        assert_eq!(to_json(digits).unwrap(), digits);
+        assert_eq!(to_json("1E+125").unwrap(), "1E+125");
+        for (text, expected) in
+            [("+7", "7"), ("007", "7"), (".5", "0.5"), ("5.", "5"), ("-.5e3", "-0.5e3"), ("-00", "-0")]
+        {
+            assert_eq!(to_json(text).unwrap(), expected, "{text}");
+        }
+        assert_eq!(to_json("ten"), Err(NumberError::Form));
+    }
+
+    #[test]
+    fn json_s_grammar_is_kept() {
+        for text in ["0", "-0", "10", "1.0", "1e5", "1E+5", "1e-5"] {
+            assert!(is_json(text.as_bytes()), "{text}");
+        }
+        for text in ["", "-", "01", "1.", ".1", "1e", "1e+", "+1", "1x", "0x1"] {
+            assert!(!is_json(text.as_bytes()), "{text}");
+        }
+    }
+}

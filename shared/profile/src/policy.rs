@@ -1,0 +1,329 @@
+//! How two rows of one key become one, in the stream. `pg` has the SQL of the same rules, and a test that compares them.
+//!
+//! Every policy is a fold step over an earlier value `a` and a later one `b` (in SQL: what the table has, and what
+//! comes). All of them are associative, and folding a stretch of rows twice gives what folding it once gives; so the
+//! places where a window, a batch or a run ended do not show in the result. [`Policy::commutes`] tells for which of
+//! them the order of rows does not show either.
+//!
+//! NULL is the neutral element of every policy but `keep` and `replace`: the other value wins.
+
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::row::{NULL, Row};
+use crate::schema::Schema;
+
+/// How two values of one column become one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// `a`: the first value stays, NULL too.
+    Keep,
+    /// `b`: the last value wins, NULL too.
+    #[default]
+    Replace,
+    /// `b` unless it is NULL.
+    Coalesce,
+    /// Objects: the keys of both, `b`'s value where both have one (`a || b`). Of an object and something else the object
+    /// stays; of two other values `b`.
+    JsonbMerge,
+    /// As `jsonb_merge`, but `""` in `b` only fills a key that `a` does not have: an empty text never replaces a value.
+    JsonbMergeText,
+    /// Arrays of objects: the elements of both, one for each key; see [`KeyedArray`]. Of an array and something else the
+    /// array stays; of two other values `b`.
+    KeyedArray(KeyedArray),
+}
+
+impl Policy {
+    /// Whether the order of rows does not matter. Of the present policies none: a later value wins a tie.
+    pub fn commutes(&self) -> bool {
+        match self {
+            Self::Keep
+            | Self::Replace
+            | Self::Coalesce
+            | Self::JsonbMerge
+            | Self::JsonbMergeText
+            | Self::KeyedArray(_) => false,
+        }
+    }
+}
+
+/// The elements of two arrays, one for each key.
+///
+/// The key of an element is the text of its fields, as `->>` gives it, `null` for a field that is null or not there. Of
+/// two elements with one key, one whose `prefer` field is not null wins over one without, then the later one. The result
+/// is ordered by the key's texts (by bytes, `COLLATE "C"`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyedArray {
+    /// The fields that identify an element.
+    pub key: Vec<String>,
+    /// The field without which an element gives way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefer: Option<String>,
+}
+
+/// Columns that are taken from one side together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The columns.
+    pub columns: Vec<String>,
+    /// Which side is taken.
+    pub preferred_side: PreferredSide,
+}
+
+/// All columns of the group from `b` if `b` qualifies, else all from `a` if `a` qualifies, else each as by `coalesce`.
+///
+/// A side qualifies if its own array in the column `in` has an element whose fields have the texts of `where` and whose
+/// field `has` is not null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferredSide {
+    /// The jsonb column with the array.
+    #[serde(rename = "in")]
+    pub column: String,
+    /// Fields and the texts that they must have, as `->>` gives them.
+    #[serde(rename = "where", deserialize_with = "texts")]
+    pub fields: IndexMap<String, String>,
+    /// The field that must not be null.
+    pub has: String,
+}
+
+/// Numbers and booleans may be written as such: `{ formatId = 85 }`.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexMap<String, String>, D::Error> {
+    let values = IndexMap::<String, serde_json::Value>::deserialize(deserializer)?;
+    let texts = values.into_iter().map(|(name, value)| match value {
+        serde_json::Value::String(text) => Ok((name, text)),
+        serde_json::Value::Number(number) => Ok((name, number.to_string())),
+        serde_json::Value::Bool(truth) => Ok((name, truth.to_string())),
+        _ => Err(serde::de::Error::custom(format!("the value for `{name}` must be a text, a number or a boolean"))),
+    });
+    texts.collect()
+}
+
+/// The policies of a schema, ready to merge rows whose cells are in its order.
+#[derive(Clone, Debug)]
+pub struct Merger {
+    columns: Vec<Rule>,
+    groups: Vec<Side>,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    Own(Policy),
+    Group(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Side {
+    column: usize,
+    fields: Vec<(String, String)>,
+    has: String,
+}
+
+#[derive(Clone, Copy)]
+enum Choice {
+    A,
+    B,
+    Coalesce,
+}
+
+impl Merger {
+    /// The merger of a schema.
+    ///
+    /// # Errors
+    /// The first name in a group that is no column.
+    pub fn new(schema: &Schema) -> Result<Self, String> {
+        let index = |name: &String| schema.index(name).ok_or_else(|| name.clone());
+        let mut columns: Vec<_> = schema.columns.iter().map(|column| Rule::Own(column.merge.clone())).collect();
+        for key in &schema.key {
+            // Equal by definition; the first spelling stays.
+            columns[index(key)?] = Rule::Own(Policy::Keep);
+        }
+        let mut groups = Vec::new();
+        for group in &schema.groups {
+            for name in &group.columns {
+                columns[index(name)?] = Rule::Group(groups.len());
+            }
+            let PreferredSide { column, fields, has } = &group.preferred_side;
+            let fields = fields.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
+            groups.push(Side { column: index(column)?, fields, has: has.clone() });
+        }
+        Ok(Self { columns, groups })
+    }
+
+    /// The row that two rows of one key become: `a` came earlier, `b` later.
+    pub fn merge(&self, a: &Row, b: &Row) -> Row {
+        let choices: Vec<_> = self.groups.iter().map(|side| side.choose(a, b)).collect();
+        let mut row = Row::with_capacity(self.columns.len(), a.size().max(b.size()));
+        for (index, rule) in self.columns.iter().enumerate() {
+            let (a, b) = (a.cell(index), b.cell(index));
+            match rule {
+                Rule::Own(policy) => merge_cell(policy, a, b, row.compose()),
+                Rule::Group(group) => row.compose().push_str(match choices[*group] {
+                    Choice::A => a,
+                    Choice::B => b,
+                    Choice::Coalesce => coalesce(a, b),
+                }),
+            }
+            row.end_cell();
+        }
+        row
+    }
+
+    /// The row as merging would leave it if it met an empty one: arrays with a key are put in their order, each key
+    /// once. So a row that comes alone looks like one that was merged.
+    pub fn normalize(&self, row: Row) -> Row {
+        let lone = |rule: &Rule| matches!(rule, Rule::Own(Policy::KeyedArray(_)));
+        if !self.columns.iter().any(lone) {
+            return row;
+        }
+        let mut normal = Row::with_capacity(self.columns.len(), row.size());
+        for (index, rule) in self.columns.iter().enumerate() {
+            match rule {
+                Rule::Own(Policy::KeyedArray(keyed)) => keyed.merge(NULL, row.cell(index), normal.compose()),
+                _ => normal.compose().push_str(row.cell(index)),
+            }
+            normal.end_cell();
+        }
+        normal
+    }
+}
+
+impl Side {
+    fn choose(&self, a: &Row, b: &Row) -> Choice {
+        if self.qualifies(b) {
+            Choice::B
+        } else if self.qualifies(a) {
+            Choice::A
+        } else {
+            Choice::Coalesce
+        }
+    }
+
+    fn qualifies(&self, row: &Row) -> bool {
+        let elements: Option<Vec<&RawValue>> = serde_json::from_str(row.cell(self.column)).ok();
+        elements.into_iter().flatten().any(|element| {
+            let Ok(fields) = serde_json::from_str::<Object<'_>>(element.get()) else { return false };
+            let text = |name: &str| fields.get(name).and_then(|value| field_text(value));
+            self.fields.iter().all(|(name, wanted)| text(name).is_some_and(|text| text == wanted.as_str()))
+                && text(&self.has).is_some()
+        })
+    }
+}
+
+type Object<'a> = IndexMap<Key<'a>, &'a RawValue>;
+
+/// An object's key: borrowed where it has no escape.
+#[derive(PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl std::borrow::Borrow<str> for Key<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+fn coalesce<'a>(a: &'a str, b: &'a str) -> &'a str {
+    if b == NULL { a } else { b }
+}
+
+fn merge_cell(policy: &Policy, a: &str, b: &str, into: &mut String) {
+    match policy {
+        Policy::Keep => into.push_str(a),
+        Policy::Replace => into.push_str(b),
+        Policy::Coalesce => into.push_str(coalesce(a, b)),
+        Policy::JsonbMerge => merge_objects(a, b, false, into),
+        Policy::JsonbMergeText => merge_objects(a, b, true, into),
+        Policy::KeyedArray(keyed) => keyed.merge(a, b, into),
+    }
+}
+
+fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
+    let (first, second) = (serde_json::from_str::<Object<'_>>(a), serde_json::from_str::<Object<'_>>(b));
+    let (mut all, later) = match (first, second) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Ok(_), Err(_)) => return into.push_str(a),
+        (Err(_), Ok(_)) => return into.push_str(b),
+        (Err(_), Err(_)) => return into.push_str(coalesce(a, b)),
+    };
+    for (key, value) in later {
+        if !(keep_text && value.get() == "\"\"" && all.contains_key(&key)) {
+            all.insert(key, value);
+        }
+    }
+    into.push('{');
+    for (place, (key, value)) in all.iter().enumerate() {
+        if place > 0 {
+            into.push(',');
+        }
+        write_json_string(&key.0, into);
+        into.push(':');
+        into.push_str(value.get());
+    }
+    into.push('}');
+}
+
+/// A JSON string of a text.
+fn write_json_string(text: &str, into: &mut String) {
+    // A string always has a JSON form.
+    into.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+impl KeyedArray {
+    fn merge(&self, a: &str, b: &str, into: &mut String) {
+        let (first, second) = (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b));
+        let (first, second) = match (first, second) {
+            (Err(_), Err(_)) => return into.push_str(coalesce(a, b)),
+            (first, second) => (first.unwrap_or_default(), second.unwrap_or_default()),
+        };
+        let mut elements: Vec<Element<'_>> =
+            first.into_iter().chain(second).map(|raw| Element::of(raw.get(), self)).collect();
+        // Stable: of equal keys the later element stands last.
+        elements.sort_by(|a, b| a.key.cmp(&b.key).then(a.preferred.cmp(&b.preferred)));
+        into.push('[');
+        let mut begun = false;
+        for (place, element) in elements.iter().enumerate() {
+            let last_of_key = elements.get(place + 1).is_none_or(|next| next.key != element.key);
+            if last_of_key {
+                if std::mem::replace(&mut begun, true) {
+                    into.push(',');
+                }
+                into.push_str(element.json);
+            }
+        }
+        into.push(']');
+    }
+}
+
+struct Element<'a> {
+    key: Vec<Cow<'a, str>>,
+    preferred: bool,
+    json: &'a str,
+}
+
+impl<'a> Element<'a> {
+    fn of(json: &'a str, keyed: &KeyedArray) -> Self {
+        let fields: Object<'a> = serde_json::from_str(json).unwrap_or_default();
+        let text = |name: &String| fields.get(name.as_str()).and_then(|value| field_text(value));
+        let key = keyed.key.iter().map(|name| text(name).unwrap_or(Cow::Borrowed(NULL))).collect();
+        let preferred = keyed.prefer.as_ref().is_some_and(|name| text(name).is_some());
+        Self { key, preferred, json }
+    }
+}
+
+/// The text of a JSON value as `->>` gives it; nothing for null.
+fn field_text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let json = value.get();
+    match json.as_bytes().first() {
+        Some(b'n') => None,
+        Some(b'"') => serde_json::from_str(json).ok().map(|Key(text)| text),
+        Some(b'-' | b'0'..=b'9') => Some(item::number::plain(json)),
+        _ => Some(Cow::Borrowed(json)),
+    }
+}

@@ -1,0 +1,270 @@
+//! What rows are: table, key, columns with types, and how rows of one key become one. This is the content of the
+//! `$schema` marker. It holds names and never SQL: what it says is checked here, so that a line of a stream cannot put
+//! words into a statement.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::policy::{Group, Policy};
+
+/// The version of the marker that this crate writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The rows of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub v: u32,
+    /// The name of the profile that makes the rows.
+    pub profile: String,
+    /// A hash of what the profile says about rows. A bookmark is good for one hash only.
+    pub hash: String,
+    /// Options that change which rows there are, such as `max_id`.
+    #[serde(default)]
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// The table's schema; without one the search path decides.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// The columns that identify a row.
+    pub key: Vec<String>,
+    /// Every column that is written.
+    pub columns: Vec<Column>,
+    /// Columns that are merged together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+}
+
+impl Schema {
+    /// The places of the key's columns among the columns.
+    ///
+    /// # Errors
+    /// The first name that is no column.
+    pub fn key_indexes(&self) -> Result<Vec<usize>, String> {
+        self.key.iter().map(|name| self.index(name).ok_or_else(|| name.clone())).collect()
+    }
+
+    /// The place of a column.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name, as PostgreSQL stores it (no quotes).
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub ty: ColumnType,
+    /// How two values become one. A column of a [`Group`] follows the group instead.
+    #[serde(default)]
+    pub merge: Policy,
+}
+
+/// What values of a type look like in the stream, and which conversions lead to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `text`, `varchar`, `char`
+    Text,
+    /// `boolean`
+    Boolean,
+    /// `smallint`, `integer`, `bigint`: whole numbers between these two
+    Integer(i64, i64),
+    /// `numeric`
+    Numeric,
+    /// `real`, `double precision`
+    Float,
+    /// `timestamptz`
+    Timestamptz,
+    /// `timestamp`
+    Timestamp,
+    /// `date`
+    Date,
+    /// `uuid`
+    Uuid,
+    /// `bytea`
+    Bytea,
+    /// `jsonb`, `json`
+    Json,
+    /// Any other type: the text that its input function takes
+    Other,
+}
+
+/// A PostgreSQL type by name: a built-in one with its aliases (`int8` is `bigint`), with a length or precision, an array
+/// of one, or the name of any other type (an enumeration, an extension's type).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnType {
+    name: String,
+    modifier: String,
+    array: bool,
+    kind: Kind,
+}
+
+impl ColumnType {
+    /// How its values look; of an array, the values of its elements.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether it is an array.
+    pub fn is_array(&self) -> bool {
+        self.array
+    }
+
+    /// The type without length or precision, as `format_type` prints it without a modifier: `character varying`,
+    /// `timestamp with time zone`, `text[]`.
+    pub fn base(&self) -> String {
+        format!("{}{}", self.name, if self.array { "[]" } else { "" })
+    }
+
+    /// The type as SQL. Nothing but a name that was checked, numbers and brackets can be in it.
+    pub fn sql(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `timestamp with time zone` has its precision in the middle.
+        let (head, tail) = self
+            .name
+            .split_once(' ')
+            .filter(|_| self.name.starts_with("time"))
+            .map_or_else(|| (self.name.as_str(), String::new()), |(head, tail)| (head, format!(" {tail}")));
+        write!(f, "{head}{}{tail}{}", self.modifier, if self.array { "[]" } else { "" })
+    }
+}
+
+/// Names and aliases of the built-in types that have a conversion of their own (PostgreSQL, "Data Types", table 8.1).
+const BUILT_IN: [(&str, &str, Kind); 38] = [
+    ("text", "text", Kind::Text),
+    ("varchar", "character varying", Kind::Text),
+    ("character varying", "character varying", Kind::Text),
+    ("char", "character", Kind::Text),
+    ("character", "character", Kind::Text),
+    ("citext", "citext", Kind::Text),
+    ("boolean", "boolean", Kind::Boolean),
+    ("bool", "boolean", Kind::Boolean),
+    ("smallint", "smallint", Kind::Integer(i16::MIN as i64, i16::MAX as i64)),
+    ("int2", "smallint", Kind::Integer(i16::MIN as i64, i16::MAX as i64)),
+    ("integer", "integer", Kind::Integer(i32::MIN as i64, i32::MAX as i64)),
+    ("int", "integer", Kind::Integer(i32::MIN as i64, i32::MAX as i64)),
+    ("int4", "integer", Kind::Integer(i32::MIN as i64, i32::MAX as i64)),
+    ("bigint", "bigint", Kind::Integer(i64::MIN, i64::MAX)),
+    ("int8", "bigint", Kind::Integer(i64::MIN, i64::MAX)),
+    ("numeric", "numeric", Kind::Numeric),
+    ("decimal", "numeric", Kind::Numeric),
+    ("real", "real", Kind::Float),
+    ("float4", "real", Kind::Float),
+    ("double precision", "double precision", Kind::Float),
+    ("float8", "double precision", Kind::Float),
+    ("float", "double precision", Kind::Float),
+    ("timestamptz", "timestamp with time zone", Kind::Timestamptz),
+    ("timestamp with time zone", "timestamp with time zone", Kind::Timestamptz),
+    ("timestamp", "timestamp without time zone", Kind::Timestamp),
+    ("timestamp without time zone", "timestamp without time zone", Kind::Timestamp),
+    ("date", "date", Kind::Date),
+    ("time", "time without time zone", Kind::Other),
+    ("time without time zone", "time without time zone", Kind::Other),
+    ("timetz", "time with time zone", Kind::Other),
+    ("time with time zone", "time with time zone", Kind::Other),
+    ("interval", "interval", Kind::Other),
+    ("uuid", "uuid", Kind::Uuid),
+    ("bytea", "bytea", Kind::Bytea),
+    ("jsonb", "jsonb", Kind::Json),
+    ("json", "json", Kind::Json),
+    ("inet", "inet", Kind::Other),
+    ("oid", "oid", Kind::Other),
+];
+
+/// A type that cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of a PostgreSQL type")]
+pub struct NoType(String);
+
+impl FromStr for ColumnType {
+    type Err = NoType;
+
+    fn from_str(text: &str) -> Result<Self, NoType> {
+        let no_type = || NoType(text.to_owned());
+        let mut rest = text.trim();
+        let array = rest.ends_with("[]");
+        if array {
+            rest = rest.trim_end_matches("[]").trim_end();
+        }
+        let mut modifier = String::new();
+        let mut name = rest.to_owned();
+        if let (Some(open), Some(close)) = (rest.find('('), rest.find(')')) {
+            let inside: String = rest.get(open + 1..close).ok_or_else(no_type)?.split_whitespace().collect();
+            if inside.is_empty() || !inside.bytes().all(|byte| byte.is_ascii_digit() || byte == b',' || byte == b'-') {
+                return Err(no_type());
+            }
+            modifier = format!("({inside})");
+            name = format!("{}{}", rest[..open].trim_end(), &rest[close + 1..]);
+        }
+        let plain = name.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+        if let Some((_, name, kind)) = BUILT_IN.iter().find(|(alias, ..)| *alias == plain) {
+            return Ok(Self { name: (*name).to_owned(), modifier, array, kind: *kind });
+        }
+        // Anything else has to be a plain name, so that it means the same with and without quotes.
+        let word = |word: &str| {
+            word.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        if !plain.split('.').all(word) || plain.split('.').count() > 2 {
+            return Err(no_type());
+        }
+        Ok(Self { name: plain, modifier, array, kind: Kind::Other })
+    }
+}
+
+impl Serialize for ColumnType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ColumnType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_lengths_and_arrays_are_understood() {
+        for (text, sql, base) in [
+            ("int8", "bigint", "bigint"),
+            ("VARCHAR(20)", "character varying(20)", "character varying"),
+            ("numeric(12, 2)", "numeric(12,2)", "numeric"),
+            ("timestamptz", "timestamp with time zone", "timestamp with time zone"),
+            ("timestamp(3) with time zone", "timestamp(3) with time zone", "timestamp with time zone"),
+            ("double  precision", "double precision", "double precision"),
+            ("text[]", "text[]", "text[]"),
+            ("mood", "mood", "mood"),
+            ("public.mood[]", "public.mood[]", "public.mood[]"),
+        ] {
+            let ty: ColumnType = text.parse().unwrap();
+            assert_eq!((ty.sql().as_str(), ty.base().as_str()), (sql, base), "{text}");
+            assert_eq!(ty.sql().parse::<ColumnType>().unwrap(), ty, "{text} again");
+        }
+    }
+
+    #[test]
+    fn a_type_cannot_carry_other_sql() {
+        for text in
+            ["", "text; drop table x", "text) primary key, (x", "a.b.c", "\"x\"", "int(1;2)", "text default 'x'"]
+        {
+            assert!(text.parse::<ColumnType>().is_err(), "{text}");
+        }
+    }
+}
