@@ -1,0 +1,557 @@
+//! From the bytes of a line to an [`Item`]. What the values are is in `value`.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::error::Error;
+use crate::number;
+use crate::value::{Item, Text, Value};
+
+/// DynamoDB nests at most 32 levels ("Service, account, and table quotas"); a line that goes on much deeper is an
+/// attack on the stack.
+const DEEPEST: usize = 128;
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// `{"Item":{"Id":{"N":"1"}}}`: DynamoDB's own JSON, with a type for each value.
+    #[default]
+    DynamodbJson,
+    /// `{"Id":1}`: plain JSON, as other sources write it.
+    Json,
+}
+
+/// Decodes one line.
+pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
+    let text = std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?;
+    let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0 };
+    scanner.space();
+    let item = match encoding {
+        Encoding::DynamodbJson => scanner.record()?,
+        Encoding::Json => Item { attributes: scanner.plain_record()? },
+    };
+    scanner.space();
+    if scanner.at < line.len() {
+        return Err(scanner.error("the end of the line was expected"));
+    }
+    Ok(item)
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+}
+
+/// Ends a text that is scanned: a quote, a backslash, a control character.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special
+};
+
+impl<'a> Scanner<'a> {
+    fn error(&self, message: &'static str) -> Error {
+        Error::Json { column: self.at + 1, message }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Passes a byte and the white space after it.
+    #[inline]
+    fn pass(&mut self, byte: u8, message: &'static str) -> Result<(), Error> {
+        if self.peek() != Some(byte) {
+            return Err(self.error(message));
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// Whether another element follows in an object or array that ends in `end`; passes the separator or the end.
+    #[inline]
+    fn more(&mut self, first: bool, end: u8) -> Result<bool, Error> {
+        match self.peek() {
+            Some(byte) if byte == end => {
+                self.at += 1;
+                self.space();
+                Ok(false)
+            }
+            Some(b',') if !first => {
+                self.at += 1;
+                self.space();
+                Ok(true)
+            }
+            _ if first => Ok(true),
+            _ if end == b'}' => Err(self.error("`,` or `}` was expected")),
+            _ => Err(self.error("`,` or `]` was expected")),
+        }
+    }
+
+    fn text(&mut self) -> Result<Text<'a>, Error> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("a string was expected"));
+        }
+        let start = self.at;
+        self.at += 1;
+        let (mut escaped, mut nul) = (false, false);
+        loop {
+            while let Some(&byte) = self.bytes.get(self.at)
+                && !SPECIAL[byte as usize]
+            {
+                self.at += 1;
+            }
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    nul |= self.escape()? == 0;
+                }
+                Some(_) => return Err(self.error("a control character stands in a string")),
+                None => return Err(self.error("the string does not end")),
+            }
+        }
+        self.at += 1;
+        let text = Text { json: &self.text[start..self.at], escaped, nul };
+        self.space();
+        Ok(text)
+    }
+
+    /// Passes an escape; its character, or 1 for those that are never U+0000.
+    fn escape(&mut self) -> Result<u32, Error> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(1)
+            }
+            Some(b'u') => {
+                let unit = self.unit()?;
+                match unit {
+                    0xD800..=0xDBFF => {
+                        let low = if self.bytes[self.at..].starts_with(br"\u") {
+                            self.at += 1;
+                            self.unit()?
+                        } else {
+                            0
+                        };
+                        if (0xDC00..=0xDFFF).contains(&low) {
+                            Ok(1)
+                        } else {
+                            Err(self.error("a lone surrogate stands in a string"))
+                        }
+                    }
+                    0xDC00..=0xDFFF => Err(self.error("a lone surrogate stands in a string")),
+                    other => Ok(other),
+                }
+            }
+            _ => Err(self.error("an escape that JSON does not have")),
+        }
+    }
+
+    /// Passes `uXXXX`.
+    fn unit(&mut self) -> Result<u32, Error> {
+        let digits = self.bytes.get(self.at + 1..self.at + 5).unwrap_or_default();
+        let mut unit = 0;
+        for &digit in digits {
+            let Some(value) = char::from(digit).to_digit(16) else {
+                return Err(self.error("four hexadecimal digits were expected"));
+            };
+            unit = unit * 16 + value;
+        }
+        if digits.len() < 4 {
+            return Err(self.error("four hexadecimal digits were expected"));
+        }
+        self.at += 5;
+        Ok(unit)
+    }
+
+    fn boolean(&mut self) -> Result<bool, Error> {
+        let rest = &self.bytes[self.at..];
+        let (length, truth) = if rest.starts_with(b"true") {
+            (4, true)
+        } else if rest.starts_with(b"false") {
+            (5, false)
+        } else {
+            return Err(self.error("`true` or `false` was expected"));
+        };
+        self.at += length;
+        self.space();
+        Ok(truth)
+    }
+
+    fn enter(&mut self) -> Result<(), Error> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.error("nested deeper than 128 levels"));
+        }
+        Ok(())
+    }
+
+    /// `{"Item":{...}}`.
+    fn record(&mut self) -> Result<Item<'a>, Error> {
+        if self.peek() != Some(b'{') {
+            // Tell a line that is other JSON from one that is none.
+            let message = "the line is no JSON object".to_owned();
+            self.plain_value()?;
+            return if self.at == self.bytes.len() {
+                Err(Error::NoItem { message })
+            } else {
+                Err(self.error("the end of the line was expected"))
+            };
+        }
+        let start = self.at;
+        self.pass(b'{', "`{` was expected")?;
+        if self.peek() == Some(b'"') {
+            let name = self.text()?;
+            self.pass(b':', "`:` was expected")?;
+            if name.is("Item") && self.peek() == Some(b'{') {
+                let attributes = self.attributes()?;
+                if self.peek() == Some(b'}') {
+                    self.at += 1;
+                    return Ok(Item { attributes });
+                }
+            }
+        }
+        self.at = start;
+        self.depth = 0;
+        let other = self.plain_record()?;
+        self.space();
+        if self.at < self.bytes.len() {
+            return Err(self.error("the end of the line was expected"));
+        }
+        let has = |name: &str| other.iter().any(|(text, _)| text.is(name));
+        let message = if has("Item") {
+            "`Item` must be an object and stand alone"
+        } else if has("Keys") {
+            "it is a record of an incremental export"
+        } else {
+            "the key `Item` is missing"
+        };
+        Err(Error::NoItem { message: message.to_owned() })
+    }
+
+    /// An object of names and attribute values.
+    fn attributes(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
+        self.enter()?;
+        self.pass(b'{', "`{` was expected")?;
+        let mut entries = Vec::new();
+        while self.more(entries.is_empty(), b'}')? {
+            let name = self.text()?;
+            self.pass(b':', "`:` was expected")?;
+            let value = self.value().map_err(|error| error.within(&name.get()))?;
+            entries.push((name, value));
+        }
+        self.depth -= 1;
+        unique(&entries)?;
+        Ok(entries)
+    }
+
+    /// `{"S":"text"}`: one type and its value.
+    fn value(&mut self) -> Result<Value<'a>, Error> {
+        if self.peek() != Some(b'{') {
+            let found = self.kind();
+            self.plain_value()?;
+            return Err(Error::attribute(format!("{found} stands where a type such as {{\"S\":...}} was expected")));
+        }
+        self.pass(b'{', "`{` was expected")?;
+        if self.peek() == Some(b'}') {
+            return Err(Error::attribute("the type is missing"));
+        }
+        let name = self.text()?;
+        self.pass(b':', "`:` was expected")?;
+        let tag = name.get();
+        let value = match &*tag {
+            "S" => Value::S(self.string("S")?),
+            "N" => Value::N(self.number()?),
+            "B" => Value::B(self.string("B")?),
+            "BOOL" => match self.peek() {
+                Some(b't' | b'f') => Value::Bool(self.boolean()?),
+                _ => return Err(self.other("BOOL", "true or false")),
+            },
+            "NULL" => match self.peek() {
+                Some(b't') if self.boolean()? => Value::Null,
+                _ => return Err(self.other("NULL", "true")),
+            },
+            "M" => match self.peek() {
+                Some(b'{') => Value::M(self.attributes()?),
+                _ => return Err(self.other("M", "an object")),
+            },
+            "L" => Value::L(self.list("L", Self::value)?),
+            "SS" => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
+            "NS" => Value::Ns(self.list("NS", Self::number)?),
+            "BS" => Value::Bs(self.list("BS", |scanner| scanner.string("BS"))?),
+            other => return Err(Error::attribute(format!("`{other}` is not a type of DynamoDB"))),
+        };
+        match self.peek() {
+            Some(b'}') => {
+                self.at += 1;
+                self.space();
+                Ok(value)
+            }
+            Some(b',') => Err(Error::attribute("more than one type")),
+            _ => Err(self.error("`}` was expected")),
+        }
+    }
+
+    /// A value of another kind than its type asks for; or the error of a line that is no JSON there.
+    fn other(&mut self, tag: &str, wanted: &str) -> Error {
+        let found = self.kind();
+        match self.plain_value() {
+            Ok(_) => Error::attribute(format!("the value of {tag} must be {wanted}, not {found}")),
+            Err(error) => error,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.peek() {
+            Some(b'{') => "an object",
+            Some(b'[') => "an array",
+            Some(b'"') => "a string",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'n') => "null",
+            _ => "a number",
+        }
+    }
+
+    #[inline]
+    fn string(&mut self, tag: &str) -> Result<Text<'a>, Error> {
+        if self.peek() == Some(b'"') { self.text() } else { Err(self.other(tag, "a string")) }
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<Cow<'a, str>, Error> {
+        let digits = self.string("N")?.get();
+        if !number::is_json(digits.as_bytes()) && number::Decimal::parse(&digits).is_err() {
+            return Err(Error::attribute(format!("`{}` is not a number", shorten(&digits))));
+        }
+        Ok(digits)
+    }
+
+    fn list<T>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+        if self.peek() != Some(b'[') {
+            return Err(self.other(tag, "an array"));
+        }
+        self.enter()?;
+        self.pass(b'[', "`[` was expected")?;
+        let mut values = Vec::new();
+        while self.more(values.is_empty(), b']')? {
+            values.push(element(self).map_err(|error| error.within(&format!("[{}]", values.len())))?);
+        }
+        self.depth -= 1;
+        Ok(values)
+    }
+
+    /// An object of plain JSON.
+    fn plain_record(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
+        match self.plain_value()? {
+            Value::M(entries) => Ok(entries),
+            _ => Err(Error::NoItem { message: "the line is no JSON object".to_owned() }),
+        }
+    }
+
+    fn plain_value(&mut self) -> Result<Value<'a>, Error> {
+        match self.peek() {
+            Some(b'"') => Ok(Value::S(self.text()?)),
+            Some(b'{') => {
+                self.enter()?;
+                self.pass(b'{', "`{` was expected")?;
+                let mut entries = Vec::new();
+                while self.more(entries.is_empty(), b'}')? {
+                    let name = self.text()?;
+                    self.pass(b':', "`:` was expected")?;
+                    entries.push((name, self.plain_value()?));
+                }
+                self.depth -= 1;
+                unique(&entries)?;
+                Ok(Value::M(entries))
+            }
+            Some(b'[') => Ok(Value::L(self.list("L", Self::plain_value)?)),
+            Some(b't' | b'f') => Ok(Value::Bool(self.boolean()?)),
+            Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {
+                self.at += 4;
+                self.space();
+                Ok(Value::Null)
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let rest = &self.bytes[self.at..];
+                let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let length = rest.iter().take_while(|byte| part(byte)).count();
+                if !number::is_json(&rest[..length]) {
+                    return Err(self.error("a number was expected"));
+                }
+                let digits = &self.text[self.at..self.at + length];
+                self.at += length;
+                self.space();
+                Ok(Value::N(Cow::Borrowed(digits)))
+            }
+            _ => Err(self.error("a value was expected")),
+        }
+    }
+}
+
+/// A name that comes twice would lose one of its values.
+fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<(), Error> {
+    let double = |name: &Text<'_>| Error::attribute("the name comes twice").within(&name.get());
+    if entries.len() > 24 || entries.iter().any(|(name, _)| name.escaped) {
+        let mut seen = HashSet::with_capacity(entries.len());
+        return entries.iter().find(|(name, _)| !seen.insert(name.get())).map_or(Ok(()), |(name, _)| Err(double(name)));
+    }
+    for (place, (name, _)) in entries.iter().enumerate() {
+        if entries[..place].iter().any(|(before, _)| before.json == name.json) {
+            return Err(double(name));
+        }
+    }
+    Ok(())
+}
+
+/// A text that may be long, for a message.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(line: &str) -> Result<String, String> {
+        let item = decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
+        let mut json = String::new();
+        item.write_json(&mut json);
+        Ok(json)
+    }
+
+    #[test]
+    fn every_type_becomes_plain_json_with_every_digit() {
+        let line = r#" {"Item" : {"s":{"S":"a\"\u00e9"},"n":{"N":"12345678901234567890.123456789012345678"},
+            "e":{"S":""},"b":{"B":"AAEC"},"t":{"BOOL":true},"f":{"BOOL":false},"z":{"NULL":true},
+            "m":{"M":{"S":{"S":"x"},"k":{"M":{}}}},"l":{"L":[{"N":"1E+2"},{"L":[]},{"NULL":true}]},
+            "ss":{"SS":["b","a"]},"ns":{"NS":["3","2.50"]},"bs":{"BS":["AA=="]}} }"#
+            .replace('\n', " ");
+        let expected = r#"{"s":"a\"\u00e9","n":12345678901234567890.123456789012345678,"e":"","b":"AAEC","t":true,"f":false,"z":null,"m":{"S":"x","k":{}},"l":[1E+2,[],null],"ss":["b","a"],"ns":[3,2.50],"bs":["AA=="]}"#;
+        assert_eq!(plain(&line).unwrap(), expected);
+    }
+
+    #[test]
+    fn names_on_which_others_stumble_are_names() {
+        let line = r#"{"Item":{"Item":{"S":"1"},"S":{"S":"2"},"__proto__":{"S":"3"},"$1":{"S":"4"},"":{"S":"5"},"a.b":{"M":{"S":{"N":"6"}}}}}"#;
+        let expected = r#"{"Item":"1","S":"2","__proto__":"3","$1":"4","":"5","a.b":{"S":6}}"#;
+        assert_eq!(plain(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (line, message) in [
+            ("", "not JSON at column 1: a value was expected"),
+            ("[1]", "not an item: the line is no JSON object"),
+            ("{oops}", "not JSON at column 2: a string was expected"),
+            ("{}", "not an item: the key `Item` is missing"),
+            (r#"{"Item":1}"#, "not an item: `Item` must be an object and stand alone"),
+            (r#"{"Item":{},"x":1}"#, "not an item: `Item` must be an object and stand alone"),
+            (r#"{"Keys":{},"NewImage":{}}"#, "not an item: it is a record of an incremental export"),
+            (r#"{"Item":{}"#, "not JSON at column 11: `,` or `}` was expected"),
+            (r#"{"Item":{}} x"#, "not JSON at column 13: the end of the line was expected"),
+            (r#"{"Item":{"a":{"S":"x"},}}"#, "not JSON at column 24: a string was expected"),
+            (r#"{"Item":{"a":{"S":1}}}"#, "attribute `a`: the value of S must be a string, not a number"),
+            (r#"{"Item":{"a":{"N":1}}}"#, "attribute `a`: the value of N must be a string, not a number"),
+            (r#"{"Item":{"a":{"N":"ten"}}}"#, "attribute `a`: `ten` is not a number"),
+            (r#"{"Item":{"a":{"NS":["1","x"]}}}"#, "attribute `a[1]`: `x` is not a number"),
+            (
+                r#"{"Item":{"a":{"L":[{"M":{"b":{"BOOL":"yes"}}}]}}}"#,
+                "attribute `a[0].b`: the value of BOOL must be true or false, not a string",
+            ),
+            (r#"{"Item":{"a":{"NULL":false}}}"#, "attribute `a`: the value of NULL must be true, not a boolean"),
+            (r#"{"Item":{"a":{}}}"#, "attribute `a`: the type is missing"),
+            (r#"{"Item":{"a":{"S":"x","N":"1"}}}"#, "attribute `a`: more than one type"),
+            (r#"{"Item":{"a":{"X":"x"}}}"#, "attribute `a`: `X` is not a type of DynamoDB"),
+            (r#"{"Item":{"a":"x"}}"#, "attribute `a`: a string stands where a type such as {\"S\":...} was expected"),
+            (r#"{"Item":{"a":{"S":"x"},"a":{"S":"y"}}}"#, "attribute `a`: the name comes twice"),
+            (r#"{"Item":{"a":{"S":"x"},"\u0061":{"S":"y"}}}"#, "attribute `a`: the name comes twice"),
+            (r#"{"Item":{"a":{"S":"\ud800"}}}"#, "not JSON at column 26: a lone surrogate stands in a string"),
+            (r#"{"Item":{"a":{"S":"\udc00"}}}"#, "not JSON at column 26: a lone surrogate stands in a string"),
+            (r#"{"Item":{"a":{"S":"\x"}}}"#, "not JSON at column 21: an escape that JSON does not have"),
+            ("{\"Item\":{\"a\":{\"S\":\"\t\"}}}", "not JSON at column 20: a control character stands in a string"),
+        ] {
+            assert_eq!(plain(line).unwrap_err(), message, "{line}");
+        }
+        let error = decode(b"{\"Item\":{\"a\":{\"S\":\"\xff\"}}}", Encoding::DynamodbJson).unwrap_err();
+        assert_eq!(error.to_string(), "not UTF-8 at column 20");
+    }
+
+    #[test]
+    fn texts_are_unescaped_only_when_asked() {
+        let line = br#"{"Item":{"a":{"S":"\ud83d\ude00 \u0000\n"},"b":{"S":"\\u0000"},"c":{"S":"x"}}}"#;
+        let item = decode(line, Encoding::DynamodbJson).unwrap();
+        let Some(Value::S(a)) = item.get("a") else { panic!("a") };
+        assert_eq!((a.get().as_ref(), a.has_nul()), ("\u{1f600} \0\n", true));
+        let Some(Value::S(b)) = item.get("b") else { panic!("b") };
+        assert_eq!((b.get().as_ref(), b.has_nul()), ("\\u0000", false));
+    }
+
+    #[test]
+    fn a_raw_line_separator_is_part_of_its_string() {
+        assert_eq!(plain("{\"Item\":{\"a\":{\"S\":\"x\u{2028}y\"}}}").unwrap(), "{\"a\":\"x\u{2028}y\"}");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_followed() {
+        let nested = |levels: usize| {
+            format!("{{\"Item\":{{\"a\":{}{{\"S\":\"x\"}}{}}}}}", "{\"L\":[".repeat(levels), "]}".repeat(levels))
+        };
+        assert!(plain(&nested(100)).is_ok());
+        assert!(plain(&nested(200)).unwrap_err().ends_with("nested deeper than 128 levels"));
+        assert!(plain(&"[".repeat(1_000_000)).unwrap_err().ends_with("nested deeper than 128 levels"));
+    }
+
+    #[test]
+    fn plain_json_is_read_with_the_same_exactness() {
+        let line = br#"{"a":12345678901234567890.50,"b":[true,null,{"c":""}]}"#;
+        let mut json = String::new();
+        decode(line, Encoding::Json).unwrap().write_json(&mut json);
+        assert_eq!(json.as_bytes(), line);
+    }
+
+    proptest! {
+        /// What serde_json takes as an object is taken, and nothing else (but for double names, lone surrogates and depth).
+        #[test]
+        fn the_scanner_agrees_with_a_strict_parser(line in r#"[\[\]{}:,"\\a0-9eE.+\-truefalsn ]{0,24}"#) {
+            let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&line);
+            let ours = decode(line.as_bytes(), Encoding::Json);
+            let double = matches!(&ours, Err(Error::Attribute { message, .. }) if message == "the name comes twice");
+            prop_assert!(ours.is_ok() == theirs.is_ok() || double, "{line}: {ours:?} {theirs:?}");
+        }
+
+        /// Any value that serde_json can write comes back as it was.
+        #[test]
+        fn plain_json_survives(text in any::<String>(), number in any::<i64>()) {
+            let line = serde_json::json!({ "text": text, "list": [number, { "n": null }] }).to_string();
+            let item = decode(line.as_bytes(), Encoding::Json).unwrap();
+            let mut json = String::new();
+            item.write_json(&mut json);
+            prop_assert_eq!(&json, &line);
+            let Some(Value::S(back)) = item.get("text") else { panic!("text") };
+            prop_assert_eq!(back.get(), text);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Attribute values, lent from a line. How they are found in it, `decode` knows.
+
+use std::borrow::Cow;
+
+use crate::number;
+
+/// A JSON string as it stands in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    pub(crate) json: &'a str,
+    pub(crate) escaped: bool,
+    pub(crate) nul: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The string with its quotes and escapes: valid JSON.
+    pub fn json(self) -> &'a str {
+        self.json
+    }
+
+    /// The text that it stands for.
+    pub fn get(self) -> Cow<'a, str> {
+        let inner = &self.json[1..self.json.len() - 1];
+        if !self.escaped {
+            return Cow::Borrowed(inner);
+        }
+        // The escapes were checked when the line was decoded.
+        serde_json::from_str(self.json).map_or(Cow::Borrowed(inner), Cow::Owned)
+    }
+
+    /// Whether it holds U+0000, which no text of PostgreSQL can.
+    pub fn has_nul(self) -> bool {
+        self.nul
+    }
+
+    pub(crate) fn is(self, text: &str) -> bool {
+        if self.escaped { self.get() == text } else { &self.json[1..self.json.len() - 1] == text }
+    }
+}
+
+/// An attribute value (DynamoDB API reference, "AttributeValue").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// A string.
+    S(Text<'a>),
+    /// A number: a decimal text with every digit.
+    N(Cow<'a, str>),
+    /// Binary, as base64.
+    B(Text<'a>),
+    /// A boolean.
+    Bool(bool),
+    /// Null.
+    Null,
+    /// A map.
+    M(Vec<(Text<'a>, Value<'a>)>),
+    /// A list.
+    L(Vec<Value<'a>>),
+    /// A set of strings.
+    Ss(Vec<Text<'a>>),
+    /// A set of numbers.
+    Ns(Vec<Cow<'a, str>>),
+    /// A set of binaries.
+    Bs(Vec<Text<'a>>),
+}
+
+impl Value<'_> {
+    /// DynamoDB's name of the type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::S(_) => "S",
+            Self::N(_) => "N",
+            Self::B(_) => "B",
+            Self::Bool(_) => "BOOL",
+            Self::Null => "NULL",
+            Self::M(_) => "M",
+            Self::L(_) => "L",
+            Self::Ss(_) => "SS",
+            Self::Ns(_) => "NS",
+            Self::Bs(_) => "BS",
+        }
+    }
+
+    /// Writes the value as plain JSON: numbers with every digit, binary as base64, sets as arrays.
+    pub fn write_json(&self, into: &mut String) {
+        match self {
+            Self::S(text) | Self::B(text) => into.push_str(text.json()),
+            Self::N(digits) => write_number(digits, into),
+            Self::Bool(true) => into.push_str("true"),
+            Self::Bool(false) => into.push_str("false"),
+            Self::Null => into.push_str("null"),
+            Self::M(entries) => write_object(entries, into),
+            Self::L(values) => write_array(values, into, Self::write_json),
+            Self::Ss(texts) | Self::Bs(texts) => write_array(texts, into, |text, into| into.push_str(text.json())),
+            Self::Ns(numbers) => write_array(numbers, into, |digits, into| write_number(digits, into)),
+        }
+    }
+
+    /// Whether a text anywhere in the value holds U+0000.
+    pub fn has_nul(&self) -> bool {
+        match self {
+            Self::S(text) => text.nul,
+            Self::M(entries) => entries.iter().any(|(name, value)| name.nul || value.has_nul()),
+            Self::L(values) => values.iter().any(Self::has_nul),
+            Self::Ss(texts) => texts.iter().any(|text| text.nul),
+            Self::N(_) | Self::B(_) | Self::Bool(_) | Self::Null | Self::Ns(_) | Self::Bs(_) => false,
+        }
+    }
+}
+
+fn write_number(digits: &str, into: &mut String) {
+    // It was checked when the line was decoded.
+    into.push_str(&number::to_json(digits).unwrap_or(Cow::Borrowed("null")));
+}
+
+fn write_array<T>(values: &[T], into: &mut String, write: impl Fn(&T, &mut String)) {
+    into.push('[');
+    for (place, value) in values.iter().enumerate() {
+        if place > 0 {
+            into.push(',');
+        }
+        write(value, into);
+    }
+    into.push(']');
+}
+
+fn write_object(entries: &[(Text<'_>, Value<'_>)], into: &mut String) {
+    into.push('{');
+    for (place, (name, value)) in entries.iter().enumerate() {
+        if place > 0 {
+            into.push(',');
+        }
+        into.push_str(name.json());
+        into.push(':');
+        value.write_json(into);
+    }
+    into.push('}');
+}
+
+/// The attributes of an item, in the order of the line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Item<'a> {
+    pub(crate) attributes: Vec<(Text<'a>, Value<'a>)>,
+}
+
+impl<'a> Item<'a> {
+    /// The attribute of that name.
+    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+        self.attributes.iter().find(|(text, _)| text.is(name)).map(|(_, value)| value)
+    }
+
+    /// Every attribute.
+    pub fn attributes(&self) -> &[(Text<'a>, Value<'a>)] {
+        &self.attributes
+    }
+
+    /// Writes the item as one plain JSON object.
+    pub fn write_json(&self, into: &mut String) {
+        write_object(&self.attributes, into);
+    }
+}
