@@ -1,0 +1,220 @@
+//! What a bookmark says. How it is kept on disk is in `journal`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the bookmark that this crate writes.
+pub const VERSION: u32 = 1;
+
+/// What a bookmark is good for. Going on with anything else would leave rows out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Where the files are listed, say `s3://bucket/prefix/`.
+    pub source: String,
+    /// The id of the export, if there is one.
+    pub export: Option<String>,
+    /// `I/N` when only a share of the files is read.
+    pub shard: Option<String>,
+    /// The profile that makes the rows.
+    pub profile: String,
+    /// A hash of what the profile says about rows; nothing as long as it is not known.
+    pub profile_hash: Option<String>,
+    /// Options that change which rows there are.
+    pub options: BTreeMap<String, serde_json::Value>,
+}
+
+impl Identity {
+    /// What differs, as (name, here, there); the hash and the options only where both sides know them.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let options = |identity: &Self| serde_json::to_string(&identity.options).unwrap_or_default();
+        let mut pairs = vec![
+            ("source", self.source.clone(), other.source.clone()),
+            ("export", text(&self.export), text(&other.export)),
+            ("shard", text(&self.shard), text(&other.shard)),
+            ("profile", self.profile.clone(), other.profile.clone()),
+        ];
+        if self.profile_hash.is_some() && other.profile_hash.is_some() {
+            pairs.push(("version of the profile", text(&self.profile_hash), text(&other.profile_hash)));
+            pairs.push(("options", options(self), options(other)));
+        }
+        pairs.retain(|(_, here, there)| here != there);
+        pairs
+    }
+}
+
+/// The first line: what the bookmark belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`] of the writer.
+    pub v: u32,
+    /// A name for this run that no other run has, restarts included: rejects carry it.
+    pub run: String,
+    /// See [`Identity`].
+    pub source: String,
+    /// See [`Identity`].
+    #[serde(default)]
+    pub export: Option<String>,
+    /// See [`Identity`].
+    #[serde(default)]
+    pub shard: Option<String>,
+    /// See [`Identity`].
+    pub profile: String,
+    /// See [`Identity`].
+    #[serde(default)]
+    pub profile_hash: Option<String>,
+    /// See [`Identity`].
+    #[serde(default)]
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// When the run was begun, in UTC.
+    pub started: String,
+}
+
+impl Header {
+    /// The header of a run that begins now.
+    pub fn new(identity: &Identity) -> Self {
+        let now = jiff::Timestamp::now();
+        let nanos = now.subsec_nanosecond();
+        let Identity { source, export, shard, profile, profile_hash, options } = identity.clone();
+        Self {
+            v: VERSION,
+            run: format!("{}-{nanos:08x}{:x}", now.strftime("%Y%m%dT%H%M%SZ"), std::process::id()),
+            source,
+            export,
+            shard,
+            profile,
+            profile_hash,
+            options,
+            started: format!("{now:.3}"),
+        }
+    }
+
+    /// What the bookmark belongs to.
+    pub fn identity(&self) -> Identity {
+        let Self { source, export, shard, profile, profile_hash, options, .. } = self.clone();
+        Identity { source, export, shard, profile, profile_hash, options }
+    }
+}
+
+/// A line after the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// Every row of the file is in the target.
+    Done(FileCounts),
+    /// Every row of the file's first records is in the target.
+    Progress(FileCounts),
+    /// The file is not complete; it has to be read again from its start.
+    Fail(Failed),
+}
+
+/// How far a file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileCounts {
+    /// The file's address.
+    pub key: String,
+    /// What identified its content when it was read: the progress is good for this content only.
+    pub version: Option<String>,
+    /// Records read, from the start of the file.
+    pub records: u64,
+    /// Rows written, each with the first of its records.
+    pub written: u64,
+    /// Records merged into a row that another record had begun.
+    pub merged: u64,
+    /// Records that the profile's filter left out.
+    pub filtered: u64,
+    /// Records in the rejects file.
+    pub rejected: u64,
+    /// Records that a foreign program in the pipe left out (`--lossy`).
+    pub dropped: u64,
+}
+
+/// Why a file is not complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failed {
+    /// The file's address.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Sums over files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records read.
+    pub records: u64,
+    /// Rows written.
+    pub written: u64,
+    /// Records merged into another row.
+    pub merged: u64,
+    /// Records filtered out.
+    pub filtered: u64,
+    /// Records rejected.
+    pub rejected: u64,
+    /// Records dropped on purpose.
+    pub dropped: u64,
+}
+
+/// Everything that a bookmark says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What it belongs to.
+    pub header: Header,
+    /// Files that are done, by address.
+    pub done: BTreeMap<String, FileCounts>,
+    /// Files that were begun, by address.
+    pub progress: BTreeMap<String, FileCounts>,
+    /// Files whose last word is `fail`.
+    pub failed: BTreeSet<String>,
+}
+
+impl State {
+    /// A bookmark with a header only.
+    pub fn new(header: Header) -> Self {
+        Self { header, done: BTreeMap::new(), progress: BTreeMap::new(), failed: BTreeSet::new() }
+    }
+
+    /// Whether nothing has been noted yet.
+    pub fn is_fresh(&self) -> bool {
+        self.done.is_empty() && self.progress.is_empty() && self.failed.is_empty()
+    }
+
+    /// Takes in the next line.
+    pub fn apply(&mut self, entry: Entry) {
+        let key = match &entry {
+            Entry::Done(file) | Entry::Progress(file) => &file.key,
+            Entry::Fail(failed) => &failed.key,
+        };
+        self.done.remove(key);
+        self.progress.remove(key);
+        self.failed.remove(key);
+        match entry {
+            Entry::Done(file) => drop(self.done.insert(file.key.clone(), file)),
+            Entry::Progress(file) => drop(self.progress.insert(file.key.clone(), file)),
+            Entry::Fail(failed) => drop(self.failed.insert(failed.key)),
+        }
+    }
+
+    /// How many records of a file need not be read again, if its content is still the same.
+    pub fn skip(&self, key: &str, version: Option<&str>) -> u64 {
+        let progress = self.progress.get(key).filter(|file| file.version.as_deref() == version);
+        progress.map_or(0, |file| file.records)
+    }
+
+    /// The sums over all files, done and begun.
+    pub fn totals(&self) -> Counts {
+        let mut sum = Counts::default();
+        for file in self.done.values().chain(self.progress.values()) {
+            sum.records += file.records;
+            sum.written += file.written;
+            sum.merged += file.merged;
+            sum.filtered += file.filtered;
+            sum.rejected += file.rejected;
+            sum.dropped += file.dropped;
+        }
+        sum
+    }
+}
