@@ -80,6 +80,22 @@ impl<'a> Decimal<'a> {
     }
 }
 
+impl Decimal<'_> {
+    /// The number times `factor`, cut off at the point; nothing if it leaves the range of `i128`.
+    pub fn scaled(self, factor: i128) -> Option<i128> {
+        let mut value: i128 = 0;
+        for byte in self.whole.bytes().chain(self.fraction.bytes()) {
+            value = value.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+        }
+        value = value.checked_mul(factor)?;
+        let power = self.exponent - i64::try_from(self.fraction.len()).ok()?;
+        for _ in 0..power.unsigned_abs().min(64) {
+            value = if power < 0 { value / 10 } else { value.checked_mul(10)? };
+        }
+        Some(if self.negative { -value } else { value })
+    }
+}
+
 fn parse_exponent(text: &str) -> Result<i64, NumberError> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

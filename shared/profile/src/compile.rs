@@ -1,0 +1,340 @@
+//! From the profile as it is written (`file`) to the one that is run (`plan`): every name is looked up and every
+//! contradiction found here, once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path as FilePath;
+
+use indexmap::IndexMap;
+use sha2::{Digest as _, Sha256};
+use toml::Spanned;
+
+use crate::error::Error;
+use crate::file::{Condition, Definition, Entry, File, Path, Step};
+use crate::plan::{Action, Constant, Origin, Piece, Plan, Reference, Slot, Test, Way};
+use crate::policy::Policy;
+use crate::schema::{Column, SCHEMA_VERSION, Schema};
+
+/// A mistake and where it stands: section and name, byte in the file.
+struct Mistake {
+    place: String,
+    at: usize,
+    message: String,
+}
+
+/// Options of the command line that change which rows there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Only items whose `max_id` attribute is less than this.
+    pub max_id: Option<i64>,
+}
+
+pub(crate) fn compile(
+    path: &FilePath,
+    text: &str,
+    name: &str,
+    file: &File,
+    options: Options,
+) -> Result<(Schema, Plan), Error> {
+    let meaning = |Mistake { place, at, message }| Error::Meaning {
+        path: path.to_owned(),
+        line: text[..at.min(text.len())].matches('\n').count() + 1,
+        place,
+        message,
+    };
+    let mut compiler = Compiler { file, names: Vec::new(), lookups: Vec::new(), lookup_places: HashMap::new() };
+    let plan = compiler.plan(options).map_err(meaning)?;
+    let schema = compiler.schema(name, options).map_err(meaning)?;
+    Ok((schema, plan))
+}
+
+struct Compiler<'a> {
+    file: &'a File,
+    names: Vec<String>,
+    lookups: Vec<HashMap<String, Constant>>,
+    lookup_places: HashMap<String, usize>,
+}
+
+impl Compiler<'_> {
+    fn plan(&mut self, options: Options) -> Result<Plan, Mistake> {
+        let mut values = Vec::new();
+        for (name, definition) in &self.file.values {
+            if definition.merge.is_some() {
+                return Err(mistake("values", name, "only columns are merged: `merge` does not belong here"));
+            }
+            values.push(self.value(name, definition).map_err(|message| mistake("values", name, &message))?);
+            self.names.push(name.get_ref().clone());
+        }
+        let mut columns = Vec::new();
+        for (name, definition) in &self.file.columns {
+            let wrong = |message: &str| mistake("columns", name, message);
+            if name.get_ref().starts_with('$') || name.get_ref().is_empty() {
+                return Err(wrong("a column's name cannot be empty or begin with `$`"));
+            }
+            if definition.ty.is_none() {
+                return Err(wrong("`type` is missing"));
+            }
+            let mut column = self.value(name, definition).map_err(|message| wrong(&message))?;
+            column.required |= self.file.key.get_ref().contains(name.get_ref());
+            columns.push(column);
+        }
+        let max_id = match (options.max_id, &self.file.max_id) {
+            (None, _) => None,
+            (Some(limit), Some(attribute)) => Some((dotted(attribute), limit)),
+            (Some(_), None) => {
+                let place = "max_id".to_owned();
+                let message = "`--max-id` was given, but the profile does not name the attribute that it compares";
+                return Err(Mistake { place, at: 0, message: message.to_owned() });
+            }
+        };
+        let conditions = self.file.filter.iter().map(test).collect::<Result<_, _>>();
+        let conditions = conditions.map_err(|message| Mistake { place: "filter".to_owned(), at: 0, message })?;
+        let lookups = std::mem::take(&mut self.lookups);
+        let load_time = format!("{:.6}", jiff::Timestamp::now());
+        Ok(Plan { conditions, max_id, values, columns, lookups, load_time })
+    }
+
+    fn schema(&self, name: &str, options: Options) -> Result<Schema, Mistake> {
+        let file = self.file;
+        let key_span = file.key.span().start;
+        let key_mistake = |message: String| Mistake { place: "key".to_owned(), at: key_span, message };
+        let key = file.key.get_ref().clone();
+        if key.is_empty() {
+            return Err(key_mistake("at least one column must identify a row".to_owned()));
+        }
+        let columns: Vec<_> = file.columns.iter().map(|(name, definition)| column(name, definition)).collect();
+        let known = |name: &String| columns.iter().flatten().any(|column: &Column| column.name == *name);
+        if let Some(missing) = key.iter().find(|name| !known(name)) {
+            return Err(key_mistake(format!("there is no column `{missing}`")));
+        }
+        for group in &file.groups {
+            let at = group.span().start;
+            let names = group.get_ref().columns.iter().chain([&group.get_ref().preferred_side.column]);
+            if let Some(missing) = names.clone().find(|name| !known(name)) {
+                let message = format!("there is no column `{missing}`");
+                return Err(Mistake { place: "groups".to_owned(), at, message });
+            }
+            let both = group.get_ref().columns.iter().find(|name| {
+                key.contains(name)
+                    || file.columns.iter().any(|(at, column)| at.get_ref() == *name && column.merge.is_some())
+            });
+            if let Some(both) = both {
+                let message = format!("`{both}` is part of the key or has a `merge` of its own");
+                return Err(Mistake { place: "groups".to_owned(), at, message });
+            }
+        }
+        let mut settings = BTreeMap::new();
+        if let Some(max_id) = options.max_id {
+            settings.insert("max_id".to_owned(), max_id.into());
+        }
+        Ok(Schema {
+            v: SCHEMA_VERSION,
+            profile: name.to_owned(),
+            hash: hash(file),
+            options: settings,
+            schema: file.schema.clone(),
+            table: file.table.get_ref().clone(),
+            key,
+            columns: columns.into_iter().flatten().collect(),
+            groups: file.groups.iter().map(|group| group.get_ref().clone()).collect(),
+        })
+    }
+
+    fn value(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
+        let mut steps = Vec::new();
+        for step in &definition.convert {
+            steps.push(self.step(step)?);
+        }
+        if let Some(accept) = &definition.accept {
+            const TYPES: [&str; 9] = ["S", "N", "B", "BOOL", "M", "L", "SS", "NS", "BS"];
+            if let Some(unknown) = accept.iter().find(|name| !TYPES.contains(&name.as_str())) {
+                return Err(format!("`accept`: `{unknown}` is not one of {}", TYPES.join(", ")));
+            }
+        }
+        Ok(Slot {
+            name: name.get_ref().clone(),
+            origin: self.origin(name.get_ref(), definition)?,
+            steps,
+            default: definition.default.as_ref().map(constant).transpose()?,
+            only_if: definition.only_if.iter().map(|name| self.reference(name)).collect(),
+            ty: definition.ty.clone(),
+            accept: definition.accept.clone(),
+            required: definition.required,
+        })
+    }
+
+    fn origin(&self, name: &str, definition: &Definition) -> Result<Origin, String> {
+        let Definition { from, value, template, object, array, map, fill, load_time, null, .. } = definition;
+        let given = [from.is_some(), value.is_some(), template.is_some(), object.is_some(), array.is_some()];
+        let given = given
+            .into_iter()
+            .chain([map.is_some(), load_time.is_some(), null.is_some()])
+            .filter(|given| *given)
+            .count();
+        if given > 1 {
+            return Err(
+                "only one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time` can be"
+                    .to_owned(),
+            );
+        }
+        if fill.is_some() && map.is_none() {
+            return Err("`fill` belongs to a `map`".to_owned());
+        }
+        Ok(if let Some(value) = value {
+            Origin::Constant(constant(value)?)
+        } else if let Some(template) = template {
+            Origin::Template(self.template(template)?)
+        } else if let Some(fields) = object {
+            let field = |(name, from): (&String, &String)| Ok((json_string(name)?, self.reference(from)));
+            Origin::Object(fields.iter().map(field).collect::<Result<_, String>>()?)
+        } else if let Some(names) = array {
+            Origin::Array(names.iter().map(|name| self.reference(name)).collect())
+        } else if let Some(entries) = map {
+            let entry = |Entry { name, value }: &Entry| (self.reference(name), self.reference(value));
+            let filled = fill.iter().flatten().map(|(name, value)| Ok((name.clone(), constant(value)?)));
+            Origin::Map(entries.iter().map(entry).collect(), filled.collect::<Result<_, String>>()?)
+        } else if load_time.is_some() || null.is_some() {
+            if load_time.or(*null) == Some(false) {
+                return Err("`load_time` and `null` can only be true".to_owned());
+            }
+            if null.is_some() { Origin::Null } else { Origin::LoadTime }
+        } else {
+            Origin::Reference(match from {
+                None => self.reference(name),
+                Some(Path::Dotted(path)) => self.reference(path),
+                Some(Path::Names(names)) => Reference::Attribute(names.clone()),
+            })
+        })
+    }
+
+    /// An earlier value of that name, else an attribute.
+    fn reference(&self, name: &str) -> Reference {
+        match self.names.iter().position(|known| known == name) {
+            Some(place) => Reference::Value(place),
+            None => Reference::Attribute(dotted(name)),
+        }
+    }
+
+    fn template(&self, template: &str) -> Result<Vec<Piece>, String> {
+        let mut pieces = Vec::new();
+        let mut rest = template;
+        while let Some(open) = rest.find('{') {
+            let close = rest[open..].find('}').ok_or("a `{` of the template has no `}`")? + open;
+            if open > 0 {
+                pieces.push(Piece::Text(rest[..open].to_owned()));
+            }
+            pieces.push(Piece::Reference(self.reference(&rest[open + 1..close])));
+            rest = &rest[close + 1..];
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        Ok(pieces)
+    }
+
+    fn step(&mut self, step: &Step) -> Result<Action, String> {
+        Ok(match step {
+            Step::Trim => Action::Trim,
+            Step::Lower => Action::Lower,
+            Step::Upper => Action::Upper,
+            Step::NullIfEmpty => Action::NullIfEmpty,
+            Step::Extension => Action::Extension,
+            Step::Stem => Action::Stem,
+            Step::StripPrefix(text) => Action::StripPrefix(text.clone()),
+            Step::StripSuffix(text) => Action::StripSuffix(text.clone()),
+            Step::EpochSeconds => Action::Epoch(1),
+            Step::EpochMilliseconds => Action::Epoch(1000),
+            Step::UuidV5(namespace) => {
+                Action::UuidV5(namespace.parse().map_err(|_| format!("`{namespace}` is no UUID"))?)
+            }
+            Step::Lookup(table) => Action::Lookup(self.lookup(table)?),
+        })
+    }
+
+    /// The place of a look-up table, or of one field of its entries (`formats.width`).
+    fn lookup(&mut self, table: &str) -> Result<usize, String> {
+        if let Some(place) = self.lookup_places.get(table) {
+            return Ok(*place);
+        }
+        let (name, field) = table.split_once('.').map_or((table, None), |(name, field)| (name, Some(field)));
+        let Some(entries) = self.file.lookups.get(name) else {
+            let known: Vec<_> = self.file.lookups.keys().map(String::as_str).collect();
+            return Err(format!("there is no table `{name}` among the lookups ({})", known.join(", ")));
+        };
+        let mut constants = HashMap::new();
+        for (key, value) in entries {
+            let value = match (field, value) {
+                (None, value) => value,
+                (Some(field), toml::Value::Table(fields)) => {
+                    fields.get(field).ok_or_else(|| format!("entry `{key}` of `{name}` has no field `{field}`"))?
+                }
+                (Some(_), _) => return Err(format!("entry `{key}` of `{name}` has no fields")),
+            };
+            constants.insert(key.clone(), constant(value)?);
+        }
+        self.lookups.push(constants);
+        self.lookup_places.insert(table.to_owned(), self.lookups.len() - 1);
+        Ok(self.lookups.len() - 1)
+    }
+}
+
+fn mistake(section: &str, name: &Spanned<String>, message: &str) -> Mistake {
+    Mistake { place: format!("{section}.{}", name.get_ref()), at: name.span().start, message: message.to_owned() }
+}
+
+/// A column that passed [`Compiler::plan`] has a type.
+fn column(name: &Spanned<String>, definition: &Definition) -> Option<Column> {
+    let ty = definition.ty.clone()?;
+    Some(Column { name: name.get_ref().clone(), ty, merge: definition.merge.clone().unwrap_or(Policy::Replace) })
+}
+
+fn dotted(path: &str) -> Way {
+    path.split('.').map(str::to_owned).collect()
+}
+
+fn json_string(text: &str) -> Result<String, String> {
+    serde_json::to_string(text).map_err(|error| error.to_string())
+}
+
+fn constant(value: &toml::Value) -> Result<Constant, String> {
+    Ok(match value {
+        toml::Value::String(text) => Constant::Text(text.clone()),
+        toml::Value::Integer(number) => Constant::Number(number.to_string()),
+        toml::Value::Float(number) if number.is_finite() => Constant::Number(number.to_string()),
+        toml::Value::Boolean(truth) => Constant::Bool(*truth),
+        toml::Value::Datetime(time) => Constant::Text(time.to_string()),
+        toml::Value::Float(_) => return Err("a number must be finite".to_owned()),
+        toml::Value::Array(_) | toml::Value::Table(_) => {
+            Constant::Json(serde_json::to_string(value).map_err(|error| error.to_string())?)
+        }
+    })
+}
+
+fn test(condition: &Condition) -> Result<(Way, Test), String> {
+    let way = match &condition.attribute {
+        Path::Dotted(path) => dotted(path),
+        Path::Names(names) => names.clone(),
+    };
+    let text = |value: &toml::Value| match constant(value)? {
+        Constant::Text(text) | Constant::Number(text) => Ok(text),
+        Constant::Bool(truth) => Ok(truth.to_string()),
+        Constant::Json(_) => Err("an attribute is compared with a text, a number or a boolean".to_owned()),
+    };
+    let Condition { exists, equals, not_equals, one_of, begins_with, .. } = condition;
+    let test = match (exists, equals, not_equals, one_of, begins_with) {
+        (Some(exists), None, None, None, None) => Test::Exists(*exists),
+        (None, Some(value), None, None, None) => Test::OneOf(vec![text(value)?]),
+        (None, None, Some(value), None, None) => Test::NoneOf(vec![text(value)?]),
+        (None, None, None, Some(values), None) => Test::OneOf(values.iter().map(text).collect::<Result<_, _>>()?),
+        (None, None, None, None, Some(prefix)) => Test::BeginsWith(prefix.clone()),
+        _ => return Err("a condition has one of `exists`, `equals`, `not_equals`, `in`, `begins_with`".to_owned()),
+    };
+    Ok((way, test))
+}
+
+/// A hash of what the profile says about rows; comments, order of sections and the SQL for the end do not count.
+fn hash(file: &File) -> String {
+    let said: IndexMap<String, serde_json::Value> =
+        serde_json::to_value(file).and_then(serde_json::from_value).unwrap_or_default();
+    let text = serde_json::to_string(&said).unwrap_or_default();
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

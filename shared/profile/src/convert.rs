@@ -1,0 +1,303 @@
+//! One value to one column type, and the steps in between. What is converted for which column, `plan` knows.
+
+use std::borrow::Cow;
+
+use item::Value;
+use item::number::{Decimal, NumberError, to_json};
+
+use crate::schema::{ColumnType, Kind};
+
+/// A value on its way from an attribute to a column.
+#[derive(Clone, Debug)]
+pub(crate) enum Scalar<'a> {
+    /// Nothing: the attribute is missing or NULL.
+    Null,
+    /// An attribute value as it came.
+    Raw(&'a Value<'a>),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A number's JSON text.
+    Number(Cow<'a, str>),
+    /// A boolean.
+    Bool(bool),
+    /// Composed JSON.
+    Json(Cow<'a, str>),
+}
+
+impl<'a> Scalar<'a> {
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The value as text, for templates, look-ups and text steps: a string's text, a number's digits.
+    pub(crate) fn text(&self) -> Result<Option<Cow<'a, str>>, String> {
+        Ok(Some(match self {
+            Self::Null => return Ok(None),
+            Self::Text(text) | Self::Number(text) => text.clone(),
+            Self::Bool(true) => "true".into(),
+            Self::Bool(false) => "false".into(),
+            Self::Raw(Value::S(text)) => text.get(),
+            Self::Raw(Value::N(digits)) => digits.clone(),
+            Self::Raw(Value::Bool(truth)) => return Self::Bool(*truth).text(),
+            Self::Raw(other) => return Err(format!("is {}, which has no text", other.type_name())),
+            Self::Json(_) => return Err("is composed, which has no text".to_owned()),
+        }))
+    }
+
+    /// Writes the value as JSON, whatever it is.
+    pub(crate) fn write_json(&self, into: &mut String) -> Result<(), String> {
+        match self {
+            Self::Null => into.push_str("null"),
+            Self::Raw(value) if value.has_nul() => return Err(NUL.to_owned()),
+            Self::Raw(value) => value.write_json(into),
+            Self::Text(text) => write_string(text, into)?,
+            Self::Number(json) | Self::Json(json) => into.push_str(json),
+            Self::Bool(truth) => into.push_str(if *truth { "true" } else { "false" }),
+        }
+        Ok(())
+    }
+}
+
+const NUL: &str = "holds the character U+0000, which PostgreSQL cannot store";
+
+/// Writes a text as a JSON string.
+pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> {
+    let mut special = false;
+    for byte in text.bytes() {
+        if byte == 0 {
+            return Err(NUL.to_owned());
+        }
+        special |= byte < 0x20 || byte == b'"' || byte == b'\\';
+    }
+    if special {
+        into.push_str(&serde_json::to_string(text).map_err(|error| error.to_string())?);
+    } else {
+        into.push('"');
+        into.push_str(text);
+        into.push('"');
+    }
+    Ok(())
+}
+
+/// Writes a value as the stream holds values of a type.
+pub(crate) fn write_as(
+    ty: &ColumnType,
+    accept: Option<&[String]>,
+    value: &Scalar<'_>,
+    into: &mut String,
+) -> Result<(), String> {
+    if value.is_null() {
+        into.push_str("null");
+        return Ok(());
+    }
+    if ty.is_array() { write_array(ty.kind(), accept, value, into) } else { write_one(ty.kind(), accept, value, into) }
+}
+
+fn write_array(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+    let mut elements = Elements { into, first: true };
+    elements.into.push('[');
+    match value {
+        Scalar::Raw(Value::L(values)) => {
+            for value in values {
+                elements.next();
+                let value = if matches!(value, Value::Null) { Scalar::Null } else { Scalar::Raw(value) };
+                if value.is_null() {
+                    elements.into.push_str("null");
+                } else {
+                    write_one(kind, accept, &value, elements.into)?;
+                }
+            }
+        }
+        Scalar::Raw(Value::Ss(texts)) => {
+            for text in texts {
+                elements.next();
+                write_one(kind, accept, &Scalar::Raw(&Value::S(*text)), elements.into)?;
+            }
+        }
+        Scalar::Raw(Value::Ns(numbers)) => {
+            for digits in numbers {
+                elements.next();
+                write_one(kind, accept, &Scalar::Raw(&Value::N(digits.clone())), elements.into)?;
+            }
+        }
+        Scalar::Raw(Value::Bs(binaries)) => {
+            for binary in binaries {
+                elements.next();
+                write_one(kind, accept, &Scalar::Raw(&Value::B(*binary)), elements.into)?;
+            }
+        }
+        Scalar::Raw(other) => return Err(wrong(other, &["L", "SS", "NS", "BS"])),
+        Scalar::Json(json) if json.starts_with('[') => {
+            elements.into.truncate(elements.into.len() - 1);
+            elements.into.push_str(json);
+            return Ok(());
+        }
+        _ => return Err("is a single value where an array is wanted".to_owned()),
+    }
+    elements.into.push(']');
+    Ok(())
+}
+
+struct Elements<'a> {
+    into: &'a mut String,
+    first: bool,
+}
+
+impl Elements<'_> {
+    fn next(&mut self) {
+        if !std::mem::take(&mut self.first) {
+            self.into.push(',');
+        }
+    }
+}
+
+fn write_one(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+    if let Scalar::Raw(raw) = value {
+        check_type(kind, accept, raw)?;
+    }
+    match kind {
+        Kind::Json => value.write_json(into),
+        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => match value {
+            Scalar::Raw(Value::S(text)) if !text.has_nul() => {
+                into.push_str(text.json());
+                Ok(())
+            }
+            value => write_string(&value.text()?.unwrap_or_default(), into),
+        },
+        Kind::Boolean => match value {
+            Scalar::Bool(truth) | Scalar::Raw(Value::Bool(truth)) => {
+                into.push_str(if *truth { "true" } else { "false" });
+                Ok(())
+            }
+            value => {
+                let text = value.text()?.unwrap_or_default();
+                let truth = match &*text {
+                    "true" | "1" => "true",
+                    "false" | "0" => "false",
+                    other => return Err(format!("is `{}`, which is neither true nor false", shorten(other))),
+                };
+                into.push_str(truth);
+                Ok(())
+            }
+        },
+        Kind::Integer(least, most) => {
+            let text = value.text()?.unwrap_or_default();
+            let number = Decimal::parse(&text).and_then(Decimal::to_i64).map_err(|error| number_error(&text, error))?;
+            if number < least || number > most {
+                return Err(format!("is {number}, which is outside {least} to {most}"));
+            }
+            into.push_str(&number.to_string());
+            Ok(())
+        }
+        Kind::Numeric | Kind::Float => {
+            let text = value.text()?.unwrap_or_default();
+            into.push_str(&to_json(&text).map_err(|error| number_error(&text, error))?);
+            Ok(())
+        }
+        Kind::Bytea => match value {
+            Scalar::Raw(Value::B(binary)) => write_hex(&binary.get(), into),
+            value => write_string(&value.text()?.unwrap_or_default(), into),
+        },
+    }
+}
+
+fn number_error(text: &str, error: NumberError) -> String {
+    format!("is `{}`, which is {error}", shorten(text))
+}
+
+/// `\x` and hexadecimal digits, PostgreSQL's text form of `bytea` ("Binary Data Types", hex format).
+fn write_hex(base64: &str, into: &mut String) -> Result<(), String> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bytes = decode_base64(base64).ok_or("is not base64")?;
+    into.push_str("\"\\\\x");
+    for byte in bytes {
+        into.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        into.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    into.push('"');
+    Ok(())
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
+
+/// Whether a value's DynamoDB type is one that leads to the kind.
+fn check_type(kind: Kind, accept: Option<&[String]>, value: &Value<'_>) -> Result<(), String> {
+    let name = value.type_name();
+    if let Some(accept) = accept {
+        if accept.iter().any(|accepted| accepted == name) {
+            return Ok(());
+        }
+        return Err(wrong(value, &accept.iter().map(String::as_str).collect::<Vec<_>>()));
+    }
+    let accept: &[&str] = match kind {
+        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz => &["S"],
+        Kind::Boolean => &["BOOL"],
+        Kind::Integer(..) | Kind::Numeric | Kind::Float => &["N", "S"],
+        Kind::Bytea => &["B"],
+        Kind::Other => &["S", "N"],
+        Kind::Json => return Ok(()),
+    };
+    if accept.contains(&name) { Ok(()) } else { Err(wrong(value, accept)) }
+}
+
+fn wrong(value: &Value<'_>, wanted: &[&str]) -> String {
+    format!("is {}, but {} is wanted", value.type_name(), wanted.join(" or "))
+}
+
+/// A text that may be long, for a message.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// The stem and the extension of a path's last part: `a/b.x/c.tar.gz` gives `a/b.x/c.tar` and `gz`. A name that begins
+/// with its only dot, or ends with one, has no extension.
+pub(crate) fn split_extension(path: &str) -> Option<(&str, &str)> {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = name + path[name..].rfind('.')?;
+    (dot > name && dot + 1 < path.len()).then(|| (&path[..dot], &path[dot + 1..]))
+}
+
+/// The time that lies so many units after 1970 began; `digits` may have a fraction.
+pub(crate) fn epoch(digits: &str, units_per_second: i128) -> Result<String, String> {
+    let range = || format!("is `{}`, which is no time", shorten(digits));
+    let number = Decimal::parse(digits).map_err(|error| number_error(digits, error))?;
+    // Nanoseconds are beyond what PostgreSQL keeps (microseconds), so nothing is lost.
+    let nanoseconds = number.scaled(1_000_000_000 / units_per_second).ok_or_else(range)?;
+    jiff::Timestamp::from_nanosecond(nanoseconds).map(|time| time.to_string()).map_err(|_| range())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_belongs_to_the_last_part_of_a_path() {
+        for (path, expected) in [
+            ("2013/07/1.jpg", Some(("2013/07/1", "jpg"))),
+            ("a.b/c", None),
+            ("a/.png", None),
+            ("a/b.", None),
+            ("c.tar.gz", Some(("c.tar", "gz"))),
+            ("", None),
+        ] {
+            assert_eq!(split_extension(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn epochs_are_times() {
+        // `date -u -d @1680109764 +%FT%TZ`
+        assert_eq!(epoch("1680109764", 1).unwrap(), "2023-03-29T17:09:24Z");
+        assert_eq!(epoch("1680109764123", 1000).unwrap(), "2023-03-29T17:09:24.123Z");
+        assert_eq!(epoch("-1.5", 1).unwrap(), "1969-12-31T23:59:58.5Z");
+        assert!(epoch("1e100", 1).is_err());
+        assert!(epoch("soon", 1).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! A profile as it is written. What it means is worked out in `plan`; the README explains it to those who write one.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::policy::{Group, Policy};
+use crate::schema::ColumnType;
+
+/// The file. Serialising it leaves out what says nothing about rows, so that a hash of the rest identifies their making.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    /// For people.
+    #[serde(default, skip_serializing)]
+    #[expect(dead_code, reason = "for the reader of the file")]
+    pub(crate) description: Option<String>,
+    pub(crate) table: Spanned<String>,
+    #[serde(default)]
+    pub(crate) schema: Option<String>,
+    pub(crate) key: Spanned<Vec<String>>,
+    /// The attribute that `--max-id` compares.
+    #[serde(default)]
+    pub(crate) max_id: Option<String>,
+    #[serde(default)]
+    pub(crate) filter: Vec<Condition>,
+    #[serde(default)]
+    pub(crate) lookups: IndexMap<String, IndexMap<String, toml::Value>>,
+    #[serde(default)]
+    pub(crate) values: IndexMap<Spanned<String>, Definition>,
+    pub(crate) columns: IndexMap<Spanned<String>, Definition>,
+    #[serde(default)]
+    pub(crate) groups: Vec<Spanned<Group>>,
+    #[serde(default, skip_serializing)]
+    pub(crate) on_create: Vec<String>,
+    #[serde(default, skip_serializing)]
+    pub(crate) on_complete: Vec<String>,
+}
+
+/// A named value or a column. At most one of `from`, `value`, `null`, `template`, `object`, `array`, `map` and `load_time` says
+/// where it comes from; without any it is the attribute of the same name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Definition {
+    #[serde(rename = "type")]
+    pub(crate) ty: Option<ColumnType>,
+    #[serde(default)]
+    pub(crate) required: bool,
+    /// DynamoDB's types that are taken, where they are not those that the type suggests.
+    pub(crate) accept: Option<Vec<String>>,
+    pub(crate) from: Option<Path>,
+    pub(crate) value: Option<toml::Value>,
+    pub(crate) template: Option<String>,
+    pub(crate) object: Option<IndexMap<String, String>>,
+    pub(crate) array: Option<Vec<String>>,
+    pub(crate) map: Option<Vec<Entry>>,
+    pub(crate) fill: Option<IndexMap<String, toml::Value>>,
+    pub(crate) load_time: Option<bool>,
+    pub(crate) null: Option<bool>,
+    #[serde(default)]
+    pub(crate) convert: Vec<Step>,
+    pub(crate) default: Option<toml::Value>,
+    #[serde(default)]
+    pub(crate) only_if: Vec<String>,
+    /// Columns only.
+    pub(crate) merge: Option<Policy>,
+}
+
+/// An entry of a `map`: name and value are both values of the item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// The way to an attribute: `address.city`, or a list where a name itself has a dot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a name such as \"city\", a path such as \"address.city\", or a list of names")]
+pub(crate) enum Path {
+    Dotted(String),
+    Names(Vec<String>),
+}
+
+/// One step of a conversion.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// The text without white space around it.
+    Trim,
+    /// The text in lower case.
+    Lower,
+    /// The text in upper case.
+    Upper,
+    /// Nothing instead of an empty text.
+    NullIfEmpty,
+    /// What stands after the last dot of a file's name; nothing if there is no such part.
+    Extension,
+    /// A path without its extension and the dot before it; nothing if there is no extension.
+    Stem,
+    /// The text without this at its beginning, if it is there.
+    StripPrefix(String),
+    /// The text without this at its end, if it is there.
+    StripSuffix(String),
+    /// What the table of `lookups` has under the text: `"languages"`, or `"formats.width"` for a field of its entries.
+    Lookup(String),
+    /// The version 5 UUID of the text in this namespace (RFC 9562, section 5.5).
+    UuidV5(String),
+    /// The time that many seconds after 1970 began.
+    EpochSeconds,
+    /// The time that many milliseconds after 1970 began.
+    EpochMilliseconds,
+}
+
+/// One condition on an item; every one has to hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Condition {
+    pub(crate) attribute: Path,
+    pub(crate) exists: Option<bool>,
+    pub(crate) equals: Option<toml::Value>,
+    pub(crate) not_equals: Option<toml::Value>,
+    #[serde(rename = "in")]
+    pub(crate) one_of: Option<Vec<toml::Value>>,
+    pub(crate) begins_with: Option<String>,
+}

@@ -1,0 +1,381 @@
+//! A profile as it is run: a flat list of named values, each from attributes and earlier values, then a list of columns.
+//! How it is written is in `file`, how one value becomes another in `convert`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use item::number::{Decimal, plain};
+use item::{Item, Value};
+
+use crate::convert::{Scalar, epoch, split_extension, write_as, write_string};
+use crate::row::Row;
+use crate::schema::ColumnType;
+
+/// What becomes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is a row.
+    Row,
+    /// The profile leaves it out.
+    Filtered,
+}
+
+/// The plan of a profile: from items to rows.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) conditions: Vec<(Way, Test)>,
+    pub(crate) max_id: Option<(Way, i64)>,
+    pub(crate) values: Vec<Slot>,
+    pub(crate) columns: Vec<Slot>,
+    pub(crate) lookups: Vec<HashMap<String, Constant>>,
+    pub(crate) load_time: String,
+}
+
+/// A named value or a column, ready to be worked out.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
+    pub(crate) steps: Vec<Action>,
+    pub(crate) default: Option<Constant>,
+    pub(crate) only_if: Vec<Reference>,
+    pub(crate) ty: Option<ColumnType>,
+    pub(crate) accept: Option<Vec<String>>,
+    pub(crate) required: bool,
+}
+
+/// Names that lead to an attribute.
+pub(crate) type Way = Vec<String>;
+
+/// An earlier value by its place, or an attribute.
+#[derive(Clone, Debug)]
+pub(crate) enum Reference {
+    Value(usize),
+    Attribute(Way),
+}
+
+#[derive(Debug)]
+pub(crate) enum Origin {
+    Reference(Reference),
+    Constant(Constant),
+    Template(Vec<Piece>),
+    /// Field names as JSON strings.
+    Object(Vec<(String, Reference)>),
+    Array(Vec<Reference>),
+    /// Entries by value, and what is filled in where a name is missing.
+    Map(Vec<(Reference, Reference)>, Vec<(String, Constant)>),
+    LoadTime,
+    Null,
+}
+
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Text(String),
+    Reference(Reference),
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Trim,
+    Lower,
+    Upper,
+    NullIfEmpty,
+    Extension,
+    Stem,
+    StripPrefix(String),
+    StripSuffix(String),
+    Lookup(usize),
+    UuidV5(uuid::Uuid),
+    Epoch(i128),
+}
+
+/// A value that stands in the profile.
+#[derive(Clone, Debug)]
+pub(crate) enum Constant {
+    Text(String),
+    Number(String),
+    Bool(bool),
+    Json(String),
+}
+
+impl Constant {
+    fn scalar(&self) -> Scalar<'_> {
+        match self {
+            Self::Text(text) => Scalar::Text(Cow::Borrowed(text)),
+            Self::Number(text) => Scalar::Number(Cow::Borrowed(text)),
+            Self::Bool(truth) => Scalar::Bool(*truth),
+            Self::Json(json) => Scalar::Json(Cow::Borrowed(json)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Test {
+    Exists(bool),
+    OneOf(Vec<String>),
+    NoneOf(Vec<String>),
+    BeginsWith(String),
+}
+
+impl Plan {
+    /// Writes an item's row, or says that the item is left out.
+    ///
+    /// # Errors
+    /// Why the item is rejected, in one sentence. The row is then of no use.
+    pub fn row(&self, item: &Item<'_>, row: &mut Row) -> Result<Fate, String> {
+        row.clear();
+        if !self.conditions.iter().all(|(way, test)| test.holds(follow(item, way))) {
+            return Ok(Fate::Filtered);
+        }
+        if let Some((way, limit)) = &self.max_id
+            && number(item, way)? >= *limit
+        {
+            return Ok(Fate::Filtered);
+        }
+        let mut known = Vec::with_capacity(self.values.len());
+        for value in &self.values {
+            let scalar = self.evaluate(value, item, &known)?;
+            let scalar = match &value.ty {
+                Some(ty) if !scalar.is_null() => typed(ty, value, &scalar)?,
+                _ => scalar,
+            };
+            known.push(scalar);
+        }
+        for column in &self.columns {
+            let scalar = self.evaluate(column, item, &known)?;
+            // Every column has a type.
+            let Some(ty) = &column.ty else { continue };
+            let accept = column.accept.as_deref();
+            write_as(ty, accept, &scalar, row.compose()).map_err(|problem| column.complain(&problem))?;
+            row.end_cell();
+        }
+        Ok(Fate::Row)
+    }
+
+    fn evaluate<'a>(&'a self, value: &'a Slot, item: &'a Item<'a>, known: &[Scalar<'a>]) -> Result<Scalar<'a>, String> {
+        let find = |reference: &Reference| find(reference, item, known);
+        let mut scalar = match &value.origin {
+            Origin::Reference(reference) => find(reference),
+            Origin::Constant(constant) => constant.scalar(),
+            Origin::LoadTime => Scalar::Text(Cow::Borrowed(&self.load_time)),
+            Origin::Null => Scalar::Null,
+            Origin::Template(pieces) => fill_template(pieces, find).map_err(|problem| value.complain(&problem))?,
+            Origin::Object(fields) => compose(value, '{', '}', |into| {
+                for (place, (name, reference)) in fields.iter().enumerate() {
+                    into.push_str(if place == 0 { "" } else { "," });
+                    into.push_str(name);
+                    into.push(':');
+                    find(reference).write_json(into)?;
+                }
+                Ok(())
+            })?,
+            Origin::Array(references) => compose(value, '[', ']', |into| {
+                for (place, reference) in references.iter().enumerate() {
+                    into.push_str(if place == 0 { "" } else { "," });
+                    find(reference).write_json(into)?;
+                }
+                Ok(())
+            })?,
+            Origin::Map(entries, fill) => compose(value, '{', '}', |into| write_map(entries, fill, find, into))?,
+        };
+        for step in &value.steps {
+            if scalar.is_null() {
+                break;
+            }
+            scalar = self.step(step, scalar).map_err(|problem| value.complain(&problem))?;
+        }
+        if scalar.is_null()
+            && let Some(default) = &value.default
+        {
+            scalar = default.scalar();
+        }
+        if value.only_if.iter().any(|reference| find(reference).is_null()) {
+            scalar = Scalar::Null;
+        }
+        if value.required && scalar.is_null() {
+            return Err(value.missing(item));
+        }
+        Ok(scalar)
+    }
+
+    fn step<'a>(&'a self, step: &Action, scalar: Scalar<'a>) -> Result<Scalar<'a>, String> {
+        let Some(text) = scalar.text()? else { return Ok(Scalar::Null) };
+        let some = |text: Option<Cow<'a, str>>| text.map_or(Scalar::Null, Scalar::Text);
+        Ok(match step {
+            Action::Trim => Scalar::Text(Cow::Owned(text.trim().to_owned())),
+            Action::Lower => Scalar::Text(Cow::Owned(text.to_lowercase())),
+            Action::Upper => Scalar::Text(Cow::Owned(text.to_uppercase())),
+            Action::NullIfEmpty if text.is_empty() => Scalar::Null,
+            Action::NullIfEmpty => scalar,
+            Action::Extension => some(part(text, |text| split_extension(text).map(|(_, extension)| extension))),
+            Action::Stem => some(part(text, |text| split_extension(text).map(|(stem, _)| stem))),
+            Action::StripPrefix(prefix) => {
+                some(part(text, |text| Some(text.strip_prefix(prefix.as_str()).unwrap_or(text))))
+            }
+            Action::StripSuffix(suffix) => {
+                some(part(text, |text| Some(text.strip_suffix(suffix.as_str()).unwrap_or(text))))
+            }
+            Action::Lookup(table) => match self.lookups[*table].get(&*plain(&text)) {
+                Some(constant) => constant.scalar(),
+                None => Scalar::Null,
+            },
+            Action::UuidV5(namespace) => {
+                Scalar::Text(Cow::Owned(uuid::Uuid::new_v5(namespace, text.as_bytes()).to_string()))
+            }
+            Action::Epoch(units) => Scalar::Text(Cow::Owned(epoch(&text, *units)?)),
+        })
+    }
+}
+
+/// A part of a text, borrowed where the text is.
+fn part<'a>(text: Cow<'a, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'a, str>> {
+    match text {
+        Cow::Borrowed(text) => cut(text).map(Cow::Borrowed),
+        Cow::Owned(text) => cut(&text).map(|part| Cow::Owned(part.to_owned())),
+    }
+}
+
+fn typed<'a>(ty: &ColumnType, value: &Slot, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
+    use crate::schema::Kind;
+    let mut json = String::new();
+    write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
+    Ok(match (ty.is_array(), ty.kind()) {
+        (true, _) | (_, Kind::Json) => Scalar::Json(Cow::Owned(json)),
+        (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(Cow::Owned(json)),
+        (_, Kind::Boolean) => Scalar::Bool(json == "true"),
+        // The checked text itself, without the detour over JSON.
+        _ => scalar.text()?.map_or(Scalar::Null, Scalar::Text),
+    })
+}
+
+fn compose<'a>(
+    value: &Slot,
+    open: char,
+    close: char,
+    write: impl FnOnce(&mut String) -> Result<(), String>,
+) -> Result<Scalar<'a>, String> {
+    let mut json = String::with_capacity(160);
+    json.push(open);
+    write(&mut json).map_err(|problem| value.complain(&problem))?;
+    json.push(close);
+    Ok(Scalar::Json(Cow::Owned(json)))
+}
+
+fn write_map<'a>(
+    entries: &[(Reference, Reference)],
+    fill: &[(String, Constant)],
+    find: impl Fn(&Reference) -> Scalar<'a>,
+    into: &mut String,
+) -> Result<(), String> {
+    let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
+    let separate = |into: &mut String, name: &str| {
+        into.push_str(if into.len() > 1 { "," } else { "" });
+        write_string(name, into).map(|()| into.push(':'))
+    };
+    for (name, value) in entries {
+        let (Some(name), value) = (find(name).text()?, find(value)) else { continue };
+        if !value.is_null() && !names.contains(&name) {
+            separate(into, &name)?;
+            value.write_json(into)?;
+            names.push(name);
+        }
+    }
+    for (name, constant) in fill {
+        if !names.iter().any(|known| known == name) {
+            separate(into, name)?;
+            constant.scalar().write_json(into)?;
+        }
+    }
+    Ok(())
+}
+
+fn fill_template<'a>(pieces: &[Piece], find: impl Fn(&Reference) -> Scalar<'a>) -> Result<Scalar<'a>, String> {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(literal) => text.push_str(literal),
+            Piece::Reference(reference) => match find(reference).text()? {
+                Some(part) => text.push_str(&part),
+                None => return Ok(Scalar::Null),
+            },
+        }
+    }
+    Ok(Scalar::Text(Cow::Owned(text)))
+}
+
+fn find<'a>(reference: &Reference, item: &'a Item<'a>, known: &[Scalar<'a>]) -> Scalar<'a> {
+    match reference {
+        Reference::Value(place) => known[*place].clone(),
+        Reference::Attribute(way) => match follow(item, way) {
+            None | Some(Value::Null) => Scalar::Null,
+            Some(value) => Scalar::Raw(value),
+        },
+    }
+}
+
+/// The attribute to which the names lead; the parts after the first go into maps, and by number into lists.
+fn follow<'a>(item: &'a Item<'a>, way: &[String]) -> Option<&'a Value<'a>> {
+    let (first, rest) = way.split_first()?;
+    let mut value = item.get(first)?;
+    for name in rest {
+        value = match value {
+            Value::M(entries) => {
+                entries.iter().find(|(text, _)| text.get() == name.as_str()).map(|(_, value)| value)?
+            }
+            Value::L(values) => values.get(name.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+/// The number in an attribute, for `--max-id`.
+fn number(item: &Item<'_>, way: &[String]) -> Result<i64, String> {
+    let name = way.join(".");
+    let digits = match follow(item, way) {
+        Some(Value::N(digits)) => digits.clone(),
+        Some(Value::S(text)) => text.get(),
+        Some(other) => return Err(format!("attribute `{name}` is {}, but N or S is wanted", other.type_name())),
+        None => return Err(format!("attribute `{name}` is missing")),
+    };
+    Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{name}` is {error}"))
+}
+
+impl Test {
+    fn holds(&self, value: Option<&Value<'_>>) -> bool {
+        let value = value.filter(|value| !matches!(value, Value::Null));
+        // A number is compared as it is written out, so that 1E2 equals 100.
+        let text = value.and_then(|value| match value {
+            Value::S(text) => Some(text.get()),
+            Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
+            Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+            _ => None,
+        });
+        let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());
+        match self {
+            Self::Exists(wanted) => value.is_some() == *wanted,
+            Self::OneOf(texts) => texts.iter().any(is),
+            Self::NoneOf(texts) => !texts.iter().any(is),
+            Self::BeginsWith(prefix) => text.is_some_and(|text| text.starts_with(prefix.as_str())),
+        }
+    }
+}
+
+impl Slot {
+    /// `attribute `url` is N, but S is wanted`.
+    fn complain(&self, problem: &str) -> String {
+        match &self.origin {
+            Origin::Reference(Reference::Attribute(way)) => format!("attribute `{}` {problem}", way.join(".")),
+            _ => format!("`{}` {problem}", self.name),
+        }
+    }
+
+    fn missing(&self, item: &Item<'_>) -> String {
+        match &self.origin {
+            Origin::Reference(Reference::Attribute(way)) if follow(item, way).is_none() => {
+                format!("attribute `{}` is missing", way.join("."))
+            }
+            _ => self.complain("is null, but a value is required"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A cell as PostgreSQL's input functions take it: the text that COPY, a CSV file or a literal holds. How a cell looks in
+//! the stream is said in `schema`.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::row::NULL;
+use crate::schema::{ColumnType, Kind};
+
+/// The text of a cell; nothing for NULL.
+///
+/// # Errors
+/// A cell that is no JSON, or no array where the type is one.
+pub fn text_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Option<Cow<'a, str>>, String> {
+    if cell == NULL {
+        return Ok(None);
+    }
+    if ty.is_array() {
+        return array_literal(cell, ty.kind()).map(|text| Some(Cow::Owned(text)));
+    }
+    element_text(cell, ty.kind()).map(Some)
+}
+
+fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
+    if kind == Kind::Json || !cell.starts_with('"') {
+        return Ok(Cow::Borrowed(cell));
+    }
+    let inner = cell.get(1..cell.len().saturating_sub(1)).unwrap_or_default();
+    if !inner.contains('\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(cell).map(Cow::Owned).map_err(|error| error.to_string())
+}
+
+/// `{"a","b",NULL}` (PostgreSQL, "Arrays", "Array Input and Output Syntax"). Every element is quoted, which is always
+/// allowed.
+fn array_literal(cell: &str, kind: Kind) -> Result<String, String> {
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(cell).map_err(|_| "the value for an array must be a JSON array".to_owned())?;
+    let mut literal = String::with_capacity(cell.len() + 2);
+    literal.push('{');
+    for (place, element) in elements.iter().enumerate() {
+        if place > 0 {
+            literal.push(',');
+        }
+        let element = element.get();
+        if element == NULL {
+            literal.push_str("NULL");
+        } else if kind != Kind::Json && element.starts_with('[') {
+            literal.push_str(&array_literal(element, kind)?);
+        } else {
+            literal.push('"');
+            for character in element_text(element, kind)?.chars() {
+                if matches!(character, '"' | '\\') {
+                    literal.push('\\');
+                }
+                literal.push(character);
+            }
+            literal.push('"');
+        }
+    }
+    literal.push('}');
+    Ok(literal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_become_what_postgresql_reads() {
+        for (cell, ty, text) in [
+            ("null", "text", None),
+            (r#""a\n\"b\"""#, "text", Some("a\n\"b\"")),
+            ("12.50", "numeric", Some("12.50")),
+            ("true", "boolean", Some("true")),
+            (r#""x""#, "jsonb", Some(r#""x""#)),
+            (r#"{"a":1}"#, "jsonb", Some(r#"{"a":1}"#)),
+            (r#""\\x00ff""#, "bytea", Some("\\x00ff")),
+            (
+                r#"["a","b,c","d\"e","f\\g","",null,"NULL"]"#,
+                "text[]",
+                Some(r#"{"a","b,c","d\"e","f\\g","",NULL,"NULL"}"#),
+            ),
+            ("[1,2.50]", "numeric[]", Some(r#"{"1","2.50"}"#)),
+            ("[[1],[2]]", "integer[]", Some(r#"{{"1"},{"2"}}"#)),
+            ("[]", "text[]", Some("{}")),
+            (r#"["\\x00"]"#, "bytea[]", Some(r#"{"\\x00"}"#)),
+        ] {
+            let text_found = text_of(cell, &ty.parse().unwrap()).unwrap();
+            assert_eq!(text_found.as_deref(), text, "{cell} as {ty}");
+        }
+        assert!(text_of("1", &"text[]".parse().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line of `ddb-parse`.
+
+use clap::{Parser, ValueEnum};
+use cli::{Common, Program};
+use item::Encoding;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddb-cat x.json.gz | ddb-parse | jq .Id                         items as plain JSON
+  ddb-cat x.json.gz | ddb-parse -p pictures | pg-upsert          into the table
+  ddb-cat x.json.gz | ddb-parse -p orders --to csv > orders.csv  for \\copy ... csv header";
+
+/// Make rows of DynamoDB records, as a profile says; without a profile, plain JSON items
+///
+/// Reads the records that ddb-cat writes on stdin, one JSON object a line.
+#[derive(Debug, Parser)]
+#[command(name = "ddb-parse", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Args {
+    /// The profile: a name (looked for in profiles/, $DDB_PIPE_PROFILES, ~/.config/ddb-pipe/profiles) or a path
+    #[arg(short, long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
+
+    /// Only items whose id is less than N; the profile says which attribute is the id
+    #[arg(short, long, value_name = "N", requires = "profile", help_heading = "Selection")]
+    pub(crate) max_id: Option<i64>,
+
+    /// The records are plain JSON objects, not DynamoDB JSON
+    #[arg(long, help_heading = "Selection")]
+    pub(crate) json: bool,
+
+    /// What to write
+    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "profile", help_heading = "Output options")]
+    pub(crate) to: Format,
+
+    /// Merge rows of one key within this many rows before they are written
+    #[arg(
+        long,
+        value_name = "ROWS",
+        default_value_t = 50_000,
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Output options"
+    )]
+    pub(crate) window: u64,
+
+    /// Write data only, without the lines that the next program reads
+    ///
+    /// This is the default on a terminal and without a profile. Rejected records are then said on stderr.
+    #[arg(long, help_heading = "Output options")]
+    pub(crate) no_markers: bool,
+
+    /// Write the lines that the next program reads even where they are left out by default
+    #[arg(long, conflicts_with = "no_markers", help_heading = "Output options")]
+    pub(crate) markers: bool,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What rows are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A JSON object a line, for pg-upsert
+    Json,
+    /// CSV with a header, for psql's \copy and for spreadsheets: NULL is empty, an empty text is ""
+    Csv,
+}
+
+impl Args {
+    pub(crate) fn encoding(&self) -> Encoding {
+        if self.json { Encoding::Json } else { Encoding::DynamodbJson }
+    }
+}
+
+impl Program for Args {
+    const NAME: &'static str = "ddb-parse";
+
+    fn common(&self) -> Common {
+        self.common
+    }
+
+    fn topic(&self) -> Option<String> {
+        self.profile.as_ref().and_then(|profile| profile::name_of(profile).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,47 @@
+//! `ddb-parse`: records of a DynamoDB export in, rows of the target table out.
+//!
+//! Here: which kind of output is asked for. Not here: what becomes of a line (`parse`), how rows of one key are merged
+//! (`window`, and `profile` for the rules), how rows are written (`output`), how an item is decoded (`item`).
+
+mod args;
+mod output;
+mod parse;
+mod window;
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use cli::Stop;
+use fault::{Exit, Failure};
+use profile::Options;
+use stream::Writer;
+
+use crate::args::{Args, Format};
+use crate::output::{CsvRows, Items, JsonRows};
+use crate::parse::Parser;
+
+fn main() -> ExitCode {
+    cli::run(run)
+}
+
+/// A stop does not concern this program: it drains what the program before it still wrote, and ends with its input.
+fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
+    let stdout = io::stdout().lock();
+    let terminal = stdout.is_terminal();
+    let Some(name) = &args.profile else {
+        let writer = Writer::new(stdout, args.markers && !args.no_markers);
+        return Parser::new(Items::default(), writer, args.encoding()).run(io::stdin().lock());
+    };
+    let profile = profile::load(name, Options { max_id: args.max_id })?;
+    match args.to {
+        Format::Json => {
+            let writer = Writer::new(stdout, args.markers || !(args.no_markers || terminal));
+            let rows = JsonRows::new(profile, writer.markers(), args.window)?;
+            Parser::new(rows, writer, args.encoding()).run(io::stdin().lock())
+        }
+        Format::Csv => {
+            let rows = CsvRows::new(profile, args.window)?;
+            Parser::new(rows, Writer::new(stdout, false), args.encoding()).run(io::stdin().lock())
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What becomes of each line: a marker is passed on or completed, a record becomes (part of) a row, is left out or is
+//! rejected; and every one is counted. How rows are written is in `output`.
+
+use std::io::{Read, Write};
+
+use fault::{Exit, Failure, PipeError};
+use item::{Encoding, decode};
+use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
+use tracing::{error, warn};
+
+use crate::output::{Output, Taken};
+
+const STAGE: &str = "ddb-parse";
+
+/// Reads records to the end and writes what `O` makes of them.
+pub(crate) struct Parser<O, W: Write> {
+    output: O,
+    writer: Writer<W>,
+    encoding: Encoding,
+    /// The encoding that the command line names, for input without `begin`.
+    given: Encoding,
+    begun: bool,
+    file: Option<File>,
+    exit: Exit,
+}
+
+/// The file whose records are read.
+struct File {
+    /// Without a key the records came without a `begin`.
+    key: Option<String>,
+    /// From the start of the file, skipped ones included.
+    records: u64,
+    filtered: u64,
+    rejected: u64,
+    /// Rows and merged records of the files before.
+    counts: (u64, u64),
+    /// Records at the last mark.
+    marked: u64,
+}
+
+impl<O: Output, W: Write> Parser<O, W> {
+    pub(crate) fn new(output: O, writer: Writer<W>, encoding: Encoding) -> Self {
+        Self { output, writer, encoding, given: encoding, begun: false, file: None, exit: Exit::Done }
+    }
+
+    pub(crate) fn run(mut self, input: impl Read) -> Result<Exit, Failure> {
+        let mut reader = Reader::new(input);
+        loop {
+            // Before it waits for more, everything that can go on does: `tail -f | ddb-parse` must not hold lines back.
+            let drained = reader.drained();
+            if drained && !self.writer.markers() {
+                self.writer.flush().map_err(PipeError::writing)?;
+            }
+            let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
+            match Line::of(line) {
+                Line::Data(line) => self.record(line)?,
+                Line::Foreign(line) => self.foreign(line)?,
+                Line::Marker(marker) => self.marker(*marker, line)?,
+            }
+        }
+        if reader.torn() > 0 {
+            warn!("the last line has no end: the program before this one died; {} bytes are ignored", reader.torn());
+        }
+        self.header()?;
+        self.mark()?;
+        self.writer.flush().map_err(PipeError::writing)?;
+        Ok(self.exit)
+    }
+
+    fn marker(&mut self, marker: Marker, line: &[u8]) -> Result<(), Failure> {
+        match marker {
+            Marker::Source(_) => self.foreign(line),
+            Marker::File(FileEvent::Begin(begin)) => {
+                self.mark()?;
+                self.header()?;
+                self.begin(begin);
+                self.foreign(line)
+            }
+            Marker::File(FileEvent::Mark(_)) => Ok(()),
+            Marker::File(FileEvent::End(end)) => self.end(end),
+            Marker::File(FileEvent::Fail(fail)) => {
+                self.output.flush(&mut self.writer)?;
+                self.file = None;
+                if !self.writer.markers() {
+                    error!("`{}` is not complete: {}", fail.key, fail.reason);
+                    self.exit = Exit::Incomplete;
+                }
+                self.foreign(line)
+            }
+            Marker::Reject(reject) => {
+                let file = self.file();
+                file.records += 1;
+                file.rejected += 1;
+                self.tell(reject.record, &reject.reason);
+                self.foreign(line)
+            }
+            Marker::Stop(_) => {
+                self.mark()?;
+                self.foreign(line)
+            }
+            // Rows are made here, so nobody before has said what they are.
+            Marker::Schema(_) => Ok(()),
+        }
+    }
+
+    fn foreign(&mut self, line: &[u8]) -> Result<(), Failure> {
+        Ok(self.writer.foreign(line).map_err(PipeError::writing)?)
+    }
+
+    /// What stands before the first row. Written once, and as soon as anything but the source is known.
+    fn header(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.begun, true) { Ok(()) } else { self.output.header(&mut self.writer) }
+    }
+
+    fn begin(&mut self, begin: Begin) {
+        self.encoding = if begin.encoding == "json" { Encoding::Json } else { self.given };
+        self.file = Some(File {
+            key: Some(begin.key),
+            records: begin.skip,
+            filtered: 0,
+            rejected: 0,
+            counts: self.output.counts(),
+            marked: begin.skip,
+        });
+    }
+
+    fn file(&mut self) -> &mut File {
+        let counts = self.output.counts();
+        self.file.get_or_insert(File { key: None, records: 0, filtered: 0, rejected: 0, counts, marked: 0 })
+    }
+
+    fn record(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.header()?;
+        let file = self.file();
+        file.records += 1;
+        let record = file.records;
+        let taken = match decode(line, self.encoding) {
+            Ok(item) => self.output.item(&item, record, &mut self.writer)?,
+            Err(error) => Err(error.to_string()),
+        };
+        match taken {
+            Ok(Taken::Row) => {}
+            Ok(Taken::Full) => return self.mark(),
+            Ok(Taken::Filtered) => self.file().filtered += 1,
+            Err(reason) => self.reject(record, reason, line)?,
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, record: u64, reason: String, line: &[u8]) -> Result<(), Failure> {
+        let file = self.file();
+        file.rejected += 1;
+        let key = file.key.clone();
+        self.tell(Some(record), &reason);
+        let reject = Reject::of(key.as_deref(), Some(record), STAGE, reason, line);
+        Ok(self.writer.marker(&Marker::Reject(reject)).map_err(PipeError::writing)?)
+    }
+
+    /// Says a reject here if no program after this one will.
+    fn tell(&mut self, record: Option<u64>, reason: &str) {
+        self.exit = Exit::Incomplete;
+        if self.writer.markers() {
+            return;
+        }
+        let line = record.map_or_else(String::new, |record| format!("line {record}: "));
+        match self.file.as_ref().and_then(|file| file.key.as_deref()) {
+            Some(key) => warn!("rejected: `{key}`, {line}{reason}"),
+            None => warn!("rejected: {line}{reason}"),
+        }
+    }
+
+    /// Writes every row that is held back, and how many records they stand for.
+    fn mark(&mut self) -> Result<(), Failure> {
+        self.output.flush(&mut self.writer)?;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(key) = &file.key else { return Ok(()) };
+        if file.records == file.marked {
+            return Ok(());
+        }
+        file.marked = file.records;
+        let mark = Mark { key: key.clone(), records: file.records, filtered: file.filtered, rejected: file.rejected };
+        Ok(self.writer.marker(&Marker::File(FileEvent::Mark(mark))).map_err(PipeError::writing)?)
+    }
+
+    fn end(&mut self, end: End) -> Result<(), Failure> {
+        self.output.flush(&mut self.writer)?;
+        let (rows, merged) = self.output.counts();
+        let Some(file) = self.file.take() else { return Ok(()) };
+        if file.records != end.records && !self.writer.markers() {
+            warn!("`{}` has {} records, but {} arrived here", end.key, end.records, file.records);
+            self.exit = Exit::Incomplete;
+        }
+        let end = End {
+            filtered: file.filtered,
+            rejected: file.rejected,
+            rows: rows - file.counts.0,
+            merged: merged - file.counts.1,
+            ..end
+        };
+        Ok(self.writer.marker(&Marker::File(FileEvent::End(end))).map_err(PipeError::writing)?)
+    }
+}
