@@ -1,0 +1,281 @@
+//! `ddb-parse` as its users meet it: through its command line and its output. The rules of the pictures profile are
+//! tested in shared/profile.
+
+use harness::{Dir, Program, program};
+
+/// A profile that merges: notes of one person under their id.
+const PEOPLE: &str = r#"
+table = "people"
+key = ["id"]
+max_id = "id"
+
+[[filter]]
+attribute = "gone"
+exists = false
+
+[columns]
+id = { type = "bigint" }
+name = { type = "text", merge = "coalesce" }
+notes = { type = "jsonb", from = "notes", merge = "jsonb_merge" }
+"#;
+
+fn people(dir: &Dir) -> Program {
+    dir.write("profiles/people.toml", PEOPLE);
+    program!("ddb-parse").in_dir(dir).args(["-p", "people"])
+}
+
+fn data_lines(output: &str) -> Vec<&str> {
+    output.lines().filter(|line| !line.starts_with("{\"$")).collect()
+}
+
+#[test]
+fn without_a_profile_items_are_plain_json() {
+    let input = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}
+{"Item":{"Id":{"N":"12345678901234567890.5"},"Tags":{"SS":["a"]},"B":{"B":"AA=="}}}
+{"$file":{"event":"end","key":"x","records":1,"rejected":0}}
+"#;
+
+    let run = program!("ddb-parse").stdin(input).run();
+
+    run.exits(0).stdout("{\"Id\":12345678901234567890.5,\"Tags\":[\"a\"],\"B\":\"AA==\"}\n").stderr("");
+}
+
+#[test]
+fn without_a_profile_a_bad_line_is_said_with_its_number() {
+    let run = program!("ddb-parse").stdin("{\"Item\":{}}\nnonsense\n{\"Item\":{}}\n").run();
+
+    run.exits(1)
+        .stdout("{}\n{}\n")
+        .stderr_has("WARN [ddb-parse] rejected: line 2: not JSON at column 1: a value was expected");
+}
+
+#[test]
+fn rows_stand_between_markers_that_count_every_record() {
+    let dir = Dir::new();
+    let input = r#"{"$source":{"v":1,"source":"s","files":1}}
+{"$file":{"event":"begin","v":1,"key":"x","number":1,"encoding":"dynamodb-json","bytes":9,"items":6,"skip":0,"version":null}}
+{"Item":{"id":{"N":"1"},"name":{"S":"Ann"}}}
+{"Item":{"id":{"N":"2"},"gone":{"BOOL":true}}}
+{"Item":{"id":{"N":"1"},"notes":{"M":{"a":{"N":"1"}}}}}
+{"Item":{"name":{"S":"Bob"}}}
+{"$reject":{"key":"x","record":5,"stage":"ddb-cat","reason":"r","data":{}}}
+{"Item":{"id":{"N":"3"}}}
+{"$file":{"event":"end","key":"x","records":6,"rejected":0}}
+"#;
+
+    let run = people(&dir).stdin(input).run();
+
+    run.exits(1);
+    let lines: Vec<_> = run.output().lines().collect();
+    assert_eq!(lines[0], input.lines().next().unwrap());
+    assert!(lines[1].starts_with(r#"{"$schema":{"v":1,"profile":"people","hash":""#), "{}", lines[1]);
+    assert_eq!(lines[2], input.lines().nth(1).unwrap());
+    assert_eq!(
+        lines[3],
+        r#"{"$reject":{"key":"x","record":4,"stage":"ddb-parse","reason":"attribute `id` is missing","data":{"Item":{"name":{"S":"Bob"}}}}}"#
+    );
+    assert_eq!(lines[4], r#"{"$reject":{"key":"x","record":5,"stage":"ddb-cat","reason":"r","data":{}}}"#);
+    assert_eq!(lines[5], r#"{"id":1,"name":"Ann","notes":{"a":1},"$records":[1,3]}"#);
+    assert_eq!(lines[6], r#"{"id":3,"name":null,"notes":null,"$records":[6]}"#);
+    assert_eq!(
+        lines[7],
+        r#"{"$file":{"event":"end","key":"x","records":6,"filtered":1,"merged":1,"rows":2,"rejected":2}}"#
+    );
+    assert_eq!(lines.len(), 8);
+}
+
+#[test]
+fn a_full_window_is_written_and_marked_with_absolute_record_numbers() {
+    let dir = Dir::new();
+    let mut input = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":10}}"#.to_owned();
+    for id in [1, 1, 2, 1, 3] {
+        input += &format!("\n{{\"Item\":{{\"id\":{{\"N\":\"{id}\"}}}}}}");
+    }
+    input += "\n";
+
+    let run = people(&dir).args(["--window", "2"]).stdin(input).run();
+
+    run.exits(0);
+    let lines: Vec<_> = run.output().lines().skip(2).collect();
+    let expected = [
+        r#"{"id":1,"name":null,"notes":null,"$records":[11,12]}"#,
+        r#"{"id":2,"name":null,"notes":null,"$records":[13]}"#,
+        r#"{"$file":{"event":"mark","key":"x","records":13,"filtered":0,"rejected":0}}"#,
+        r#"{"id":1,"name":null,"notes":null,"$records":[14]}"#,
+        r#"{"id":3,"name":null,"notes":null,"$records":[15]}"#,
+        r#"{"$file":{"event":"mark","key":"x","records":15,"filtered":0,"rejected":0}}"#,
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn when_the_writer_dies_the_whole_lines_are_written_and_the_torn_one_is_not() {
+    let dir = Dir::new();
+    let input = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}
+{"Item":{"id":{"N":"1"}}}
+{"Item":{"id":{"N":"22"}"#;
+
+    let run = people(&dir).stdin(input).run();
+
+    run.exits(0).stderr_has("the last line has no end: the program before this one died; 24 bytes are ignored");
+    let lines: Vec<_> = run.output().lines().skip(2).collect();
+    let mark = r#"{"$file":{"event":"mark","key":"x","records":1,"filtered":0,"rejected":0}}"#;
+    assert_eq!(lines, [r#"{"id":1,"name":null,"notes":null,"$records":[1]}"#, mark]);
+}
+
+#[test]
+fn failures_stops_and_unknown_markers_are_passed_on() {
+    let dir = Dir::new();
+    let input = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}
+{"Item":{"id":{"N":"1"}}}
+{"$file":{"event":"fail","key":"x","reason":"cut off"}}
+{"$later":{"a":1}}
+{"$stop":{"signal":15}}
+"#;
+
+    let run = people(&dir).stdin(input).run();
+
+    run.exits(0);
+    let lines: Vec<_> = run.output().lines().skip(2).collect();
+    let row = r#"{"id":1,"name":null,"notes":null,"$records":[1]}"#;
+    assert_eq!(lines, [&[row][..], &input.lines().skip(2).collect::<Vec<_>>()].concat());
+}
+
+#[test]
+fn data_cannot_forge_a_marker() {
+    let run = program!("ddb-parse")
+        .args(["--markers"])
+        .stdin("{\"Item\":{\"$file\":{\"M\":{\"event\":{\"S\":\"end\"}}}}}\n{\"Item\":{\"a\":{\"S\":\"x\"},\"$file\":{\"S\":\"y\"}}}\n")
+        .run();
+
+    run.exits(1);
+    assert_eq!(data_lines(run.output()), [r#"{"a":"x","$file":"y"}"#]);
+    assert!(
+        run.output()
+            .starts_with(r#"{"$reject":{"key":null,"record":1,"stage":"ddb-parse","reason":"the first attribute"#)
+    );
+}
+
+#[test]
+fn max_id_filters_and_belongs_to_what_the_rows_are() {
+    let dir = Dir::new();
+    let input =
+        "{\"Item\":{\"id\":{\"N\":\"4\"}}}\n{\"Item\":{\"id\":{\"N\":\"5\"}}}\n{\"Item\":{\"id\":{\"S\":\"x\"}}}\n";
+
+    let run = people(&dir).args(["--max-id", "5"]).stdin(input).run();
+
+    run.exits(1).stdout_has(r#""options":{"max_id":5}"#).stdout_has("attribute `id` is not a number");
+    assert_eq!(data_lines(run.output()), [r#"{"id":4,"name":null,"notes":null,"$records":[1]}"#]);
+}
+
+#[test]
+fn csv_tells_null_from_an_empty_text() {
+    let dir = Dir::new();
+    let input = r#"{"Item":{"id":{"N":"1"},"name":{"S":""},"notes":{"M":{"a":{"S":"x,\"y\""}}}}}
+{"Item":{"id":{"N":"2"},"name":{"S":"line\nbreak"}}}
+"#;
+
+    let run = people(&dir).args(["--to", "csv"]).stdin(input).run();
+
+    run.exits(0).stdout("id,name,notes\n1,\"\",\"{\"\"a\"\":\"\"x,\\\"\"y\\\"\"\"\"}\"\n2,\"line\nbreak\",\n");
+}
+
+#[test]
+fn every_column_type_of_the_example_is_made() {
+    let orders = concat!(env!("CARGO_MANIFEST_DIR"), "/../../profiles/orders.toml");
+    let input = r#"{"Item":{"OrderId":{"S":"o-1"},"Status":{"S":" Paid "},"Note":{"S":""},"OrderNumber":{"N":"9223372036854775807"},"Quantity":{"S":"3"},"Priority":{"N":"-5"},"Total":{"N":"12345678901234567890.123456789012345678"},"Weight":{"N":"1.5E-7"},"Score":{"N":"77.80"},"Paid":{"BOOL":true},"CustomerId":{"S":"6ba7b810-9dad-11d1-80b4-00c04fd430c8"},"AccountName":{"S":"7"},"Signature":{"B":"AAH/"},"OrderedAt":{"S":"2024-01-15T10:30:00Z"},"ShippedAt":{"N":"1680109764"},"SeenAt":{"N":"1680109764123"},"Due":{"S":"2024-02-01"},"LocalTime":{"S":"2024-01-15 10:30:00"},"Tags":{"SS":["b","a"]},"Sizes":{"NS":["3","2.50"]},"Keys":{"BS":["AA=="]},"Address":{"M":{"Country":{"S":"NL"},"Lines":{"L":[{"S":"1"},{"NULL":true}]}}},"Lines":{"L":[{"M":{"n":{"N":"1"}}}]},"Anything":{"NS":["1"]}}}
+{"Item":{"OrderId":{"S":"o-2"},"OrderNumber":{"N":"2"},"Deleted":{"BOOL":true}}}
+{"Item":{"OrderId":{"S":"o-3"},"Priority":{"N":"70000"}}}
+{"Item":{"OrderId":{"S":"o-4"},"Tags":{"L":[{"S":"x"},{"NULL":true}]},"Note":{"S":"a\u0000b"}}}
+{"Item":{"OrderId":{"S":"o-5"}}}
+"#;
+
+    let run = program!("ddb-parse").args(["-p", orders]).stdin(input).run();
+
+    run.exits(1)
+        .stdout_has("attribute `Priority` is 70000, which is outside -32768 to 32767")
+        .stdout_has("attribute `Note` holds the character U+0000, which PostgreSQL cannot store");
+    let rows = data_lines(run.output());
+    let row: serde_json::Value = serde_json::from_str(rows[0]).unwrap();
+    let cell = |name: &str| row[name].to_string();
+    for (name, expected) in [
+        ("order_id", "\"o-1\""),
+        ("status", "\"paid\""),
+        ("note", "\"\""),
+        ("country", "\"Netherlands\""),
+        ("label", "\"9223372036854775807/ Paid \""),
+        ("number", "9223372036854775807"),
+        ("quantity", "3"),
+        ("priority", "-5"),
+        ("total", "12345678901234567890.123456789012345678"),
+        ("score", "77.80"),
+        ("paid", "true"),
+        ("customer", "\"6ba7b810-9dad-11d1-80b4-00c04fd430c8\""),
+        // uuid.uuid5(uuid.NAMESPACE_DNS, "7") of Python
+        ("account", "\"a9f96b98-dd44-5216-ab0d-dbfc6b262edf\""),
+        ("signature", "\"\\\\x0001ff\""),
+        ("ordered_at", "\"2024-01-15T10:30:00Z\""),
+        // date -u -d @1680109764 +%FT%TZ
+        ("shipped_at", "\"2023-03-29T17:09:24Z\""),
+        ("seen_at", "\"2023-03-29T17:09:24.123Z\""),
+        ("due", "\"2024-02-01\""),
+        ("tags", "[\"b\",\"a\"]"),
+        ("sizes", "[3,2.50]"),
+        ("keys", "[\"\\\\x00\"]"),
+        ("address", r#"{"Country":"NL","Lines":["1",null]}"#),
+        ("lines", r#"[{"n":1}]"#),
+        ("raw", "[1]"),
+        ("source", "\"dynamodb\""),
+    ] {
+        assert_eq!(cell(name), expected, "{name}");
+    }
+    // The parser of this test writes exponents its own way; the digits stand in the line as they came.
+    assert!(rows[0].contains(r#","weight":1.5E-7,"#), "{}", rows[0]);
+    let bare: serde_json::Value = serde_json::from_str(rows[1]).unwrap();
+    let bare = ["order_id", "status", "quantity", "tags", "label"].map(|name| bare[name].to_string());
+    assert_eq!(bare, ["\"o-5\"", "\"new\"", "1", "null", "null"]);
+    assert_eq!(rows.len(), 2);
+}
+
+#[test]
+fn a_profile_s_mistakes_are_named_with_their_line() {
+    let dir = Dir::new();
+    for (text, message) in [
+        (
+            "table = \"t\"\nkey = [\"x\"]\n[columns]\nid = { type = \"bigint\" }\n",
+            "line 2: key: there is no column `x`",
+        ),
+        (
+            "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"big int\" }\n",
+            "`big int` is not the name of a PostgreSQL type",
+        ),
+        ("table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { typ = \"bigint\" }\n", "unknown field `typ`"),
+        (
+            "table = \"t\"\nkey = [\"id\"]\n\n[columns]\nid = { from = \"x\" }\n",
+            "line 5: columns.id: `type` is missing",
+        ),
+        (
+            "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\", convert = [{ lookup = \"l\" }] }\n",
+            "line 4: columns.id: there is no table `l` among the lookups",
+        ),
+        (
+            "table = \"t\"\nkey = [\"$id\"]\n[columns]\n\"$id\" = { type = \"text\" }\n",
+            "cannot be empty or begin with `$`",
+        ),
+    ] {
+        dir.write("profiles/p.toml", text);
+
+        let run = program!("ddb-parse").in_dir(&dir).args(["-p", "p"]).run();
+
+        run.exits(2).stdout("").stderr_has("ddb-parse: `profiles/p.toml`").stderr_has(message);
+    }
+    let run = program!("ddb-parse").in_dir(&dir).args(["-p", "nowhere"]).run();
+    run.exits(2).stderr_has("there is no profile `nowhere`: looked for `profiles/nowhere.toml`");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let run = program!("ddb-parse").stdin("{\"Item\":{\"a\":{\"S\":\"x\"}}}\n".repeat(200_000)).run_until_first_line();
+
+    run.exits(0).stderr("");
+}
