@@ -182,6 +182,10 @@ fn write_one(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &m
         },
         Kind::Integer(least, most) => {
             let text = value.text()?.unwrap_or_default();
+            if is_integer_below(&text, most) {
+                into.push_str(&text);
+                return Ok(());
+            }
             let number = Decimal::parse(&text).and_then(Decimal::to_i64).map_err(|error| number_error(&text, error))?;
             if number < least || number > most {
                 return Err(format!("is {number}, which is outside {least} to {most}"));
@@ -199,6 +203,19 @@ fn write_one(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &m
             value => write_string(&value.text()?.unwrap_or_default(), into),
         },
     }
+}
+
+/// Whether the digits are an integer as it is printed, with so few of them that it cannot be more than `most`.
+pub(crate) fn is_integer_below(digits: &str, most: i64) -> bool {
+    let bytes = digits.as_bytes();
+    let fewer = if most > i64::from(i32::MAX) {
+        18
+    } else if most > i64::from(i16::MAX) {
+        9
+    } else {
+        4
+    };
+    (1..=fewer).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) && (bytes[0] != b'0' || bytes.len() == 1)
 }
 
 fn number_error(text: &str, error: NumberError) -> String {

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use item::number::{Decimal, plain};
 use item::{Item, Value};
 
-use crate::convert::{Scalar, epoch, split_extension, write_as, write_string};
+use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string};
 use crate::row::Row;
-use crate::schema::ColumnType;
+use crate::schema::{ColumnType, Kind};
 
 /// What becomes of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Plan {
     fn evaluate<'a>(&'a self, value: &'a Slot, item: &'a Item<'a>, known: &[Scalar<'a>]) -> Result<Scalar<'a>, String> {
         let find = |reference: &Reference| find(reference, item, known);
         let mut scalar = match &value.origin {
-            Origin::Reference(reference) => find(reference),
+            Origin::Reference(reference) => find(reference).into_owned(),
             Origin::Constant(constant) => constant.scalar(),
             Origin::LoadTime => Scalar::Text(Cow::Borrowed(&self.load_time)),
             Origin::Null => Scalar::Null,
@@ -236,7 +236,16 @@ fn part<'a>(text: Cow<'a, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Co
 }
 
 fn typed<'a>(ty: &ColumnType, value: &Slot, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
-    use crate::schema::Kind;
+    // The common cases need no new text.
+    match (ty.is_array(), ty.kind(), scalar) {
+        (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => return Ok(Scalar::Text(text.get())),
+        (false, Kind::Integer(_, most), Scalar::Raw(Value::N(Cow::Borrowed(digits))))
+            if is_integer_below(digits, most) =>
+        {
+            return Ok(Scalar::Number(Cow::Borrowed(digits)));
+        }
+        _ => {}
+    }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
     Ok(match (ty.is_array(), ty.kind()) {
@@ -261,10 +270,10 @@ fn compose<'a>(
     Ok(Scalar::Json(Cow::Owned(json)))
 }
 
-fn write_map<'a>(
+fn write_map<'k, 'a: 'k>(
     entries: &[(Reference, Reference)],
     fill: &[(String, Constant)],
-    find: impl Fn(&Reference) -> Scalar<'a>,
+    find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
     into: &mut String,
 ) -> Result<(), String> {
     let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
@@ -289,7 +298,10 @@ fn write_map<'a>(
     Ok(())
 }
 
-fn fill_template<'a>(pieces: &[Piece], find: impl Fn(&Reference) -> Scalar<'a>) -> Result<Scalar<'a>, String> {
+fn fill_template<'k, 'a: 'k>(
+    pieces: &[Piece],
+    find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
+) -> Result<Scalar<'a>, String> {
     let mut text = String::new();
     for piece in pieces {
         match piece {
@@ -303,13 +315,13 @@ fn fill_template<'a>(pieces: &[Piece], find: impl Fn(&Reference) -> Scalar<'a>) 
     Ok(Scalar::Text(Cow::Owned(text)))
 }
 
-fn find<'a>(reference: &Reference, item: &'a Item<'a>, known: &[Scalar<'a>]) -> Scalar<'a> {
+fn find<'k, 'a>(reference: &Reference, item: &'a Item<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
     match reference {
-        Reference::Value(place) => known[*place].clone(),
-        Reference::Attribute(way) => match follow(item, way) {
+        Reference::Value(place) => Cow::Borrowed(&known[*place]),
+        Reference::Attribute(way) => Cow::Owned(match follow(item, way) {
             None | Some(Value::Null) => Scalar::Null,
             Some(value) => Scalar::Raw(value),
-        },
+        }),
     }
 }
 
