@@ -1,0 +1,189 @@
+//! What can be wrong with an export or one of its files, for the person who has to mend it.
+//!
+//! Wording: what failed, on which file, with the number that helps to find the place. A lower-level cause is the
+//! `source`, never repeated in the text. The remedy is the hint.
+
+use std::error::Error as StdError;
+use std::io;
+
+use fault::{Classify, Fault, FileError};
+
+/// The result of an action on an export.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error about an export or a data file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The place is not one.
+    #[error("`{0}` is not a place for an export: s3://BUCKET/PREFIX or a folder is")]
+    Location(String),
+    /// There is nothing to read.
+    #[error("there is no export and no `*.json.gz` file under `{0}`")]
+    Nothing(String),
+    /// More than one export, and nobody said which.
+    #[error("there is more than one export under `{place}`: {}", exports.join("; "))]
+    Several {
+        /// Where was looked.
+        place: String,
+        /// Id, table and time of each.
+        exports: Vec<String>,
+    },
+    /// The export that was asked for is not there.
+    #[error("there is no export `{id}` under `{place}`: there {}", exports.join("; "))]
+    NoSuchExport {
+        /// The id that was asked for.
+        id: String,
+        /// Where was looked.
+        place: String,
+        /// `is ...` for each that is there.
+        exports: Vec<String>,
+    },
+    /// The export has begun and has no summary yet.
+    #[error("the export `{0}` has not ended, or has failed: it has no `manifest-summary.json`")]
+    Unfinished(String),
+    /// The export is of a kind that is not read.
+    #[error("the export `{id}` is {kind}, which is not supported")]
+    Unsupported {
+        /// Its id.
+        id: String,
+        /// What it is.
+        kind: String,
+    },
+    /// A manifest is not what it should be.
+    #[error("`{key}`, line {line}: not a manifest")]
+    Manifest {
+        /// The manifest.
+        key: String,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A manifest names a file that is not there.
+    #[error("the manifest of export `{id}` names `{key}`, which is not there")]
+    MissingFile {
+        /// The export.
+        id: String,
+        /// The file.
+        key: String,
+    },
+    /// A local file or folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Reading a local file failed in the middle.
+    #[error("cannot read `{key}` at byte {at}")]
+    Read {
+        /// The file.
+        key: String,
+        /// Byte in the file, compressed.
+        at: u64,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The compressed bytes are damaged, end too early or go on too long.
+    #[error("`{key}` is damaged at byte {at}, after {records} records: {reason}")]
+    Damaged {
+        /// The file.
+        key: String,
+        /// Byte in the file, compressed.
+        at: u64,
+        /// Whole records before the damage.
+        records: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bytes are not those that the manifest describes.
+    #[error("`{key}` has the MD5 {found}, but the manifest says {expected} ({bytes} bytes, {records} records)")]
+    Md5 {
+        /// The file.
+        key: String,
+        /// Of the bytes, base64.
+        found: String,
+        /// Of the manifest, base64.
+        expected: String,
+        /// Compressed size.
+        bytes: u64,
+        /// Records read.
+        records: u64,
+    },
+    /// The file holds another number of items than the manifest says.
+    #[error("`{key}` holds {found} items, but the manifest says {expected} ({bytes} bytes)")]
+    ItemCount {
+        /// The file.
+        key: String,
+        /// Items read.
+        found: u64,
+        /// Items named by the manifest.
+        expected: u64,
+        /// Compressed size.
+        bytes: u64,
+    },
+    /// The object is not the one that was listed.
+    #[error("`{key}` was replaced while it was read (at byte {at})")]
+    Replaced {
+        /// The object.
+        key: String,
+        /// Byte in the object, compressed.
+        at: u64,
+    },
+    /// The object is not there.
+    #[error("`{key}` is not there")]
+    Gone {
+        /// The object.
+        key: String,
+    },
+    /// S3 refuses: bucket, credentials or permissions.
+    #[error("S3 refuses `{key}`")]
+    Refused {
+        /// Bucket or object.
+        key: String,
+        /// What S3 says.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// S3 could not be reached, retries included.
+    #[error("cannot read `{key}` (at byte {at}), after {attempts} attempts without progress")]
+    Unavailable {
+        /// Bucket or object.
+        key: String,
+        /// Byte in the object, compressed.
+        at: u64,
+        /// How often it was tried.
+        attempts: usize,
+        /// What happened last.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl Classify for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::File(error) => error.fault(),
+            Self::Read { .. } => Fault::Local,
+            Self::Unavailable { .. } => Fault::Transient,
+            Self::Damaged { .. }
+            | Self::Md5 { .. }
+            | Self::ItemCount { .. }
+            | Self::Replaced { .. }
+            | Self::Gone { .. }
+            | Self::Manifest { .. }
+            | Self::MissingFile { .. }
+            | Self::Unfinished(_) => Fault::Input,
+            _ => Fault::Setup,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Several { .. } => "say which with --export ID or --latest, or give a longer prefix",
+            Self::Unfinished(_) => "wait until `aws dynamodb describe-export` says COMPLETED",
+            Self::Unsupported { .. } => "export the table again as a full export in the format DYNAMODB_JSON",
+            Self::Refused { .. } => {
+                "check bucket, region and credentials; the role needs s3:ListBucket on the bucket and s3:GetObject on its objects"
+            }
+            Self::MissingFile { .. } => "copy the whole export, or export the table again",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
