@@ -1,0 +1,205 @@
+//! The files, one after the other, as events: read on a thread of its own, so that fetching, unzipping and writing go on
+//! at the same time. What is written for an event is in `main`.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+
+use export::{Expected, Input, Opener, Records};
+use fault::{Classify as _, Failure, Fault, explain};
+use memchr::memchr_iter;
+use stream::{Begin, End, Fail, MARKER_VERSION, is_marker};
+
+use crate::list::{Entry, List, Listed};
+
+/// What happens, in order.
+pub(crate) enum Event {
+    /// A line for a later program.
+    Marker(Vec<u8>),
+    Begin(Begin),
+    /// Whole lines.
+    Lines(Vec<u8>),
+    /// A line that a later program would take for a marker.
+    Forged {
+        key: String,
+        record: u64,
+        line: Vec<u8>,
+    },
+    End(End),
+    Fail(Fail),
+    /// Nothing more can be read.
+    Broken(Failure),
+    /// Every file was read.
+    Done,
+    /// A signal came.
+    Stop,
+}
+
+/// Nobody takes events any more.
+struct HungUp;
+
+/// Reads every file of a list.
+pub(crate) struct Read {
+    list: List,
+    skip: Option<u64>,
+    limit: Option<u64>,
+    events: SyncSender<Event>,
+    opener: Opener,
+    /// The next item of the list, and the file of it that is open already.
+    ahead: VecDeque<(Listed, Option<export::Result<Input>>)>,
+}
+
+impl Read {
+    pub(crate) fn new(list: List, skip: Option<u64>, limit: Option<u64>, events: SyncSender<Event>) -> Self {
+        Self { list, skip, limit, events, opener: Opener::default(), ahead: VecDeque::new() }
+    }
+
+    /// Reads to the end of the list, or until nobody listens.
+    pub(crate) fn run(mut self) {
+        while let Some((listed, input)) = self.next() {
+            let sent = match listed {
+                Err(failure) => {
+                    // Whoever hung up wants to hear nothing more.
+                    let _ = self.send(Event::Broken(failure));
+                    return;
+                }
+                Ok(Listed::Marker(line)) => self.send(Event::Marker(line)),
+                Ok(Listed::File(entry)) => self.file(&entry, input),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+        let _ = self.send(Event::Done);
+    }
+
+    fn send(&self, event: Event) -> Result<(), HungUp> {
+        self.events.send(event).map_err(|_| HungUp)
+    }
+
+    fn next(&mut self) -> Option<(Result<Listed, Failure>, Option<export::Result<Input>>)> {
+        if let Some((listed, input)) = self.ahead.pop_front() {
+            return Some((Ok(listed), input));
+        }
+        self.list.next().map(|listed| (listed, None))
+    }
+
+    /// Opens the next file of the list, if it is known: its first bytes arrive while this one is read.
+    fn look_ahead(&mut self) {
+        if !self.ahead.is_empty() {
+            return;
+        }
+        if let Some(Ok(listed)) = self.list.peek() {
+            let input = match &listed {
+                Listed::File(entry) if entry.key.starts_with("s3://") => {
+                    Some(self.opener.open(&entry.key, entry.etag.as_deref()))
+                }
+                _ => None,
+            };
+            self.ahead.push_back((listed, input));
+        }
+    }
+
+    fn file(&mut self, entry: &Entry, input: Option<export::Result<Input>>) -> Result<(), HungUp> {
+        let skip = self.skip.unwrap_or(entry.skip);
+        self.send(Event::Begin(Begin {
+            v: MARKER_VERSION,
+            key: entry.key.clone(),
+            number: entry.number,
+            encoding: entry.encoding.clone().unwrap_or_else(|| "dynamodb-json".to_owned()),
+            bytes: entry.bytes,
+            items: entry.items,
+            skip,
+            version: entry.version(),
+        }))?;
+        let input = input.unwrap_or_else(|| self.opener.open(&entry.key, entry.etag.as_deref()));
+        self.look_ahead();
+        let end = match input {
+            Ok(input) => self.records(entry, input, skip)?,
+            Err(error) => Err(error),
+        };
+        match end {
+            Ok(end) => self.send(Event::End(end)),
+            // The file itself is at fault: the next one may be whole.
+            Err(error) if error.fault() == Fault::Input => {
+                self.send(Event::Fail(Fail { key: entry.key.clone(), reason: explain(&error) }))
+            }
+            Err(error) => self.send(Event::Broken(error.into())).and(Err(HungUp)),
+        }
+    }
+
+    fn records(&mut self, entry: &Entry, input: Input, skip: u64) -> Result<export::Result<End>, HungUp> {
+        let expected = Expected { md5: entry.md5.clone(), items: entry.items };
+        let mut records = Records::new(&entry.key, input, expected);
+        let mut rejected = 0;
+        let last = self.limit.map(|limit| skip.saturating_add(limit));
+        loop {
+            let block = match records.next_block() {
+                Ok(Some(block)) => block,
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            let mut lines = block.lines;
+            let mut first = block.first;
+            let after = first + block.count;
+            let cut = last.is_some_and(|last| after > last + 1);
+            if let (true, Some(last)) = (cut, last) {
+                lines.truncate(end_of_line(&lines, last + 1 - first));
+            }
+            if first <= skip {
+                let left_out = (skip + 1 - first).min(block.count);
+                lines.drain(..end_of_line(&lines, left_out));
+                first += left_out;
+            }
+            rejected += self.lines(&entry.key, lines, first)?;
+            if let (true, Some(last)) = (cut, last) {
+                let (key, records) = (entry.key.clone(), last);
+                return Ok(Ok(End { key, records, rejected, limited: true, ..End::default() }));
+            }
+        }
+        if records.count() < skip {
+            // The file has become shorter than what was read of it before.
+            let (found, expected, key) = (records.count(), skip, entry.key.clone());
+            return Ok(Err(export::Error::ItemCount { key, found, expected, bytes: entry.bytes.unwrap_or_default() }));
+        }
+        Ok(Ok(End { key: entry.key.clone(), records: records.count(), rejected, ..End::default() }))
+    }
+
+    /// Sends lines, all but those that would pass for markers; how many these were.
+    fn lines(&self, key: &str, mut lines: Vec<u8>, mut number: u64) -> Result<u64, HungUp> {
+        let mut forged = 0;
+        let mut start = 0;
+        loop {
+            let mut found = None;
+            for end in memchr_iter(b'\n', &lines) {
+                if is_marker(&lines[start..end]) {
+                    found = Some(start..end);
+                    break;
+                }
+                start = end + 1;
+                number += 1;
+            }
+            let Some(line) = found else { break };
+            let rest = lines.split_off(line.end + 1);
+            let forged_line = lines[line.clone()].to_vec();
+            lines.truncate(line.start);
+            if !lines.is_empty() {
+                self.send(Event::Lines(lines))?;
+            }
+            self.send(Event::Forged { key: key.to_owned(), record: number, line: forged_line })?;
+            forged += 1;
+            number += 1;
+            lines = rest;
+            start = 0;
+        }
+        if !lines.is_empty() {
+            self.send(Event::Lines(lines))?;
+        }
+        Ok(forged)
+    }
+}
+
+/// Where the line of that number ends, newline included.
+fn end_of_line(lines: &[u8], count: u64) -> usize {
+    let place = usize::try_from(count).ok().and_then(|count| count.checked_sub(1));
+    place.and_then(|place| memchr_iter(b'\n', lines).nth(place)).map_or(0, |newline| newline + 1)
+}

@@ -1,0 +1,144 @@
+//! The command line of `ddb-list`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+use cli::{Common, Program};
+use export::{Choice, Location};
+use fault::{Failure, Fault, Problem};
+
+const EXAMPLES: &str = "\
+Examples:
+  ddb-list s3://bucket/exports/ --plain             the names of the data files
+  ddb-list s3://bucket/exports/ --latest | ddb-cat  the records of the last export
+  ddb-list exports/ --shard 1/4                     a quarter of the files, by size";
+
+/// List the data files of a DynamoDB export, in S3 or in a folder
+///
+/// Finds the export's manifest, checks that the export is complete, and writes a JSON object for each data file, in the
+/// order of their keys. Without a manifest the `*.json.gz` files under the place are listed.
+#[derive(Debug, Parser)]
+#[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Where the export is: s3://BUCKET/PREFIX or a folder
+    #[arg(value_name = "SOURCE", conflicts_with_all = ["s3_bucket", "source"])]
+    pub(crate) place: Option<String>,
+
+    /// The same as SOURCE
+    #[arg(long, value_name = "SOURCE", help_heading = "Source")]
+    pub(crate) source: Option<String>,
+
+    /// The bucket
+    #[arg(long, value_name = "BUCKET", env = "S3_BUCKET", help_heading = "Source")]
+    pub(crate) s3_bucket: Option<String>,
+
+    /// What the keys begin with
+    #[arg(long, value_name = "PREFIX", env = "S3_PREFIX", help_heading = "Source")]
+    pub(crate) s3_prefix: Option<String>,
+
+    /// The export with this id, where there is more than one
+    #[arg(long, value_name = "ID", conflicts_with = "latest", help_heading = "Source")]
+    pub(crate) export: Option<String>,
+
+    /// The last export in time, where there is more than one
+    #[arg(long, help_heading = "Source")]
+    pub(crate) latest: bool,
+
+    /// Leave out what the bookmark of the profile says is done
+    #[arg(long, requires = "profile", help_heading = "Selection")]
+    pub(crate) pending: bool,
+
+    /// The profile whose bookmark is asked
+    #[arg(short, long, value_name = "PROFILE", help_heading = "Selection")]
+    pub(crate) profile: Option<String>,
+
+    /// The folder with the bookmark
+    #[arg(long, value_name = "DIR", env = "MIGRATE_LOG_DIR", help_heading = "Selection")]
+    pub(crate) log_dir: Option<PathBuf>,
+
+    /// The I-th of N shares of the files, about equal in size; the same every time
+    #[arg(long, value_name = "I/N", help_heading = "Selection")]
+    pub(crate) shard: Option<Shard>,
+
+    /// Write names alone
+    #[arg(long, help_heading = "Output options")]
+    pub(crate) plain: bool,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// One of several shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    /// From 1.
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((index, of)) if (1..=of).contains(&index) => Ok(Self { index, of }),
+            _ => Err("a share is I/N, with I from 1 to N".to_owned()),
+        }
+    }
+}
+
+impl Args {
+    /// The place that the command line and the settings name.
+    pub(crate) fn location(&self) -> Result<Location, Failure> {
+        if let Some(place) = self.place.as_ref().or(self.source.as_ref()) {
+            return Ok(Location::parse(place)?);
+        }
+        match (&self.s3_bucket, &self.s3_prefix) {
+            (Some(bucket), prefix) => Ok(Location::s3(bucket, prefix.as_deref().unwrap_or_default())),
+            (None, _) => Err(Problem::new(Fault::Setup, "it is not said where the export is")
+                .with_hint("give s3://BUCKET/PREFIX or a folder, or set S3_BUCKET and S3_PREFIX")
+                .into()),
+        }
+    }
+
+    pub(crate) fn choice(&self) -> Choice {
+        match &self.export {
+            Some(id) => Choice::Id(id.clone()),
+            None if self.latest => Choice::Latest,
+            None => Choice::Only,
+        }
+    }
+}
+
+impl Program for Args {
+    const NAME: &'static str = "ddb-list";
+
+    fn common(&self) -> Common {
+        self.common
+    }
+
+    fn topic(&self) -> Option<String> {
+        self.profile.as_ref().and_then(|profile| profile::name_of(profile).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_share_is_one_of_them() {
+        assert_eq!("2/3".parse(), Ok(Shard { index: 2, of: 3 }));
+        for wrong in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+}

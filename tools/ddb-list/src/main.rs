@@ -1,0 +1,124 @@
+//! `ddb-list`: which data files an export has.
+//!
+//! Here: which of them are listed, and as what. Not here: how an export is found (`export`), what a bookmark says
+//! (`checkpoint`).
+
+mod args;
+mod shard;
+
+use std::io;
+use std::process::ExitCode;
+
+use checkpoint::State;
+use cli::Stop;
+use export::{DataFile, Export};
+use fault::{Exit, Failure, Fault, PipeError, Problem};
+use serde::Serialize;
+use stream::{MARKER_VERSION, Marker, Source, SourceDone, Writer};
+
+use crate::args::{Args, Shard};
+
+fn main() -> ExitCode {
+    cli::run(list)
+}
+
+/// A line of the list.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    key: &'a str,
+    number: usize,
+    bytes: u64,
+    items: Option<u64>,
+    md5: Option<&'a str>,
+    etag: Option<&'a str>,
+    encoding: &'static str,
+    skip: u64,
+}
+
+fn list(args: &Args, _: &Stop) -> Result<Exit, Failure> {
+    let mut export = export::find(&args.location()?, &args.choice())?;
+    if let Some(share) = args.shard {
+        export.files = shard::share(std::mem::take(&mut export.files), share);
+    }
+    let bookmark = bookmark(args, &export)?;
+    let mut writer = Writer::new(io::stdout().lock(), !args.plain);
+    writer.marker(&Marker::Source(source(&export, args.shard, bookmark.as_ref()))).map_err(PipeError::writing)?;
+    for (place, file) in export.files.iter().enumerate() {
+        let skip = match &bookmark {
+            Some(state) if state.done.contains_key(&file.key) => continue,
+            Some(state) => state.skip(&file.key, version(file).as_deref()),
+            None => 0,
+        };
+        if args.plain {
+            writer.data(file.key.as_bytes()).map_err(PipeError::writing)?;
+            continue;
+        }
+        let DataFile { key, bytes, items, md5, etag } = file;
+        let (md5, etag) = (md5.as_deref(), etag.as_deref());
+        let number = place + 1;
+        let entry = Entry { key, number, bytes: *bytes, items: *items, md5, etag, encoding: "dynamodb-json", skip };
+        let line = serde_json::to_vec(&entry).map_err(io::Error::from).map_err(PipeError::writing)?;
+        writer.data(&line).map_err(PipeError::writing)?;
+    }
+    writer.flush().map_err(PipeError::writing)?;
+    Ok(Exit::Done)
+}
+
+/// What identifies a file's content, as `ddb-cat` says it in `begin`.
+fn version(file: &DataFile) -> Option<String> {
+    let md5 = file.md5.as_ref().map(|md5| format!("md5:{md5}"));
+    md5.or_else(|| file.etag.as_ref().map(|etag| format!("etag:{etag}")))
+}
+
+/// The bookmark, if it is wanted and there is one. One that belongs to other files would leave out the wrong ones.
+fn bookmark(args: &Args, export: &Export) -> Result<Option<State>, Failure> {
+    let (true, Some(profile)) = (args.pending, &args.profile) else { return Ok(None) };
+    let path = checkpoint::path(&cli::log_dir(args.log_dir.as_deref()), &profile::name_of(profile)?);
+    let Some(state) = checkpoint::read(&path)? else { return Ok(None) };
+    let shard = args.shard.map(shard_name);
+    let header = &state.header;
+    if (&header.source, &header.export, &header.shard) == (&export.source, &export.id, &shard) {
+        return Ok(Some(state));
+    }
+    let describe = |source: &str, export: &Option<String>, shard: &Option<String>| {
+        let export = export.as_ref().map_or_else(String::new, |id| format!(", export {id}"));
+        let shard = shard.as_ref().map_or_else(String::new, |shard| format!(", share {shard}"));
+        format!("`{source}`{export}{shard}")
+    };
+    let theirs = describe(&header.source, &header.export, &header.shard);
+    let ours = describe(&export.source, &export.id, &shard);
+    let message = format!("the bookmark `{}` belongs to {theirs}, not to {ours}", path.display());
+    Err(Problem::new(Fault::Setup, message)
+        .with_hint("finish that run, or delete its bookmark with `migrate reset`")
+        .into())
+}
+
+fn shard_name(share: Shard) -> String {
+    format!("{}/{}", share.index, share.of)
+}
+
+fn source(export: &Export, share: Option<Shard>, bookmark: Option<&State>) -> Source {
+    let mut done = SourceDone::default();
+    for file in &export.files {
+        match bookmark {
+            Some(state) if state.done.contains_key(&file.key) => {
+                done.files += 1;
+                done.items += state.done[&file.key].records;
+                done.bytes += file.bytes;
+            }
+            Some(state) => done.items += state.skip(&file.key, version(file).as_deref()),
+            None => {}
+        }
+    }
+    Source {
+        v: MARKER_VERSION,
+        source: export.source.clone(),
+        export: export.id.clone(),
+        table: export.table.clone(),
+        shard: share.map(shard_name),
+        files: export.files.len() as u64,
+        items: export.files.iter().map(|file| file.items).sum(),
+        bytes: Some(export.files.iter().map(|file| file.bytes).sum()),
+        done,
+    }
+}
