@@ -191,7 +191,9 @@ mod tests {
 
             let (mut journal, state) = Journal::open(&path, &identity()).unwrap();
             let mut expected = State::new(if whole > 0 { fresh.header.clone() } else { state.header.clone() });
-            entries().into_iter().take(whole.saturating_sub(1)).for_each(|entry| expected.apply(entry));
+            for entry in entries().into_iter().take(whole.saturating_sub(1)) {
+                expected.apply(entry);
+            }
             assert_eq!(state, expected, "cut at byte {cut}");
 
             journal.append(&[Entry::Done(file("c", 1))]).unwrap();
@@ -204,7 +206,9 @@ mod tests {
     #[test]
     fn a_later_line_about_a_file_overrides_the_earlier_ones() {
         let mut state = State::new(Header::new(&identity()));
-        entries().into_iter().for_each(|entry| state.apply(entry));
+        for entry in entries() {
+            state.apply(entry);
+        }
 
         assert_eq!((state.done.len(), state.progress.len()), (1, 0));
         assert_eq!(state.skip("b", None), 0, "a failed file is read from its start");

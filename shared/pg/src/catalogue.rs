@@ -1,0 +1,218 @@
+//! What a table looks like: columns with their types, keys. Whether rows fit it is checked here too; how they are
+//! written, `statement` says.
+
+use ::fault::Fault;
+use postgres::GenericClient;
+use profile::{Column, Policy, Schema};
+
+use crate::Error;
+
+/// A table as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The schema that it lies in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its columns, in order.
+    pub columns: Vec<TableColumn>,
+    /// The columns of its primary key, if it has one.
+    pub primary_key: Option<Vec<String>>,
+    /// The columns of each unique index that can arbitrate a conflict, the primary key's included.
+    pub unique: Vec<Vec<String>>,
+}
+
+/// A column as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type without length or precision, as `format_type` prints it.
+    pub base: String,
+    /// Its type with length or precision.
+    pub full: String,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether a row without it gets a value all the same.
+    pub has_default: bool,
+    /// Whether the server computes it, so that it cannot be written.
+    pub computed: bool,
+}
+
+const FIND: &str = "
+    select c.oid, n.nspname::text, c.relname::text
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relname = $1 and c.relkind in ('r', 'p')
+      and (n.nspname = $2 or ($2 is null and pg_catalog.pg_table_is_visible(c.oid)))";
+
+const COLUMNS: &str = "
+    select a.attname::text, pg_catalog.format_type(a.atttypid, null), pg_catalog.format_type(a.atttypid, a.atttypmod),
+           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a'
+    from pg_catalog.pg_attribute a
+    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+    order by a.attnum";
+
+const UNIQUE: &str = "
+    select i.indisprimary, array(
+        select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality k(attnum, place)
+        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.place)
+    from pg_catalog.pg_index i
+    where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate
+      and i.indpred is null and i.indexprs is null
+    order by i.indisprimary desc, i.indexrelid";
+
+impl Table {
+    /// Looks a table up; without a schema, along the search path.
+    ///
+    /// # Errors
+    /// The catalogue cannot be read.
+    pub fn find(client: &mut impl GenericClient, schema: Option<&str>, name: &str) -> Result<Option<Self>, Error> {
+        let failed = || Error::on(format!("cannot look up the table `{name}`"));
+        let Some(found) = client.query_opt(FIND, &[&name, &schema]).map_err(failed())? else { return Ok(None) };
+        let oid: u32 = found.get(0);
+        let columns = client.query(COLUMNS, &[&oid]).map_err(failed())?;
+        let unique = client.query(UNIQUE, &[&oid]).map_err(failed())?;
+        let keys: Vec<(bool, Vec<String>)> = unique.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(Some(Self {
+            schema: found.get(1),
+            name: found.get(2),
+            columns: columns.iter().map(column).collect(),
+            primary_key: keys.iter().find(|(primary, _)| *primary).map(|(_, columns)| columns.clone()),
+            unique: keys.into_iter().map(|(_, columns)| columns).collect(),
+        }))
+    }
+
+    /// A column by name.
+    pub fn column(&self, name: &str) -> Option<&TableColumn> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether a unique index has exactly these columns, in whatever order.
+    pub fn has_key(&self, key: &[String]) -> bool {
+        self.unique.iter().any(|unique| unique.len() == key.len() && key.iter().all(|name| unique.contains(name)))
+    }
+
+    /// Checks that rows of a schema can be written.
+    ///
+    /// # Errors
+    /// The first thing that is in the way, as one sentence.
+    pub fn check(&self, schema: &Schema) -> Result<(), Error> {
+        let table = &self.name;
+        for wanted in &schema.columns {
+            let name = &wanted.name;
+            let Some(column) = self.column(name) else {
+                return Err(setup(format!("the table `{table}` has no column `{name}`"))
+                    .with_hint(format!("alter table {table} add column \"{name}\" {}", wanted.ty.sql())));
+            };
+            if column.computed {
+                return Err(setup(format!("the column `{name}` of `{table}` is computed by the server")));
+            }
+            check_type(table, wanted, &column.base)?;
+        }
+        for side in schema.groups.iter().map(|group| &group.preferred_side.column) {
+            if self.column(side).is_some_and(|column| column.base != "jsonb") {
+                return Err(setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb")));
+            }
+        }
+        if !self.has_key(&schema.key) {
+            let key = schema.key.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+            return Err(setup(format!("the table `{table}` has no primary key or unique index over ({key})"))
+                .with_hint(format!("alter table {table} add primary key ({key})")));
+        }
+        let forgotten = self.columns.iter().find(|column| {
+            column.not_null && !column.has_default && !column.computed && schema.index(&column.name).is_none()
+        });
+        if let Some(column) = forgotten {
+            let name = &column.name;
+            let message = format!("the column `{name}` of `{table}` may not be null and the rows do not have it");
+            return Err(setup(message).with_hint(format!("give `{name}` a default, or add it to the profile")));
+        }
+        Ok(())
+    }
+}
+
+fn setup(message: String) -> Error {
+    Error::found(Fault::Setup, message)
+}
+
+fn column(row: &postgres::Row) -> TableColumn {
+    TableColumn {
+        name: row.get(0),
+        base: row.get(1),
+        full: row.get(2),
+        not_null: row.get(3),
+        has_default: row.get(4),
+        computed: row.get(5),
+    }
+}
+
+fn check_type(table: &str, wanted: &Column, found: &str) -> Result<(), Error> {
+    let Column { name, ty, merge } = wanted;
+    if !fits(&ty.base(), found) {
+        return Err(setup(format!("the column `{name}` of `{table}` is {found}, the rows have {ty}")));
+    }
+    let needs_jsonb = match merge {
+        Policy::Keep | Policy::Replace | Policy::Coalesce => false,
+        Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) => true,
+    };
+    if needs_jsonb && found != "jsonb" {
+        return Err(setup(format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb")));
+    }
+    Ok(())
+}
+
+/// Types whose values go unchanged into each of the types after it.
+const WIDER: [(&str, &[&str]); 6] = [
+    ("smallint", &["integer", "bigint", "numeric", "real", "double precision"]),
+    ("integer", &["bigint", "numeric", "double precision"]),
+    ("bigint", &["numeric"]),
+    ("real", &["double precision"]),
+    ("date", &["timestamp without time zone"]),
+    ("json", &["jsonb"]),
+];
+
+const TEXTS: [&str; 4] = ["text", "character varying", "character", "citext"];
+
+/// Whether what is written as one type can be kept by another without a loss.
+fn fits(wanted: &str, found: &str) -> bool {
+    let (wanted, found) = match (wanted.strip_suffix("[]"), found.strip_suffix("[]")) {
+        (Some(wanted), Some(found)) => (wanted, found),
+        (None, None) => (wanted, found),
+        _ => return false,
+    };
+    // A name with its schema is the same type without.
+    let plain = |name: &str| name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_owned();
+    let text = |name: &str| TEXTS.contains(&name);
+    let wider =
+        |wanted: &str| WIDER.iter().find(|(narrow, _)| *narrow == wanted).is_some_and(|(_, to)| to.contains(&found));
+    let built_in = found.parse::<profile::ColumnType>().is_ok_and(|ty| ty.kind() != profile::Kind::Other);
+    plain(wanted) == plain(found) || (text(wanted) && (text(found) || !built_in)) || wider(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_fits_where_nothing_is_lost() {
+        for (wanted, found, expected) in [
+            ("bigint", "bigint", true),
+            ("integer", "bigint", true),
+            ("bigint", "integer", false),
+            ("bigint", "numeric", true),
+            ("numeric", "double precision", false),
+            ("text", "character varying", true),
+            ("text", "mood", true),
+            ("text", "bigint", false),
+            ("mood", "public.mood", true),
+            ("text[]", "text[]", true),
+            ("text[]", "character varying[]", true),
+            ("text", "text[]", false),
+            ("timestamp with time zone", "timestamp without time zone", false),
+            ("json", "jsonb", true),
+            ("jsonb", "json", false),
+        ] {
+            assert_eq!(fits(wanted, found), expected, "{wanted} in {found}");
+        }
+    }
+}

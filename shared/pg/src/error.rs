@@ -1,0 +1,144 @@
+//! Errors of PostgreSQL for the person who has to mend them: what was tried, what the server said, with its SQLSTATE.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use ::fault::{Classify, Fault};
+
+/// Something that PostgreSQL refused or could not be asked.
+///
+/// The cause is in the text: what the driver has as `source` is without the server's words or has them twice.
+#[derive(Clone, Debug)]
+pub struct Error {
+    action: String,
+    cause: String,
+    sqlstate: Option<String>,
+    fault: Fault,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// What the server or the connection to it said while `action` was tried; for `map_err`.
+    pub fn on(action: impl Into<String>) -> impl FnOnce(postgres::Error) -> Self {
+        let action = action.into();
+        move |error| Self::of(action, &error)
+    }
+
+    /// The same of an error at hand.
+    pub fn of(action: impl Into<String>, error: &postgres::Error) -> Self {
+        let sqlstate = error.code().map(|code| code.code().to_owned());
+        let (fault, hint) = match &sqlstate {
+            Some(code) => (crate::fault::of(code), crate::fault::hint(code)),
+            None => without_code(error),
+        };
+        Self { action: action.into(), cause: cause(error), sqlstate, fault, hint: hint.map(str::to_owned) }
+    }
+
+    /// What came out of a COPY's writer, which wraps the driver's error.
+    pub fn of_copy(action: impl Into<String>, error: io::Error) -> Self {
+        let action = action.into();
+        match error.downcast::<postgres::Error>() {
+            Ok(error) => Self::of(action, &error),
+            Err(error) => {
+                Self { action, cause: error.to_string(), sqlstate: None, fault: Fault::Transient, hint: None }
+            }
+        }
+    }
+
+    /// A problem that was found before the server was asked.
+    pub fn found(fault: Fault, message: impl Into<String>) -> Self {
+        Self { action: message.into(), cause: String::new(), sqlstate: None, fault, hint: None }
+    }
+
+    /// The same with a sentence that says what to do.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The server's error code.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.sqlstate.as_deref()
+    }
+
+    /// What the server said, without what was tried.
+    pub fn cause(&self) -> &str {
+        if self.cause.is_empty() { &self.action } else { &self.cause }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.action)?;
+        if !self.cause.is_empty() {
+            write!(f, ": {}", self.cause)?;
+        }
+        match &self.sqlstate {
+            Some(code) => write!(f, " (SQLSTATE {code})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Classify for Error {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+/// The server's message, detail and hint; without an answer of the server, every cause once.
+fn cause(error: &postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        let mut text = server.message().to_owned();
+        for more in [server.detail(), server.hint()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(more);
+        }
+        return text.replace('\n', " ");
+    }
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        source = error.source();
+    }
+    texts.join(": ")
+}
+
+const TLS_HINT: &str = "DB_SSL_ROOT_CERT names the file of the authority that signed the server's certificate; \
+                        DB_SSL=false connects without TLS";
+
+/// An error that did not come from the server.
+fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
+    if error.is_closed() {
+        return (Fault::Transient, None);
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            // A certificate that does not hold today will not hold in a minute.
+            let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some();
+            return if tls { (Fault::Setup, Some(TLS_HINT)) } else { (Fault::Transient, None) };
+        }
+        source = cause.source();
+    }
+    // The driver tells these apart by their texts only.
+    match error.to_string() {
+        text if text.starts_with("timeout") => (Fault::Transient, None),
+        text if text.contains("TLS") => (Fault::Setup, Some(TLS_HINT)),
+        text if text.contains("invalid configuration") => {
+            (Fault::Setup, Some("set PASSWORD (or PGPASSWORD, or a line in ~/.pgpass)"))
+        }
+        _ => (Fault::Setup, None),
+    }
+}

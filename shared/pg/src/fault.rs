@@ -1,0 +1,77 @@
+//! Which errors of PostgreSQL reject a record, which are tried again, and which stop the run.
+//!
+//! A retry is not a skip: only an error that the data of one record causes may reject it. The classes are those of
+//! PostgreSQL's manual, appendix A, "PostgreSQL Error Codes"; what is not listed here stops the run.
+
+use ::fault::Fault;
+
+/// What an error code of the server (an SQLSTATE) means.
+pub fn of(code: &str) -> Fault {
+    match code {
+        // The standby that was asked is no primary yet (or no longer), a lock or an idle transaction timed out: a matter
+        // of time. The rest of class 25 is a mistake of the program.
+        "25006" | "25P03" | "25P04" | "55P03" => return Fault::Transient,
+        // A key or a value too large for an index or for jsonb; the rest of class 54 is about the statement.
+        "54000" => return Fault::Record,
+        _ => {}
+    }
+    match code.get(..2) {
+        // Data exception, integrity constraint violation.
+        Some("22" | "23") => Fault::Record,
+        // Connection exception, transaction rollback, insufficient resources, operator intervention (a cancelled
+        // statement and a timeout too), system error.
+        Some("08" | "40" | "53" | "57" | "58") => Fault::Transient,
+        _ => Fault::Setup,
+    }
+}
+
+/// What to do about an error that stops the run, where that is known.
+pub fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "28P01" | "28000" => "check PG_USER and PASSWORD, and the server's pg_hba.conf",
+        "3D000" => "check DATABASE",
+        "42501" => "the role needs INSERT, SELECT and UPDATE on the table and TEMPORARY on the database",
+        "42P07" => "another program made the same table; run again",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_record_s_own_data_rejects_it() {
+        for (code, fault) in [
+            ("22003", Fault::Record),    // numeric_value_out_of_range
+            ("22021", Fault::Record),    // character_not_in_repertoire
+            ("22P02", Fault::Record),    // invalid_text_representation
+            ("23502", Fault::Record),    // not_null_violation
+            ("23505", Fault::Record),    // unique_violation
+            ("54000", Fault::Record),    // program_limit_exceeded: index row size
+            ("08006", Fault::Transient), // connection_failure
+            ("40001", Fault::Transient), // serialization_failure
+            ("40P01", Fault::Transient), // deadlock_detected
+            ("53100", Fault::Transient), // disk_full
+            ("53300", Fault::Transient), // too_many_connections
+            ("57014", Fault::Transient), // query_canceled
+            ("57P01", Fault::Transient), // admin_shutdown
+            ("57P03", Fault::Transient), // cannot_connect_now
+            ("58030", Fault::Transient), // io_error
+            ("25006", Fault::Transient), // read_only_sql_transaction: a failover is under way
+            ("55P03", Fault::Transient), // lock_not_available
+            ("0A000", Fault::Setup),     // feature_not_supported
+            ("25P02", Fault::Setup),     // in_failed_sql_transaction
+            ("28P01", Fault::Setup),     // invalid_password
+            ("3D000", Fault::Setup),     // undefined database
+            ("42703", Fault::Setup),     // undefined_column
+            ("42P01", Fault::Setup),     // undefined_table
+            ("54001", Fault::Setup),     // statement_too_complex
+            ("P0001", Fault::Setup),     // raise_exception: a trigger's own opinion
+            ("XX000", Fault::Setup),     // internal_error
+            ("", Fault::Setup),
+        ] {
+            assert_eq!(of(code), fault, "SQLSTATE {code}");
+        }
+    }
+}

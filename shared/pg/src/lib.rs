@@ -1,0 +1,41 @@
+//! PostgreSQL as the programs meet it: settings, TLS, connections, what an error means, what a table looks like, and the
+//! SQL that merges rows into one.
+//!
+//! Which rows there are and when they are committed is the program's matter (`pg-upsert`); what a merge policy means is
+//! defined in `profile`.
+
+pub mod catalogue;
+mod error;
+pub mod fault;
+pub mod policy;
+mod pool;
+pub mod settings;
+pub mod statement;
+mod tls;
+
+pub use error::Error;
+pub use pool::{Client, Pool, Session};
+pub use settings::{Settings, TlsMode};
+
+/// A name as an SQL identifier: `say "hi"` becomes `"say ""hi"""`.
+pub fn quote_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as an SQL literal, whatever `standard_conforming_strings` says.
+pub fn quote_text(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_cannot_leave_their_quotes() {
+        assert_eq!(quote_name(r#"a"b"#), r#""a""b""#);
+        assert_eq!(quote_text("it's"), "'it''s'");
+        assert_eq!(quote_text(r"a\'b"), r" E'a\\''b'");
+    }
+}

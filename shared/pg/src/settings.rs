@@ -1,0 +1,292 @@
+//! Where the server is and as whom to connect.
+//!
+//! For each value the first of these that has one: the predecessor's variables (`SERVER PORT PG_USER PASSWORD DATABASE
+//! DB_SSL`), `DATABASE_URL`, the service that `PGSERVICE` names, libpq's variables (`PGHOST` and so on), the default.
+//! A password may also be in the file `password` of `$CREDENTIALS_DIRECTORY` (systemd) and in `~/.pgpass`.
+//!
+//! Everything is looked up by a function, so that tests need no environment; the files are in `files`.
+
+mod files;
+mod url;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::fault::Fault;
+use postgres::config::SslMode;
+use r2d2_postgres::PostgresConnectionManager;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{Client, Error, tls};
+
+/// The predecessor's database, which its users' `.env` files leave out.
+const DATABASE: &str = "infinityCMS";
+
+/// Where Debian's server and psql meet when no host is named.
+const SOCKETS: &str = "/var/run/postgresql";
+
+/// How the connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    Off,
+    /// TLS if the server has it; nothing is verified.
+    Prefer,
+    /// TLS; the server is not verified.
+    Encrypt,
+    /// TLS, and the server's certificate must be signed by a known authority for the name that was asked for.
+    Verify,
+}
+
+/// Everything that a connection needs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    host: String,
+    port: u16,
+    user: String,
+    password: Option<String>,
+    database: String,
+    tls: TlsMode,
+    root_cert: Option<PathBuf>,
+}
+
+/// Never shows the password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings({self}, {:?})", self.tls)
+    }
+}
+
+/// `user@host:port/database`
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.database)
+    }
+}
+
+/// Values by libpq's names, as a URL, a service or the environment gives them.
+type Values = Vec<(String, String)>;
+
+impl Settings {
+    /// The settings of this process's environment.
+    ///
+    /// # Errors
+    /// A value that cannot be one, or a file that is named and not there.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from(|name| std::env::var(name).ok())
+    }
+
+    /// The settings that a look-up of variables gives. An empty value is none.
+    ///
+    /// # Errors
+    /// A value that cannot be one, or a file that is named and not there.
+    pub fn from(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let var = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let url = var("DATABASE_URL").map_or(Ok(Values::new()), |url| url::parse(&url))?;
+        let service = pick(&url, "service").or_else(|| var("PGSERVICE"));
+        let service = service.map_or(Ok(Values::new()), |name| files::service(&name, &var))?;
+        let libpq =
+            |name: &str, variable: &str| pick(&url, name).or_else(|| pick(&service, name)).or_else(|| var(variable));
+
+        let host = var("SERVER").or_else(|| libpq("host", "PGHOST")).unwrap_or_else(|| SOCKETS.to_owned());
+        let port = var("PORT").or_else(|| libpq("port", "PGPORT")).unwrap_or_else(|| "5432".to_owned());
+        let port = port.trim().parse().map_err(|_| setup(format!("`{port}` is not the number of a port")))?;
+        let user =
+            var("PG_USER").or_else(|| libpq("user", "PGUSER")).or_else(|| var("USER")).or_else(|| var("LOGNAME"));
+        let user = user.ok_or_else(|| setup("no user for PostgreSQL is set".to_owned()).with_hint("set PG_USER"))?;
+        let database = var("DATABASE").or_else(|| libpq("dbname", "PGDATABASE")).unwrap_or_else(|| DATABASE.to_owned());
+
+        let mut password = var("PASSWORD");
+        if password.is_none() {
+            password = files::credential(&var)?;
+        }
+        password = password.or_else(|| libpq("password", "PGPASSWORD"));
+        if password.is_none() {
+            password = files::pgpass(&var, &host, port, &database, &user);
+        }
+
+        let tls = match (var("DB_SSL"), libpq("sslmode", "PGSSLMODE")) {
+            _ if host.starts_with('/') => TlsMode::Off,
+            (Some(own), _) => own_mode(&own)?,
+            (None, Some(libpq)) => libpq_mode(&libpq)?,
+            (None, None) => TlsMode::Verify,
+        };
+        let root_cert = var("DB_SSL_ROOT_CERT").or_else(|| libpq("sslrootcert", "PGSSLROOTCERT"));
+        let root_cert = root_cert.filter(|path| path != "system").map(PathBuf::from);
+        Ok(Self { host, port, user, password, database, tls, root_cert })
+    }
+
+    /// How the connection is protected.
+    pub fn tls(&self) -> TlsMode {
+        self.tls
+    }
+
+    /// Opens one connection.
+    ///
+    /// # Errors
+    /// The server cannot be reached (worth another try) or does not let us in (not worth one).
+    pub fn connect(&self) -> Result<Client, Error> {
+        self.config().connect(self.connector()?).map_err(Error::on(self.connecting()))
+    }
+
+    /// What is tried when a connection is opened, for errors.
+    pub(crate) fn connecting(&self) -> String {
+        format!("cannot connect to PostgreSQL as {self}")
+    }
+
+    /// What a pool opens connections with.
+    pub(crate) fn manager(&self) -> Result<PostgresConnectionManager<MakeRustlsConnect>, Error> {
+        Ok(PostgresConnectionManager::new(self.config(), self.connector()?))
+    }
+
+    fn connector(&self) -> Result<MakeRustlsConnect, Error> {
+        tls::connector(self.tls, self.root_cert.as_deref())
+    }
+
+    fn config(&self) -> postgres::Config {
+        let mut config = postgres::Config::new();
+        if self.host.starts_with('/') {
+            config.host_path(Path::new(&self.host));
+        } else {
+            config.host(&self.host);
+        }
+        config.port(self.port).user(&self.user).dbname(&self.database).application_name("ddb-pipe pg-upsert");
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
+        config.ssl_mode(match self.tls {
+            TlsMode::Off => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Encrypt | TlsMode::Verify => SslMode::Require,
+        });
+        // A server that is gone without a word (a failover, a pulled cable) is noticed within a minute.
+        config.connect_timeout(Duration::from_secs(10)).tcp_user_timeout(Duration::from_mins(1));
+        config
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3);
+        config
+    }
+}
+
+fn pick(values: &Values, name: &str) -> Option<String> {
+    values.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone())
+}
+
+fn setup(message: String) -> Error {
+    Error::found(Fault::Setup, message)
+}
+
+fn own_mode(text: &str) -> Result<TlsMode, Error> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(TlsMode::Verify),
+        "false" | "0" | "no" | "off" => Ok(TlsMode::Off),
+        other => libpq_mode(other).map_err(|_| {
+            setup(format!("DB_SSL is `{text}`")).with_hint("DB_SSL is true (verify the server), require or false")
+        }),
+    }
+}
+
+/// The modes of libpq; `verify-ca` verifies the name as well.
+fn libpq_mode(text: &str) -> Result<TlsMode, Error> {
+    match text {
+        "disable" => Ok(TlsMode::Off),
+        "allow" | "prefer" => Ok(TlsMode::Prefer),
+        "require" => Ok(TlsMode::Encrypt),
+        "verify-ca" | "verify-full" => Ok(TlsMode::Verify),
+        _ => Err(setup(format!("`{text}` is not a mode of TLS"))
+            .with_hint("PGSSLMODE is disable, prefer, require or verify-full")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        Settings::from(|name| variables.get(name).map(|&value| value.to_owned()))
+    }
+
+    #[test]
+    fn every_source_of_a_value_has_its_place() {
+        let url = ("DATABASE_URL", "postgres://u:p%40ss@url.example:6000/du?sslmode=require");
+        for (variables, expected) in [
+            (&[("PG_USER", "a")][..], "a@/var/run/postgresql:5432/infinityCMS Off"),
+            (&[("USER", "os"), ("SERVER", "db")], "os@db:5432/infinityCMS Verify"),
+            (
+                &[("PGUSER", "p"), ("PGHOST", "h"), ("PGPORT", "1"), ("PGDATABASE", "d"), ("PGSSLMODE", "prefer")],
+                "p@h:1/d Prefer",
+            ),
+            (&[url, ("PGHOST", "h"), ("PGDATABASE", "d")], "u@url.example:6000/du Encrypt"),
+            (
+                &[url, ("SERVER", "s"), ("PORT", "7"), ("PG_USER", "a"), ("DATABASE", "x"), ("DB_SSL", "false")],
+                "a@s:7/x Off",
+            ),
+            (&[("PGUSER", "p"), ("SERVER", ""), ("PGHOST", "h")], "p@h:5432/infinityCMS Verify"),
+            (&[("PG_USER", "a"), ("SERVER", "h"), ("DB_SSL", "require")], "a@h:5432/infinityCMS Encrypt"),
+            (&[("PG_USER", "a"), ("SERVER", "/tmp"), ("DB_SSL", "true")], "a@/tmp:5432/infinityCMS Off"),
+            (&[("DATABASE_URL", "host=h user=u dbname='my db' port=9")], "u@h:9/my db Verify"),
+        ] {
+            let settings = of(variables).unwrap();
+            assert_eq!(format!("{settings} {:?}", settings.tls), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_found_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().to_str().unwrap();
+        fs::write(dir.path().join("password"), "credential\n").unwrap();
+        let pgpass = dir.path().join(".pgpass");
+        fs::write(&pgpass, "# mine\nother:*:*:*:wrong\nh:*:d:u:from\\:pgpass\n").unwrap();
+        fs::set_permissions(&pgpass, fs::Permissions::from_mode(0o600)).unwrap();
+        let base = [("PGUSER", "u"), ("PGHOST", "h"), ("PGDATABASE", "d"), ("HOME", home)];
+        let with = |more: &[(&str, &str)]| of(&[&base[..], more].concat()).unwrap();
+
+        for (more, expected) in [
+            (&[][..], "from:pgpass"),
+            (&[("PGPASSWORD", "libpq")], "libpq"),
+            (&[("PGPASSWORD", "libpq"), ("CREDENTIALS_DIRECTORY", home)], "credential"),
+            (&[("PASSWORD", "own"), ("CREDENTIALS_DIRECTORY", home)], "own"),
+            (&[("DATABASE_URL", "postgresql://:in%20url@h/d"), ("PGPASSWORD", "libpq")], "in url"),
+        ] {
+            let settings = with(more);
+            assert_eq!(settings.password.as_deref(), Some(expected), "{more:?}");
+            assert!(!format!("{settings:?} {settings}").contains(expected));
+        }
+
+        fs::set_permissions(&pgpass, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(with(&[]).password, None, "a file that others can read is not used");
+    }
+
+    #[test]
+    fn a_service_stands_between_the_url_and_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("services");
+        fs::write(&file, "[one]\nhost=one\n\n# the wanted one\n[two]\nhost = two\nport=3\nuser=su\n").unwrap();
+        let base = [("PGSERVICEFILE", file.to_str().unwrap()), ("PGSERVICE", "two"), ("PGHOST", "env")];
+
+        assert_eq!(of(&base).unwrap().to_string(), "su@two:3/infinityCMS");
+        let url = [&base[..], &[("DATABASE_URL", "postgres://url")]].concat();
+        assert_eq!(of(&url).unwrap().to_string(), "su@url:3/infinityCMS");
+        let missing = [&base[..1], &[("PGSERVICE", "three")]].concat();
+        assert!(of(&missing).unwrap_err().to_string().starts_with("no service `three` in `"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_and_a_url_is_not_repeated() {
+        assert_eq!(of(&[("PG_USER", "a"), ("PORT", "x")]).unwrap_err().to_string(), "`x` is not the number of a port");
+        assert_eq!(
+            of(&[("PG_USER", "a"), ("SERVER", "h"), ("DB_SSL", "maybe")]).unwrap_err().to_string(),
+            "DB_SSL is `maybe`"
+        );
+        let error = of(&[("DATABASE_URL", "mysql://u:secret@h/d")]).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert_eq!(of(&[]).unwrap_err().to_string(), "no user for PostgreSQL is set");
+    }
+}

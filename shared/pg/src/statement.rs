@@ -1,0 +1,65 @@
+//! The statements that write rows of a schema: the table, the stage, COPY, and the merge. What the SQL of a policy is,
+//! `policy` says; when they run and what is committed, the program.
+
+use profile::Schema;
+
+use crate::policy::Merge;
+use crate::quote_name;
+
+/// The session's own table that COPY fills.
+const STAGE: &str = "pg_temp.ddb_pipe_stage";
+
+/// The statements for one schema's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statements {
+    /// Makes the table with its primary key, if it is not there.
+    pub create: String,
+    /// Prepares a session before its first transaction: settings, functions, the stage.
+    pub prologue: String,
+    /// Takes the rows in text format into the stage, which is empty at the beginning of each transaction.
+    pub copy: String,
+    /// Merges the stage into the table. No two rows of the stage may have the same key.
+    pub merge: String,
+}
+
+impl Statements {
+    /// The statements for rows of that schema.
+    pub fn of(schema: &Schema) -> Self {
+        let table = table_name(schema);
+        let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
+        let list = columns.join(", ");
+        let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
+        let Merge { functions, set } = Merge::of(schema);
+        let conflict =
+            if set.is_empty() { "do nothing".to_owned() } else { format!("do update set {}", set.join(", ")) };
+
+        let types = schema.columns.iter().zip(&columns).map(|(column, name)| format!("{name} {}", column.ty.sql()));
+        let definitions: Vec<_> = types.chain([format!("primary key ({key})")]).collect();
+        // The stage takes types and nothing else from the table: what a row violates is said by the table itself. Its
+        // buffers must be set before the session's first temporary table. No plan is reused, so none is compiled.
+        let mut prologue = vec![
+            "set client_min_messages = warning".to_owned(),
+            "set temp_buffers = '64MB'".to_owned(),
+            "set jit = off".to_owned(),
+        ];
+        prologue.extend(functions);
+        prologue.push(format!(
+            "create temporary table if not exists ddb_pipe_stage on commit delete rows \
+             as select {list} from {table} with no data"
+        ));
+        Self {
+            create: format!("create table if not exists {table} ({})", definitions.join(", ")),
+            prologue: prologue.join(";\n"),
+            copy: format!("copy {STAGE} ({list}) from stdin"),
+            merge: format!(
+                "insert into {table} as old ({list}) select {list} from {STAGE} on conflict ({key}) {conflict}"
+            ),
+        }
+    }
+}
+
+/// The table's name as SQL.
+pub fn table_name(schema: &Schema) -> String {
+    let table = quote_name(&schema.table);
+    schema.schema.as_ref().map_or_else(|| table.clone(), |schema| format!("{}.{table}", quote_name(schema)))
+}

@@ -1,0 +1,304 @@
+//! A private PostgreSQL server, started once by each test binary, and a fresh database for each test.
+//!
+//! The server lies in a temporary folder, listens on a port of 127.0.0.1 that was free, and wants a password. It
+//! survives no test run: a shell waits for the end of the test process, in whatever way it comes, and then stops the
+//! server and removes the folder.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+/// The superuser, as whom the tests connect.
+pub const USER: &str = "postgres";
+
+/// Its password.
+pub const PASSWORD: &str = "pass-word-of-the-tests";
+
+/// Runs until its stdin is closed, which the death of the test process does.
+const WATCHDOG: &str = r#"
+trap '' INT TERM HUP
+as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+if as "$BIN/pg_ctl" -D "$DIR/data" -w -t 60 -l "$DIR/log" start </dev/null >/dev/null 2>&1; then echo ready; else echo failed; fi
+cat >/dev/null
+as "$BIN/pg_ctl" -D "$DIR/data" -m immediate stop </dev/null >/dev/null 2>&1
+rm -rf "$DIR"
+"#;
+
+static SERVER: OnceLock<Server> = OnceLock::new();
+
+struct Server {
+    port: u16,
+    bin: PathBuf,
+    dir: PathBuf,
+    databases: AtomicU32,
+    // Held open as long as the process lives.
+    _watchdog: (Child, ChildStdin),
+}
+
+impl Server {
+    fn start() -> Self {
+        let bin = binaries();
+        let dir = tempfile::Builder::new().prefix("ddb-pipe-postgres-").tempdir().expect("a temporary folder").keep();
+        if root() {
+            run(Command::new("chown").arg("postgres").arg(&dir));
+        }
+        fs::write(dir.join("password"), PASSWORD).expect("a file can be written");
+        let initdb = bin.join("initdb");
+        let data = dir.join("data");
+        run(as_owner(&initdb)
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8"])
+            .args(["--locale=C.UTF-8", "--no-sync", "--pwfile"])
+            .arg(dir.join("password")));
+
+        // Another process may take a free port before the server does.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut config = String::new();
+            for (name, value) in [
+                ("listen_addresses", "'127.0.0.1'".to_owned()),
+                ("port", port.to_string()),
+                ("unix_socket_directories", format!("'{}'", dir.display())),
+                ("max_connections", "60".to_owned()),
+                ("shared_buffers", "64MB".to_owned()),
+            ] {
+                writeln!(config, "{name} = {value}").expect("a string can be written");
+            }
+            fs::write(data.join("postgresql.auto.conf"), config).expect("a file can be written");
+            if let Some(watchdog) = launch(&bin, &dir) {
+                return Self { port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog };
+            }
+        }
+        panic!("the server does not start:\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default());
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> String {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.env_clear().env("PGPASSWORD", PASSWORD).env("PGOPTIONS", "-c client_min_messages=warning");
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER, "-d", database]);
+        let output = psql.arg("-p").arg(self.port.to_string()).args(["-c", sql]).output().expect("psql runs");
+        assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
+    }
+}
+
+fn launch(bin: &Path, dir: &Path) -> Option<(Child, ChildStdin)> {
+    let mut shell = Command::new("/bin/sh");
+    // In a group of its own, so that a Ctrl+C which ends the tests does not end it before its work.
+    shell.args(["-c", WATCHDOG]).env("BIN", bin).env("DIR", dir).current_dir("/").process_group(0);
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut shell = shell.spawn().expect("a shell runs");
+    let stdin = shell.stdin.take().expect("stdin is a pipe");
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().expect("stdout is a pipe")).read_line(&mut line).expect("a line");
+    if line == "ready\n" {
+        return Some((shell, stdin));
+    }
+    // The folder is needed for the next attempt.
+    let _ = shell.kill();
+    let _ = shell.wait();
+    None
+}
+
+fn binaries() -> PathBuf {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql").1
+}
+
+fn root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    id.stdout == b"0\n"
+}
+
+/// PostgreSQL refuses to run as root.
+fn as_owner(program: &Path) -> Command {
+    if !root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program).current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// A database of the test's own; dropped with its connections after the test.
+#[derive(Debug)]
+pub struct Postgres {
+    database: String,
+}
+
+impl Postgres {
+    /// A new, empty database.
+    #[expect(clippy::new_without_default, reason = "a database is made, which `default` does not suggest")]
+    pub fn new() -> Self {
+        let server = SERVER.get_or_init(Server::start);
+        let database = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed));
+        server.psql("postgres", &format!("create database {database} template template0"));
+        Self { database }
+    }
+
+    fn server() -> &'static Server {
+        SERVER.get_or_init(Server::start)
+    }
+
+    /// Runs SQL. The result's rows are lines, its columns are parted by `|`.
+    #[track_caller]
+    pub fn query(&self, sql: &str) -> String {
+        Self::server().psql(&self.database, sql)
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        Self::server().port
+    }
+
+    /// The folder of the server's unix socket.
+    pub fn socket_dir(&self) -> &Path {
+        &Self::server().dir
+    }
+
+    /// What a program needs in its environment to connect.
+    pub fn envs(&self) -> Vec<(&'static str, String)> {
+        self.envs_at(self.port())
+    }
+
+    /// The same by way of a [`Proxy`].
+    pub fn envs_by(&self, proxy: &Proxy) -> Vec<(&'static str, String)> {
+        self.envs_at(proxy.port())
+    }
+
+    fn envs_at(&self, port: u16) -> Vec<(&'static str, String)> {
+        vec![
+            ("SERVER", "127.0.0.1".to_owned()),
+            ("PORT", port.to_string()),
+            ("PG_USER", USER.to_owned()),
+            ("PASSWORD", PASSWORD.to_owned()),
+            ("DATABASE", self.database.clone()),
+            ("DB_SSL", "false".to_owned()),
+        ]
+    }
+
+    /// Ends every other connection to the database and says how many there were.
+    pub fn terminate_connections(&self) -> u32 {
+        let ended = self.query(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+             where datname = current_database() and pid <> pg_backend_pid()",
+        );
+        ended.parse().expect("a count is a number")
+    }
+
+    /// Waits until a query's result is this; of a server that works this is soon.
+    #[track_caller]
+    pub fn wait_for(&self, sql: &str, expected: &str) {
+        let begun = std::time::Instant::now();
+        loop {
+            let found = self.query(sql);
+            if found == expected {
+                return;
+            }
+            assert!(begun.elapsed().as_secs() < 30, "{sql}\nis\n{found}\nand not\n{expected}");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            Self::server().psql("postgres", &format!("drop database if exists {} with (force)", self.database));
+        }
+    }
+}
+
+/// A way to the server that can be cut: for outages that the server's other users do not notice.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    state: Arc<Mutex<ProxyState>>,
+}
+
+#[derive(Debug, Default)]
+struct ProxyState {
+    cut: bool,
+    streams: Vec<TcpStream>,
+}
+
+impl Proxy {
+    /// A way to that database's server.
+    pub fn to(postgres: &Postgres) -> Self {
+        let target = postgres.port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("it has an address").port();
+        let state = Arc::<Mutex<ProxyState>>::default();
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.cut {
+                    continue;
+                }
+                let server = TcpStream::connect(("127.0.0.1", target)).expect("the server is up");
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+                    thread::spawn(move || forward(&from, &to));
+                }
+                state.streams.extend([client, server]);
+            }
+        });
+        Self { port, state }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Breaks every connection and lets no new one through.
+    pub fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.cut = true;
+        for stream in state.streams.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cut = false;
+    }
+}
+
+fn forward(mut from: &TcpStream, mut to: &TcpStream) {
+    // Either side may be cut at any time: that is what it is for.
+    let _ = io::copy(&mut from.by_ref(), &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}

@@ -1,0 +1,121 @@
+//! The command line of `pg-upsert`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+const EXAMPLES: &str = "\
+Examples:
+  ddb-list s3://bucket/exports/ | ddb-cat | ddb-parse -p pictures | pg-upsert -p pictures
+  ddb-cat x.json.gz | ddb-parse -p pictures | pg-upsert --create        one file, no bookmark
+  jq -c '{id, name}' people.json | pg-upsert --table people --key id    any rows
+
+Where the server is: SERVER, PORT, PG_USER, PASSWORD, DATABASE, DB_SSL; or PGHOST and the like, PGSERVICE,
+~/.pgpass, DATABASE_URL.";
+
+/// Write rows from stdin, one JSON object a line, into a table of PostgreSQL: new ones are inserted, others merged
+#[derive(Debug, Parser)]
+#[command(name = "pg-upsert", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Run as a migration of this profile: with a bookmark, and with the profile's SQL on completion
+    ///
+    /// The rows have to come from `ddb-list | ddb-cat | ddb-parse -p PROFILE`, which say what belongs to the run.
+    #[arg(short, long, value_name = "PROFILE", help_heading = "Target")]
+    pub(crate) profile: Option<String>,
+
+    /// Write into this table, not the one that the rows name
+    #[arg(long, value_name = "[SCHEMA.]TABLE", help_heading = "Target")]
+    pub(crate) table: Option<String>,
+
+    /// Columns that identify a row; without it those that the rows name, or the primary key
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', help_heading = "Target")]
+    pub(crate) key: Option<Vec<String>>,
+
+    /// Columns of rows that do not say what they are; without it those of the first row
+    ///
+    /// A column that a row lacks becomes NULL. A column that is not named here stays as it is. `*` is every column of
+    /// the table.
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', help_heading = "Target")]
+    pub(crate) columns: Option<Vec<String>>,
+
+    /// Make the table if it is not there
+    #[arg(long, help_heading = "Target")]
+    pub(crate) create: bool,
+
+    /// Do everything but commit
+    #[arg(long, help_heading = "Target")]
+    pub(crate) dry_run: bool,
+
+    /// Write at most so many rows in one transaction
+    #[arg(short, long, value_name = "ROWS", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
+    pub(crate) batch_size: u32,
+
+    /// Write at most about so many bytes in one transaction
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
+    pub(crate) batch_bytes: u64,
+
+    /// Write over so many connections at once, rows of one key always over the same
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Writing")]
+    pub(crate) connections: u32,
+
+    /// Go on trying for so long when PostgreSQL cannot be reached
+    #[arg(long, value_name = "SECONDS", default_value = "300", help_heading = "Writing")]
+    pub(crate) retry_for: u64,
+
+    /// Rows may be missing: a filter between the programs leaves some out on purpose
+    ///
+    /// They are counted as dropped. Without this, a file of which a record is missing is failed.
+    #[arg(long, help_heading = "Writing")]
+    pub(crate) lossy: bool,
+
+    /// Keep records that cannot be written in this file
+    ///
+    /// Without it in `migrate-<profile>.rejects.jsonl` of the log folder.
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub(crate) rejects: Option<PathBuf>,
+
+    /// Folder for bookmark and rejects; without it the current one
+    #[arg(long, value_name = "FOLDER", env = "MIGRATE_LOG_DIR", help_heading = "Files")]
+    pub(crate) log_dir: Option<PathBuf>,
+
+    /// Show a progress line on stderr
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Log options")]
+    pub(crate) progress: When,
+
+    #[command(flatten)]
+    pub(crate) common: cli::Common,
+}
+
+/// When something is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum When {
+    /// If stderr is a terminal
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl cli::Program for Args {
+    const NAME: &'static str = "pg-upsert";
+
+    fn common(&self) -> cli::Common {
+        self.common
+    }
+
+    fn topic(&self) -> Option<String> {
+        self.profile.as_ref().and_then(|profile| profile::name_of(profile).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+}

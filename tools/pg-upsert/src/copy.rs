@@ -1,0 +1,125 @@
+//! Rows in COPY's text format (PostgreSQL, "COPY", "Text Format"). What a cell is as a text, `profile::text_of` says.
+
+use memchr::memchr;
+use profile::{ColumnType, Row, Schema, text_of};
+
+/// Why a row cannot be written, before the server was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unwritable {
+    pub(crate) sqlstate: &'static str,
+    pub(crate) reason: String,
+}
+
+/// Writes rows of one schema.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder {
+    columns: Vec<(String, ColumnType)>,
+}
+
+impl Encoder {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        Self { columns: schema.columns.iter().map(|column| (column.name.clone(), column.ty.clone())).collect() }
+    }
+
+    /// Appends a row; one that cannot be written leaves nothing.
+    pub(crate) fn write(&self, row: &Row, into: &mut Vec<u8>) -> Result<(), Unwritable> {
+        let start = into.len();
+        for (index, (name, ty)) in self.columns.iter().enumerate() {
+            if index > 0 {
+                into.push(b'\t');
+            }
+            // SQLSTATE: invalid_text_representation, and character_not_in_repertoire for what PostgreSQL says of NUL.
+            let unwritable =
+                |sqlstate, reason: String| Unwritable { sqlstate, reason: format!("column `{name}`: {reason}") };
+            let written = match text_of(row.cell(index), ty) {
+                Ok(None) => {
+                    into.extend_from_slice(br"\N");
+                    Ok(())
+                }
+                Ok(Some(text)) if memchr(0, text.as_bytes()).is_some() => {
+                    Err(unwritable("22021", "a text of PostgreSQL cannot hold U+0000".to_owned()))
+                }
+                Ok(Some(text)) => {
+                    escape(text.as_bytes(), into);
+                    Ok(())
+                }
+                Err(reason) => Err(unwritable("22P02", reason)),
+            };
+            if let Err(unwritable) = written {
+                into.truncate(start);
+                return Err(unwritable);
+            }
+        }
+        into.push(b'\n');
+        Ok(())
+    }
+}
+
+/// The four bytes that mean something to COPY.
+fn escape(text: &[u8], into: &mut Vec<u8>) {
+    let special = |byte: &u8| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t');
+    let mut rest = text;
+    while let Some(place) = rest.iter().position(special) {
+        into.extend_from_slice(&rest[..place]);
+        into.extend_from_slice(match rest[place] {
+            b'\n' => br"\n",
+            b'\r' => br"\r",
+            b'\t' => br"\t",
+            _ => br"\\",
+        });
+        rest = &rest[place + 1..];
+    }
+    into.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(ty: &str, cell: &str) -> Result<String, Unwritable> {
+        let encoder = Encoder { columns: vec![("c".to_owned(), ty.parse().unwrap())] };
+        let mut line = b"before\n".to_vec();
+        let result = encoder.write(&Row::of([cell]), &mut line);
+        let line = String::from_utf8(line).unwrap();
+        let written = line.strip_prefix("before\n").unwrap().to_owned();
+        assert!(result.is_ok() || written.is_empty());
+        result.map(|()| written)
+    }
+
+    #[test]
+    fn every_kind_of_value_has_its_text() {
+        for (ty, cell, expected) in [
+            ("bigint", "7", "7"),
+            ("text", "null", r"\N"),
+            ("text", r#""null""#, "null"),
+            ("text", r#""\\N""#, r"\\N"),
+            ("text", r#""\\.""#, r"\\."),
+            ("text", r#""a\tb\nc\rd\\e\"f\u00e9""#, r#"a\tb\nc\rd\\e"fé"#),
+            ("text", "1.50", "1.50"),
+            ("text", r#""""#, ""),
+            ("numeric", "12345678901234567890.123456789012345678", "12345678901234567890.123456789012345678"),
+            ("bytea", r#""\\x00ff""#, r"\\x00ff"),
+            ("boolean", "true", "true"),
+            ("jsonb", r#"{"a":"x\ny"}"#, r#"{"a":"x\\ny"}"#),
+            ("jsonb", "\"text\"", "\"text\""),
+            ("jsonb", "[1,\t2]", r"[1,\t2]"),
+            ("text[]", r#"["a","b\"c\\d",null,"null",""]"#, r#"{"a","b\\"c\\\\d",NULL,"null",""}"#),
+            ("numeric[]", "[1.50,2]", r#"{"1.50","2"}"#),
+            ("jsonb[]", r#"[{"a":"x"}]"#, r#"{"{\\"a\\":\\"x\\"}"}"#),
+        ] {
+            assert_eq!(encode(ty, cell), Ok(format!("{expected}\n")), "{ty} {cell}");
+        }
+    }
+
+    #[test]
+    fn what_no_text_can_hold_is_refused_before_the_server_sees_it() {
+        for (ty, cell, sqlstate) in [
+            ("text", r#""a\u0000b""#, "22021"),
+            ("text[]", r#"["\u0000"]"#, "22021"),
+            ("text", r#""\ud800""#, "22P02"),
+            ("text[]", r#""no array""#, "22P02"),
+        ] {
+            assert_eq!(encode(ty, cell).map_err(|error| error.sqlstate), Err(sqlstate), "{ty} {cell}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Lines become batches: rows are read and merged by key, markers end the segments of a batch. Runs on a thread of its own,
+//! so that the next batch fills while one is written.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use fault::{Failure, Fault, PipeError, Problem};
+use profile::{Merger, Schema};
+use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
+use tracing::{debug, info};
+
+use crate::batch::{Batch, Limits, Normal};
+use crate::key::Keys;
+use crate::rejects::Rejected;
+use crate::row::{self, NoRow, Parsed, RowReader};
+use crate::target::Plain;
+
+/// What the stream brings.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// What the files belong to.
+    Source(Source),
+    /// What the rows are; before the first of them.
+    Schema(Box<Schema>),
+    /// Rows and what was said about files.
+    Batch(Box<Batch>),
+    /// The source was asked to stop.
+    Stopped,
+    /// Nothing more comes; of the last line so many bytes did.
+    End(usize),
+    /// The stream cannot be read on.
+    Failed(Failure),
+}
+
+/// What a line has to be.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    /// Rows that do not say what they are belong to this table.
+    pub(crate) plain: Option<Plain>,
+    /// The table and the key, if they are not those that the stream names.
+    pub(crate) table: Option<(Option<String>, String)>,
+    pub(crate) key: Option<Vec<String>>,
+    /// The stream has to begin with `$source`.
+    pub(crate) source: bool,
+    pub(crate) limits: Limits,
+}
+
+/// Reads the stream to its end. The receiver is gone when the program ends for another reason.
+pub(crate) fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
+    let mut lines = Reader::new(input);
+    let mut parser = Parser { expected, messages, rows: None, batch: Batch::new(None), files: 0, met_source: false };
+    let result = parser.read(&mut lines);
+    let last = match result {
+        Ok(()) => Message::End(lines.torn()),
+        Err(Halt::Failed(failure)) => Message::Failed(failure),
+        Err(Halt::Gone) => return,
+    };
+    // What was read before holds.
+    if parser.flush().is_ok() {
+        let _ = messages.send(last);
+    }
+}
+
+/// Why reading ends before the stream does.
+enum Halt {
+    Failed(Failure),
+    /// Nobody takes the messages any more.
+    Gone,
+}
+
+impl<E: Into<Failure>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+struct Parser<'a> {
+    expected: Expected,
+    messages: &'a SyncSender<Message>,
+    rows: Option<Rows>,
+    batch: Batch,
+    /// Files in the whole list.
+    files: u64,
+    met_source: bool,
+}
+
+/// What is needed to read rows of one schema.
+struct Rows {
+    schema: Schema,
+    reader: RowReader,
+    keys: Keys,
+    merger: Merger,
+    normal: Normal,
+}
+
+impl Rows {
+    fn of(schema: Schema, why_unknown: &'static str) -> Result<Self, Problem> {
+        let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
+        let keys = Keys::of(&schema).map_err(no_column)?;
+        if schema.key.is_empty() {
+            return Err(Problem::new(Fault::Setup, "the rows have no key"));
+        }
+        let merger = Merger::new(&schema).map_err(no_column)?;
+        Ok(Self { reader: RowReader::new(&schema, why_unknown), keys, merger, normal: Normal::of(&schema), schema })
+    }
+}
+
+impl Parser<'_> {
+    fn read(&mut self, lines: &mut Reader<impl Read>) -> Result<(), Halt> {
+        while let Some(line) = lines.next_line().map_err(PipeError::reading)? {
+            match Line::of(line) {
+                Line::Data(line) => self.data(line)?,
+                Line::Marker(marker) => self.marker(*marker)?,
+                // A row may have its record numbers in front.
+                Line::Foreign(line) if line.trim_ascii_start().starts_with(br#"{"$records""#) => self.data(line)?,
+                Line::Foreign(line) => {
+                    let name = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+                    debug!("A marker that this version does not know was passed over: {name}");
+                }
+            }
+            if self.batch.is_full(self.expected.limits) {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn marker(&mut self, marker: Marker) -> Result<(), Halt> {
+        match marker {
+            Marker::Source(source) => {
+                self.met_source = true;
+                self.files = source.files;
+                self.send(Message::Source(source))
+            }
+            Marker::Schema(schema) => {
+                let schema = serde_json::from_str(schema.get());
+                let schema =
+                    schema.map_err(|error| Problem::new(Fault::Input, format!("`$schema` cannot be read: {error}")))?;
+                self.schema(schema)
+            }
+            Marker::File(event) => self.file(event),
+            Marker::Reject(reject) => {
+                self.batch.reject(Rejected::upstream(reject));
+                Ok(())
+            }
+            Marker::Stop(_) => {
+                self.flush()?;
+                self.send(Message::Stopped)
+            }
+        }
+    }
+
+    fn schema(&mut self, mut schema: Schema) -> Result<(), Halt> {
+        if let Some((name, table)) = &self.expected.table {
+            (schema.schema, schema.table) = (name.clone(), table.clone());
+        }
+        if let Some(key) = &self.expected.key {
+            schema.key.clone_from(key);
+        }
+        if let Some(rows) = &self.rows {
+            if rows.schema == schema {
+                return Ok(());
+            }
+            return Err(
+                Problem::new(Fault::Input, "the stream has rows of two kinds: a second `$schema` differs").into()
+            );
+        }
+        self.rows = Some(Rows::of(schema.clone(), "")?);
+        self.send(Message::Schema(Box::new(schema)))
+    }
+
+    fn file(&mut self, event: FileEvent) -> Result<(), Halt> {
+        self.require_source()?;
+        let next = match &event {
+            FileEvent::Begin(begin) => {
+                self.announce(begin);
+                Some(Arc::from(begin.key.as_str()))
+            }
+            FileEvent::Mark(_) => self.batch.file().cloned(),
+            FileEvent::End(_) => None,
+            FileEvent::Fail(fail) => self.batch.file().filter(|file| ***file != *fail.key).cloned(),
+        };
+        self.batch.end_segment(event, next);
+        if self.batch.is_old() { self.flush() } else { Ok(()) }
+    }
+
+    fn announce(&self, begin: &Begin) {
+        let name = begin.key.rsplit('/').next().unwrap_or(&begin.key);
+        let skip = if begin.skip > 0 { format!(", from record {}", begin.skip + 1) } else { String::new() };
+        match begin.number {
+            Some(number) if self.files > 0 => info!("Processing file [{number}/{}]: {name}{skip}", self.files),
+            _ => info!("Processing file: {name}{skip}"),
+        }
+    }
+
+    fn data(&mut self, line: &[u8]) -> Result<(), Halt> {
+        self.require_source()?;
+        if self.rows.is_none() {
+            let schema = match &self.expected.plain {
+                None => return Err(crate::target::unknown_rows().into()),
+                Some(plain) => match row::names(line) {
+                    Ok(names) => plain.schema(&names)?,
+                    Err(reason) => {
+                        self.refuse(NoRow { reason, records: Vec::new() }, line);
+                        return Ok(());
+                    }
+                },
+            };
+            self.rows = Some(Rows::of(schema.clone(), ", or not in the first row: name it with --columns")?);
+            self.send(Message::Schema(Box::new(schema)))?;
+        }
+        let Some(rows) = &mut self.rows else { return Ok(()) };
+        let parsed = rows.reader.read(line).and_then(|Parsed { row, records }| match rows.keys.key(&row) {
+            Ok(key) => Ok((rows.normal.row(row, &rows.merger), key, records)),
+            Err(reason) => Err(NoRow { reason, records }),
+        });
+        match parsed {
+            Ok((row, key, records)) => self.batch.add(row, key, records, &rows.merger),
+            Err(no_row) => self.refuse(no_row, line),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, NoRow { reason, records }: NoRow, line: &[u8]) {
+        let file = self.batch.file().cloned();
+        self.batch.reject(Rejected::own(file.as_deref(), records, reason, line));
+    }
+
+    fn require_source(&self) -> Result<(), Problem> {
+        if self.expected.source && !self.met_source {
+            return Err(Problem::new(Fault::Input, "the stream does not begin with `$source`, which a migration needs")
+                .with_hint("the rows have to come from `ddb-list | ddb-cat | ddb-parse -p PROFILE`; leave -p out to write any rows"));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Halt> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let file = self.batch.file().cloned();
+        let batch = std::mem::replace(&mut self.batch, Batch::new(file));
+        self.send(Message::Batch(Box::new(batch)))
+    }
+
+    fn send(&self, message: Message) -> Result<(), Halt> {
+        self.messages.send(message).map_err(|_| Halt::Gone)
+    }
+}

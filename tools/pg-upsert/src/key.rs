@@ -1,0 +1,146 @@
+//! The key of a row in a form in which equal keys are equal bytes, whatever their spelling in JSON: what rows of one
+//! batch are merged, sorted and parted by.
+//!
+//! PostgreSQL has the last word on which keys are equal. Where this form tells apart what PostgreSQL does not, the
+//! batch is split by its error (`write`); such keys must only stay on one connection, which [`Keys::parted`] says.
+
+use std::borrow::Cow;
+
+use item::number::{Decimal, plain};
+use profile::row::NULL;
+use profile::{Column, Kind, Row, Schema};
+
+/// The key of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Key {
+    /// One whole number.
+    Int(i64),
+    /// Anything else, so that the order of the bytes is near the order of the index.
+    Bytes(Box<[u8]>),
+}
+
+/// Takes keys out of rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    columns: Vec<(usize, Column)>,
+}
+
+impl Keys {
+    /// Keys of that schema's rows; of its key's names, the first that is no column is the error.
+    pub(crate) fn of(schema: &Schema) -> Result<Self, String> {
+        let indexes = schema.key_indexes()?;
+        Ok(Self { columns: indexes.into_iter().map(|index| (index, schema.columns[index].clone())).collect() })
+    }
+
+    /// Whether rows may be parted by key over several connections.
+    pub(crate) fn parted(&self) -> bool {
+        self.columns.iter().all(|(_, column)| match column.ty.kind() {
+            Kind::Integer(..) | Kind::Numeric | Kind::Uuid | Kind::Boolean => !column.ty.is_array(),
+            // `citext` has an idea of its own of what is equal; `character` ignores spaces at the end.
+            Kind::Text => matches!(column.ty.base().as_str(), "text" | "character varying"),
+            Kind::Float | Kind::Timestamptz | Kind::Timestamp | Kind::Date | Kind::Bytea | Kind::Json | Kind::Other => {
+                false
+            }
+        })
+    }
+
+    /// The key of a row; a column of it that is null is the error.
+    pub(crate) fn key(&self, row: &Row) -> Result<Key, String> {
+        if let [(index, column)] = self.columns.as_slice()
+            && let Kind::Integer(..) = column.ty.kind()
+            && let Some(number) = integer(row.cell(*index))
+        {
+            return Ok(Key::Int(number));
+        }
+        let mut bytes = Vec::new();
+        for (index, column) in &self.columns {
+            let cell = row.cell(*index);
+            if cell == NULL {
+                return Err(format!("the key's column `{}` is null", column.name));
+            }
+            write_part(cell, column.ty.kind(), &mut bytes);
+        }
+        Ok(Key::Bytes(bytes.into()))
+    }
+}
+
+/// One column's part, ended so that no part can run into the next.
+fn write_part(cell: &str, kind: Kind, into: &mut Vec<u8>) {
+    if let (Kind::Integer(..), Some(number)) = (kind, integer(cell)) {
+        // Of two's complement with the sign turned the order of bytes is the order of numbers.
+        into.push(1);
+        into.extend_from_slice(&(number ^ i64::MIN).to_be_bytes());
+        return;
+    }
+    let text = unquoted(cell);
+    match kind {
+        Kind::Numeric => {
+            let plain = plain(&text);
+            let short = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain };
+            into.extend_from_slice(short.as_bytes());
+        }
+        Kind::Uuid => {
+            let digits = text.bytes().filter(u8::is_ascii_alphanumeric);
+            into.extend(digits.map(|digit| digit.to_ascii_lowercase()));
+        }
+        _ => into.extend_from_slice(text.as_bytes()),
+    }
+    into.push(0);
+}
+
+fn integer(cell: &str) -> Option<i64> {
+    // The common case has no sign, point, exponent or quotes.
+    if cell.len() < 19 && cell.bytes().all(|byte| byte.is_ascii_digit()) {
+        return cell.parse().ok();
+    }
+    Decimal::parse(&unquoted(cell)).ok()?.to_i64().ok()
+}
+
+fn unquoted(cell: &str) -> Cow<'_, str> {
+    let Some(inner) = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"')) else { return cell.into() };
+    if inner.contains('\\') { serde_json::from_str(cell).map_or(Cow::Borrowed(cell), Cow::Owned) } else { inner.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(types: &[&str]) -> Keys {
+        let columns = types.iter().enumerate().map(|(index, ty)| {
+            (index, Column { name: format!("c{index}"), ty: ty.parse().unwrap(), merge: profile::Policy::Replace })
+        });
+        Keys { columns: columns.collect() }
+    }
+
+    #[test]
+    fn equal_keys_are_equal_whatever_their_spelling() {
+        for (ty, one, other, equal) in [
+            ("bigint", "7", "\"7\"", true),
+            ("bigint", "-7", "7", false),
+            ("numeric", "1.50", "1.5e0", true),
+            ("numeric", "10", "1", false),
+            ("text", r#""a""#, r#""\u0061""#, true),
+            ("text", r#""A""#, r#""a""#, false),
+            ("uuid", r#""A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11""#, r#""a0eebc999c0b4ef8bb6d6bb9bd380a11""#, true),
+        ] {
+            let keys = keys(&[ty]);
+            let key = |cell| keys.key(&Row::of([cell])).unwrap();
+            assert_eq!(key(one) == key(other), equal, "{ty} {one} {other}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        let keys = keys(&["text", "text"]);
+        let key = |a, b| keys.key(&Row::of([a, b])).unwrap();
+        assert_ne!(key(r#""a""#, r#""bc""#), key(r#""ab""#, r#""c""#));
+        assert_eq!(keys.key(&Row::of([r#""a""#, "null"])).unwrap_err(), "the key's column `c1` is null");
+    }
+
+    #[test]
+    fn numbers_are_in_their_order() {
+        let keys = keys(&["integer", "integer"]);
+        let key = |a, b| keys.key(&Row::of([a, b])).unwrap();
+        assert!(key("-5", "1") < key("3", "0") && key("3", "9") < key("3", "10"));
+    }
+}

@@ -1,0 +1,326 @@
+//! The sum that must hold for each file: records read = rows written + records merged into another row + filtered out +
+//! rejected (+ dropped on purpose). A file whose sum is off is failed.
+//!
+//! Nothing here reads or writes: what was said about files goes in together with what became of their rows, and what the
+//! bookmark has to say comes out.
+
+use checkpoint::{Counts, Entry, Failed, FileCounts};
+use stream::{Begin, End, Mark};
+
+/// What became of records, after the commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Rows that are in the table, each with the first of its records.
+    pub(crate) written: u64,
+    /// Records that were merged into a row which another one had begun.
+    pub(crate) merged: u64,
+    /// Records that this program refused.
+    pub(crate) rejected: u64,
+    /// `$reject` lines of other programs.
+    pub(crate) upstream: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.written += other.written;
+        self.merged += other.merged;
+        self.rejected += other.rejected;
+        self.upstream += other.upstream;
+    }
+}
+
+/// The file that the stream is in.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    /// What earlier runs wrote of it.
+    base: FileCounts,
+    since: Tally,
+    /// Records filtered out and dropped that are in the sums of this process.
+    counted: (u64, u64),
+}
+
+/// Files and their sums.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    lossy: bool,
+    /// Whether earlier runs are known: without a bookmark, what is left out is the user's own matter.
+    bookmark: bool,
+    open: Option<Open>,
+    /// The sums of this process, over everything that it wrote.
+    run: Counts,
+    failed: u64,
+    limited: bool,
+}
+
+/// What is said about a file at a mark or its end.
+struct Stand {
+    records: u64,
+    filtered: u64,
+    rejected: u64,
+}
+
+impl Ledger {
+    /// An empty one. `lossy`: rows may be missing on purpose; `bookmark`: what earlier runs wrote is known.
+    pub(crate) fn new(lossy: bool, bookmark: bool) -> Self {
+        Self { lossy, bookmark, ..Self::default() }
+    }
+
+    /// The file that the stream is in, if any.
+    pub(crate) fn open_file(&self) -> Option<&str> {
+        self.open.as_ref().map(|open| open.begin.key.as_str())
+    }
+
+    /// Files that failed in this process.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Whether a file was cut on purpose, so that it is not done.
+    pub(crate) fn limited(&self) -> bool {
+        self.limited
+    }
+
+    /// What this process wrote.
+    pub(crate) fn run(&self) -> Counts {
+        self.run
+    }
+
+    /// What became of rows of the file that is open, or of rows that belong to none.
+    pub(crate) fn rows(&mut self, tally: Tally) {
+        self.run.written += tally.written;
+        self.run.merged += tally.merged;
+        self.run.rejected += tally.rejected + tally.upstream;
+        self.run.records += tally.written + tally.merged + tally.rejected + tally.upstream;
+        if let Some(open) = &mut self.open {
+            open.since.add(tally);
+        }
+    }
+
+    /// A file begins; `noted` is what the bookmark has of it.
+    pub(crate) fn begin(&mut self, begin: Begin, noted: Option<&FileCounts>) -> Option<Entry> {
+        let before = self.open.take().map(|open| {
+            let reason = format!("the stream went on to `{}` before the end of this file", begin.key);
+            self.failure(open.begin.key, reason)
+        });
+        let fits = |noted: &&FileCounts| noted.records == begin.skip && noted.version == begin.version;
+        let base = noted.filter(fits).cloned();
+        let base = base.unwrap_or_else(|| FileCounts {
+            key: begin.key.clone(),
+            version: begin.version.clone(),
+            records: if self.bookmark { 0 } else { begin.skip },
+            ..FileCounts::default()
+        });
+        self.open = Some(Open { begin, base, since: Tally::default(), counted: (0, 0) });
+        before
+    }
+
+    /// All rows of the file's first records have come.
+    pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Entry> {
+        let mut open = self.open.take_if(|open| open.begin.key == mark.key)?;
+        match self.counts(&open, &Stand { records: mark.records, filtered: mark.filtered, rejected: mark.rejected }) {
+            Ok(counts) => {
+                self.count(&mut open, mark.filtered, counts.dropped);
+                self.open = Some(open);
+                Some(Entry::Progress(counts))
+            }
+            Err(reason) => Some(self.failure(open.begin.key, reason)),
+        }
+    }
+
+    /// The file is read to its end.
+    pub(crate) fn end(&mut self, end: &End) -> Option<Entry> {
+        let mut open = self.open.take_if(|open| open.begin.key == end.key)?;
+        let stand = Stand { records: end.records, filtered: end.filtered, rejected: end.rejected };
+        match self.counts(&open, &stand) {
+            Ok(counts) => {
+                self.count(&mut open, end.filtered, counts.dropped);
+                self.limited |= end.limited;
+                Some(if end.limited { Entry::Progress(counts) } else { Entry::Done(counts) })
+            }
+            Err(reason) => Some(self.failure(open.begin.key, reason)),
+        }
+    }
+
+    /// The file is not complete.
+    pub(crate) fn fail(&mut self, key: String, reason: String) -> Entry {
+        drop(self.open.take_if(|open| open.begin.key == key));
+        self.failure(key, reason)
+    }
+
+    /// Takes records that have no row into the sums of this process.
+    fn count(&mut self, open: &mut Open, filtered: u64, dropped: u64) {
+        let dropped = dropped.saturating_sub(open.base.dropped);
+        let more = (filtered.saturating_sub(open.counted.0), dropped.saturating_sub(open.counted.1));
+        open.counted = (filtered, dropped);
+        self.run.filtered += more.0;
+        self.run.dropped += more.1;
+        self.run.records += more.0 + more.1;
+    }
+
+    fn failure(&mut self, key: String, reason: String) -> Entry {
+        self.failed += 1;
+        Entry::Fail(Failed { key, reason })
+    }
+
+    /// The file's counts over all runs, or why they cannot be true.
+    fn counts(&self, open: &Open, stand: &Stand) -> Result<FileCounts, String> {
+        let Open { begin, base, since, .. } = open;
+        let &Stand { records, filtered, rejected } = stand;
+        if base.records != begin.skip {
+            return Err(format!("its first {} records were left out, but no bookmark has them", begin.skip));
+        }
+        let read = records
+            .checked_sub(begin.skip)
+            .ok_or_else(|| format!("{records} records were read of which {} were to be left out", begin.skip))?;
+        let Tally { written, merged, rejected: refused, upstream } = *since;
+        let counted = written + merged + refused + filtered + rejected;
+        let missing = read.checked_sub(counted);
+        let sum = format!(
+            "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected",
+            refused + rejected
+        );
+        let dropped = match missing {
+            Some(0) => 0,
+            Some(missing) if self.lossy => missing,
+            Some(missing) => return Err(format!("{missing} records are missing: {sum}")),
+            None => return Err(format!("{} records are too many: {sum}", counted - read)),
+        };
+        if upstream < rejected && !self.lossy {
+            return Err(format!(
+                "{rejected} records were rejected before, but only {upstream} of them arrived to be kept"
+            ));
+        }
+        Ok(FileCounts {
+            key: begin.key.clone(),
+            version: begin.version.clone(),
+            records,
+            written: base.written + written,
+            merged: base.merged + merged,
+            filtered: base.filtered + filtered,
+            rejected: base.rejected + refused + rejected,
+            dropped: base.dropped + dropped,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(skip: u64) -> Begin {
+        Begin { key: "a".to_owned(), skip, version: Some("md5:1".to_owned()), ..Begin::default() }
+    }
+
+    fn end(records: u64, filtered: u64, rejected: u64) -> End {
+        End { key: "a".to_owned(), records, filtered, rejected, ..End::default() }
+    }
+
+    fn reason(entry: Option<Entry>) -> String {
+        match entry {
+            Some(Entry::Fail(failed)) => failed.reason,
+            other => panic!("{other:?} is no failure"),
+        }
+    }
+
+    #[test]
+    fn a_file_whose_sum_holds_is_done_with_its_counts() {
+        let mut ledger = Ledger::new(false, true);
+        ledger.begin(begin(0), None);
+        ledger.rows(Tally { written: 3, merged: 4, rejected: 1, upstream: 2 });
+        let Some(Entry::Done(counts)) = ledger.end(&end(15, 5, 2)) else { panic!("not done") };
+        let expected = FileCounts {
+            key: "a".to_owned(),
+            version: Some("md5:1".to_owned()),
+            records: 15,
+            written: 3,
+            merged: 4,
+            filtered: 5,
+            rejected: 3,
+            dropped: 0,
+        };
+        assert_eq!(counts, expected);
+        assert_eq!(ledger.open_file(), None);
+    }
+
+    #[test]
+    fn a_sum_that_is_off_fails_the_file_and_says_by_how_much() {
+        for (tally, said, expected) in [
+            (
+                Tally { written: 3, ..Tally::default() },
+                end(4, 0, 0),
+                "1 records are missing: 4 records were read, but 3 written + 0 merged + 0 filtered out + 0 rejected",
+            ),
+            (
+                Tally { written: 5, ..Tally::default() },
+                end(4, 0, 0),
+                "1 records are too many: 4 records were read, but 5 written + 0 merged + 0 filtered out + 0 rejected",
+            ),
+            (
+                Tally { written: 3, ..Tally::default() },
+                end(4, 0, 1),
+                "1 records were rejected before, but only 0 of them arrived to be kept",
+            ),
+        ] {
+            let mut ledger = Ledger::new(false, true);
+            ledger.begin(begin(0), None);
+            ledger.rows(tally);
+            assert_eq!(reason(ledger.end(&said)), expected);
+            assert_eq!(ledger.failed(), 1);
+        }
+    }
+
+    #[test]
+    fn rows_that_are_left_out_on_purpose_are_counted() {
+        let mut ledger = Ledger::new(true, true);
+        ledger.begin(begin(0), None);
+        ledger.rows(Tally { written: 1, ..Tally::default() });
+        let Some(Entry::Progress(counts)) = ledger.mark(&Mark { key: "a".to_owned(), records: 3, ..Mark::default() })
+        else {
+            panic!()
+        };
+        assert_eq!(counts.dropped, 2);
+        ledger.rows(Tally { written: 2, ..Tally::default() });
+        let Some(Entry::Done(counts)) = ledger.end(&end(6, 0, 0)) else { panic!() };
+        assert_eq!((counts.written, counts.dropped), (3, 3));
+    }
+
+    #[test]
+    fn a_file_that_goes_on_adds_to_its_progress() {
+        let noted = FileCounts {
+            key: "a".to_owned(),
+            version: Some("md5:1".to_owned()),
+            records: 4,
+            written: 2,
+            merged: 2,
+            ..FileCounts::default()
+        };
+        let mut ledger = Ledger::new(false, true);
+        ledger.begin(begin(4), Some(&noted));
+        ledger.rows(Tally { written: 2, ..Tally::default() });
+        let Some(Entry::Done(counts)) = ledger.end(&end(6, 0, 0)) else { panic!() };
+        assert_eq!((counts.records, counts.written, counts.merged), (6, 4, 2));
+    }
+
+    #[test]
+    fn records_that_nobody_wrote_cannot_be_skipped() {
+        for noted in [None, Some(FileCounts { records: 3, ..FileCounts::default() })] {
+            let mut ledger = Ledger::new(false, true);
+            ledger.begin(begin(4), noted.as_ref());
+            assert_eq!(
+                reason(ledger.end(&end(4, 0, 0))),
+                "its first 4 records were left out, but no bookmark has them"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_end_is_failed_by_the_next() {
+        let mut ledger = Ledger::new(false, true);
+        ledger.begin(begin(0), None);
+        let next = Begin { key: "b".to_owned(), ..Begin::default() };
+        assert_eq!(reason(ledger.begin(next, None)), "the stream went on to `b` before the end of this file");
+        assert_eq!(ledger.mark(&Mark { key: "a".to_owned(), ..Mark::default() }), None, "a failed file stays failed");
+        assert_eq!(ledger.open_file(), Some("b"));
+    }
+}

@@ -1,0 +1,245 @@
+//! The rejects file: one JSON object a line for each row or record that could not be written, with where it came from and
+//! why. What is rejected, `input` and `write` decide.
+//!
+//! Lines are on disk before the bookmark covers their records. A run that goes on first drops the lines of its own whose
+//! records no bookmark line covers: those records are met again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use checkpoint::State;
+use fault::FileError;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::info;
+
+/// The stage of what this program refuses.
+pub(crate) const STAGE: &str = "pg-upsert";
+
+/// One line of the file.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Rejected {
+    /// The address of the file that the record came from.
+    pub(crate) key: Option<String>,
+    /// The first record's number in that file.
+    pub(crate) record: Option<u64>,
+    /// Every record's number.
+    pub(crate) records: Vec<u64>,
+    /// The program that refused it.
+    pub(crate) stage: String,
+    /// PostgreSQL's error code, if that refused it.
+    pub(crate) sqlstate: Option<String>,
+    /// Why.
+    pub(crate) reason: String,
+    /// The row or the record.
+    pub(crate) data: Box<RawValue>,
+    /// When.
+    pub(crate) time: String,
+    /// The run, as the bookmark names it.
+    pub(crate) run: Option<String>,
+    /// How many records this stands for.
+    #[serde(skip)]
+    pub(crate) weight: u64,
+}
+
+impl Rejected {
+    /// What another program refused.
+    pub(crate) fn upstream(reject: stream::Reject) -> Self {
+        let stream::Reject { key, record, stage, reason, data } = reject;
+        let records = record.into_iter().collect();
+        Self { key, record, records, stage, sqlstate: None, reason, data, time: String::new(), run: None, weight: 1 }
+    }
+
+    /// A line or a row that this program refuses.
+    pub(crate) fn own(key: Option<&str>, records: Vec<u64>, reason: String, line: &[u8]) -> Self {
+        let stream::Reject { reason, data, .. } = stream::Reject::of(key, None, STAGE, reason, line);
+        Self {
+            key: key.map(str::to_owned),
+            record: records.first().copied(),
+            weight: (records.len() as u64).max(1),
+            records,
+            stage: STAGE.to_owned(),
+            sqlstate: None,
+            reason,
+            data,
+            time: String::new(),
+            run: None,
+        }
+    }
+
+    /// Whether it was refused before it came here.
+    pub(crate) fn is_upstream(&self) -> bool {
+        self.stage != STAGE
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.data.get().len() + self.reason.len() + 8 * self.records.len()
+    }
+}
+
+/// What decides whether a line stays; everything else of it is kept as it is.
+#[derive(Deserialize)]
+struct Seen {
+    key: Option<String>,
+    record: Option<u64>,
+    #[serde(default)]
+    records: Vec<u64>,
+    run: Option<String>,
+}
+
+/// The file, opened when the first line is written.
+#[derive(Debug)]
+pub(crate) struct Rejects {
+    path: PathBuf,
+    file: Option<File>,
+    run: Option<String>,
+    /// Files of which this run has lines from an earlier process.
+    earlier: BTreeSet<String>,
+}
+
+impl Rejects {
+    /// The rejects of rows that belong to no run: they are added to what is there.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, file: None, run: None, earlier: BTreeSet::new() }
+    }
+
+    /// The rejects of a run. One that goes on keeps its lines as far as the bookmark covers them; a new one puts the file
+    /// of an earlier run aside.
+    pub(crate) fn of_run(path: PathBuf, state: &State) -> Result<Self, FileError> {
+        let mut rejects = Self { run: Some(state.header.run.clone()), ..Self::at(path) };
+        if state.is_fresh() {
+            rejects.put_aside()?;
+        } else {
+            let progress: BTreeMap<_, _> =
+                state.progress.iter().map(|(key, file)| (key.as_str(), file.records)).collect();
+            rejects.keep(|seen| {
+                let Some(key) = seen.key.as_deref() else { return true };
+                if state.done.contains_key(key) {
+                    return true;
+                }
+                let last = seen.records.iter().copied().chain(seen.record).max();
+                // A line without a number is kept where something of its file is: doubled is better than lost.
+                progress.get(key).is_some_and(|&covered| last.is_none_or(|last| last <= covered))
+            })?;
+        }
+        Ok(rejects)
+    }
+
+    /// A file is read again from after `skip` records: drops what an earlier process wrote about the later ones.
+    pub(crate) fn read_again(&mut self, key: &str, skip: u64) -> Result<(), FileError> {
+        if !self.earlier.remove(key) {
+            return Ok(());
+        }
+        self.keep(|seen| {
+            let first = seen.records.iter().copied().chain(seen.record).min();
+            seen.key.as_deref() != Some(key) || first.is_some_and(|first| first <= skip)
+        })
+    }
+
+    /// Adds lines; they are on disk when this returns.
+    pub(crate) fn append(&mut self, rejected: Vec<Rejected>) -> Result<(), FileError> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let time = format!("{:.3}", jiff::Timestamp::now());
+        let mut lines = Vec::new();
+        for rejected in rejected {
+            let line = Rejected { time: time.clone(), run: self.run.clone(), ..rejected };
+            // Texts and numbers always have a JSON form.
+            if serde_json::to_writer(&mut lines, &line).is_ok() {
+                lines.push(b'\n');
+            }
+        }
+        let path = &self.path;
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(path)?),
+        };
+        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(FileError::on("write", path))
+    }
+
+    /// Where the lines are.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Rewrites the file with the lines of this run that `stays` holds of, and all lines of other runs.
+    fn keep(&mut self, stays: impl Fn(&Seen) -> bool) -> Result<(), FileError> {
+        self.file = None;
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(FileError::on("open", &self.path)(error)),
+        };
+        let temporary = self.path.with_extension("jsonl.new");
+        let failed = || FileError::on("rewrite", &self.path);
+        let mut options = OpenOptions::new();
+        let new = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed())?;
+        let mut new = BufWriter::new(new);
+        self.earlier.clear();
+        for line in BufReader::new(file).split(b'\n') {
+            let mut line = line.map_err(failed())?;
+            // A torn line has no record that is covered.
+            let Ok(seen) = serde_json::from_slice::<Seen>(&line) else { continue };
+            let ours = seen.run == self.run;
+            if ours && !stays(&seen) {
+                continue;
+            }
+            if ours {
+                self.earlier.extend(seen.key);
+            }
+            line.push(b'\n');
+            new.write_all(&line).map_err(failed())?;
+        }
+        let new = new.into_inner().map_err(|error| failed()(error.into_error()))?;
+        new.sync_all().map_err(failed())?;
+        fs::rename(&temporary, &self.path).map_err(failed())?;
+        sync_folder(&self.path)
+    }
+
+    fn put_aside(&self) -> Result<(), FileError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(FileError::on("open", &self.path)(error)),
+        };
+        let mut run = None;
+        let mut empty = true;
+        for line in BufReader::new(file).lines() {
+            let line = line.map_err(FileError::on("read", &self.path))?;
+            empty = false;
+            run = serde_json::from_str::<Seen>(&line).ok().and_then(|seen| seen.run).or(run);
+        }
+        if empty {
+            return Ok(());
+        }
+        // The name of the run that they belong to; rows written by hand belong to none.
+        let name = run.unwrap_or_else(|| format!("before-{}", self.run.as_deref().unwrap_or_default()));
+        let aside = self.path.with_extension(format!("{name}.jsonl"));
+        fs::rename(&self.path, &aside).map_err(FileError::on("put aside", &self.path))?;
+        info!("Rejects of an earlier run are in {} now", aside.display());
+        sync_folder(&self.path)
+    }
+}
+
+fn open(path: &Path) -> Result<File, FileError> {
+    let folder = folder(path);
+    fs::create_dir_all(folder).map_err(FileError::on("create the folder", folder))?;
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let file = file.map_err(FileError::on("open", path))?;
+    sync_folder(path)?;
+    Ok(file)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_folder(path: &Path) -> Result<(), FileError> {
+    let folder = folder(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("sync the folder", folder))
+}

@@ -1,0 +1,472 @@
+//! The run: one batch after the other is written, then what is durable is noted, then the next.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use checkpoint::{Bookmark as _, Entry, Header, Identity, Journal, State};
+use cli::Stop;
+use fault::{Exit, Failure, Fault, Problem};
+use pg::{Client, Settings};
+use profile::{Options, Profile, Schema};
+use stream::{FileEvent, Source};
+use tracing::{error, info, warn};
+
+use crate::args::{Args, When};
+use crate::batch::{Batch, Limits, Origin};
+use crate::completion;
+use crate::input::{self, Expected, Message};
+use crate::ledger::{Ledger, Tally};
+use crate::progress::{Progress, Standing, grouped, time};
+use crate::rejects::{Rejected, Rejects};
+use crate::retry::Retry;
+use crate::target::{self, Plain};
+use crate::write::{Refused, Writer};
+
+/// How long the first connection is tried: somebody may be watching.
+const FIRST: Duration = Duration::from_secs(15);
+
+/// Reads rows from stdin until they end.
+pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
+    let settings = Settings::from_env()?;
+    let retry = Retry::new(Duration::from_secs(args.retry_for), stop)?;
+    let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
+    let table = args.table.as_deref().map(target::parse_table);
+
+    // Wrong settings are found before anything is read.
+    let mut client = retry.at_most(FIRST).run(|| target::connect(&settings))?;
+    let plain = match (&table, &profile) {
+        (Some(table), None) if !args.create => {
+            Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref()))
+        }
+        _ => None,
+    };
+    let limits = Limits { rows: usize::try_from(args.batch_size).unwrap_or(usize::MAX), bytes: args.batch_bytes };
+    let source = args.profile.is_some();
+    let expected = Expected { plain: plain.transpose()?, table, key: args.key.clone(), source, limits };
+
+    let (sender, messages) = sync_channel(0);
+    let reader = std::thread::Builder::new().name("input".to_owned());
+    let reader = reader.spawn(move || input::read(io::stdin().lock(), expected, &sender));
+    reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
+
+    let shown = match args.progress {
+        When::Auto => cli::log::on_terminal(),
+        When::Always => true,
+        When::Never => false,
+    };
+    let mut run = Run {
+        args,
+        stop,
+        settings,
+        retry,
+        client: Some(client),
+        profile,
+        source: None,
+        schema: None,
+        writer: None,
+        notes: None,
+        ledger: Ledger::new(args.lossy, source),
+        rejects: None,
+        progress: Progress::new(shown),
+        batches: 0,
+        stopped: false,
+    };
+    let result = run.take(&messages);
+    if result.is_err() {
+        run.progress.end("");
+    }
+    result
+}
+
+/// Where what is durable is noted.
+struct Notes {
+    /// Not there in a dry run.
+    journal: Option<Journal>,
+    state: State,
+}
+
+/// Everything that a run is made of.
+struct Run<'a> {
+    args: &'a Args,
+    stop: &'a Stop,
+    settings: Settings,
+    retry: Retry,
+    /// The first connection, until the table is known.
+    client: Option<Client>,
+    profile: Option<Profile>,
+    source: Option<Source>,
+    schema: Option<Schema>,
+    writer: Option<Writer>,
+    /// With a profile only.
+    notes: Option<Notes>,
+    ledger: Ledger,
+    rejects: Option<Rejects>,
+    progress: Progress,
+    batches: u64,
+    /// The source said that it was asked to stop.
+    stopped: bool,
+}
+
+impl Run<'_> {
+    fn take(&mut self, messages: &Receiver<Message>) -> Result<Exit, Failure> {
+        loop {
+            match messages.recv_timeout(Duration::from_millis(500)) {
+                Ok(Message::Source(source)) => self.source(source),
+                Ok(Message::Schema(schema)) => self.schema(*schema)?,
+                Ok(Message::Batch(batch)) => self.batch(*batch)?,
+                Ok(Message::Stopped) => self.stopped = true,
+                Ok(Message::End(torn)) => return self.end(torn),
+                Ok(Message::Failed(failure)) => return Err(failure),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Problem::new(Fault::Local, "the reading thread died").into());
+                }
+            }
+            let standing = self.standing();
+            self.progress.draw(self.source.as_ref(), standing);
+        }
+    }
+
+    fn source(&mut self, source: Source) {
+        if self.args.profile.is_some() {
+            let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
+            info!("Starting migration of {}: {} files{items}", source.source, grouped(source.files));
+        }
+        self.source = Some(source);
+    }
+
+    /// What the rows are is known now: the table is checked, and made if that is wanted.
+    fn schema(&mut self, schema: Schema) -> Result<(), Failure> {
+        if let Some(profile) = &self.profile
+            && schema.profile != profile.name
+        {
+            let message = format!("the rows are made by the profile `{}`, not by `{}`", schema.profile, profile.name);
+            return Err(Problem::new(Fault::Setup, message).into());
+        }
+        let mut on_create = None;
+        if self.args.create {
+            let by_hand = match &self.profile {
+                Some(_) => None,
+                None => Some(profile::load(&schema.profile, Options { max_id: None })),
+            };
+            on_create = Some(match (&self.profile, by_hand) {
+                (Some(profile), _) => profile.on_create.clone(),
+                (None, Some(Ok(profile))) => profile.on_create,
+                (None, _) => {
+                    warn!("The profile `{}` is not at hand: its SQL for a new table is not run", schema.profile);
+                    Vec::new()
+                }
+            });
+        }
+        let mut client = match self.client.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => self.retry.run(|| target::connect(&self.settings))?,
+        };
+        let before = target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)?;
+        let connections = if self.args.dry_run { 1 } else { self.args.connections };
+        let retry = self.retry.clone();
+        self.writer = Some(Writer::new(&self.settings, &schema, connections, retry, self.args.dry_run, before)?);
+        self.schema = Some(schema);
+        Ok(())
+    }
+
+    /// Opens the bookmark and the rejects, once it is known what they belong to.
+    fn open(&mut self) -> Result<(), Failure> {
+        if self.rejects.is_some() {
+            return Ok(());
+        }
+        let folder = cli::log_dir(self.args.log_dir.as_deref());
+        let named = |name: &str| cli::profile_file(&folder, name, "rejects.jsonl");
+        let (Some(profile), Some(source)) = (&self.profile, &self.source) else {
+            let profile = self.schema.as_ref().map(|schema| schema.profile.as_str()).filter(|name| !name.is_empty());
+            let path = profile.map_or_else(
+                || folder.join("pg-upsert.rejects.jsonl"),
+                |profile| match profile::name_of(profile) {
+                    Ok(name) => named(&name),
+                    Err(_) => folder.join("pg-upsert.rejects.jsonl"),
+                },
+            );
+            self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)));
+            return Ok(());
+        };
+        let identity = Identity {
+            source: source.source.clone(),
+            export: source.export.clone(),
+            shard: source.shard.clone(),
+            profile: profile.name.clone(),
+            profile_hash: self.schema.as_ref().map(|schema| schema.hash.clone()),
+            options: self.schema.as_ref().map_or_else(BTreeMap::new, |schema| schema.options.clone()),
+        };
+        let path = checkpoint::path(&folder, &profile.name);
+        let rejects: PathBuf = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
+        if self.args.dry_run {
+            let state = checkpoint::read(&path)?.unwrap_or_else(|| State::new(Header::new(&identity)));
+            self.rejects = Some(Rejects::at(rejects));
+            self.notes = Some(Notes { journal: None, state });
+            return Ok(());
+        }
+        let (journal, state) = Journal::open(&path, &identity)?;
+        self.rejects = Some(Rejects::of_run(rejects, &state)?);
+        if !state.is_fresh() {
+            let totals = state.totals();
+            info!("Resuming run {}: {} files done, {}", state.header.run, state.done.len(), completion::sum(&totals));
+        }
+        self.notes = Some(Notes { journal: Some(journal), state });
+        Ok(())
+    }
+
+    /// Writes a batch and notes what is durable then.
+    fn batch(&mut self, batch: Batch) -> Result<(), Failure> {
+        self.open()?;
+        let begun = Instant::now();
+        let refused = match &self.writer {
+            Some(writer) if !batch.rows.is_empty() => writer.write(&batch)?,
+            _ => Vec::new(),
+        };
+        let tallies = tally(&batch, &refused);
+        let rejected: u64 = tallies.iter().map(|tally| tally.rejected + tally.upstream).sum();
+        if !batch.rows.is_empty() {
+            self.batches += 1;
+            let records: u64 = tallies.iter().map(|tally| tally.written + tally.merged).sum();
+            let number = self.batches;
+            info!("Inserted {} records (batch {number}) in {}", grouped(records), time(begun.elapsed()));
+        }
+        if rejected > 0 {
+            self.reject(&batch, refused, rejected)?;
+        }
+        let mut entries = Vec::new();
+        for (segment, tally) in batch.segments.into_iter().zip(tallies) {
+            self.ledger.rows(tally);
+            let Some(event) = segment.event else { continue };
+            entries.extend(self.event(event)?);
+        }
+        self.note(entries)
+    }
+
+    /// Keeps what could not be written.
+    fn reject(&mut self, batch: &Batch, refused: Vec<Refused>, count: u64) -> Result<(), Failure> {
+        let mut lines: Vec<Rejected> = Vec::new();
+        for segment in &batch.segments {
+            lines.extend(segment.rejects.iter().cloned());
+        }
+        for refused in refused {
+            lines.extend(self.lines(batch, &refused));
+        }
+        let Some(rejects) = &mut self.rejects else { return Ok(()) };
+        if let Some(first) = lines.first() {
+            let place = match (&first.key, first.record) {
+                (Some(key), Some(record)) => format!(" (record {record} of {key})"),
+                (Some(key), None) => format!(" ({key})"),
+                _ => String::new(),
+            };
+            let more = if count > 1 { ", first" } else { "" };
+            let path = rejects.path().display();
+            warn!("{} rejected, see {path}{more}: {}{place}", grouped(count), first.reason);
+        }
+        if self.args.dry_run && self.args.rejects.is_none() {
+            return Ok(());
+        }
+        for segment in &batch.segments {
+            if let Some(FileEvent::Begin(begin)) = &segment.event {
+                rejects.read_again(&begin.key, begin.skip)?;
+            }
+        }
+        Ok(rejects.append(lines)?)
+    }
+
+    /// The lines about a row that was refused: one for each file that it has records of.
+    fn lines(&self, batch: &Batch, refused: &Refused) -> Vec<Rejected> {
+        let entry = &batch.rows[refused.place];
+        let columns = self.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
+        let cells = columns.iter().zip(entry.row.cells());
+        let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
+        let data = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
+
+        let mut files: Vec<(Option<&str>, u64, Vec<u64>)> = Vec::new();
+        for Origin { segment, weight, records } in std::iter::once(&entry.origin).chain(&entry.merged) {
+            let file = batch.segments[*segment].file.as_deref();
+            match files.iter_mut().find(|(known, ..)| *known == file) {
+                Some((_, sum, all)) => {
+                    *sum += weight;
+                    all.extend(records);
+                }
+                None => files.push((file, *weight, records.clone())),
+            }
+        }
+        let line = |(file, weight, records)| Rejected {
+            sqlstate: refused.sqlstate.clone(),
+            weight,
+            ..Rejected::own(file, records, refused.reason.clone(), data.as_bytes())
+        };
+        files.into_iter().map(line).collect()
+    }
+
+    /// What the bookmark has to say after something was said about a file.
+    fn event(&mut self, event: FileEvent) -> Result<Option<Entry>, Failure> {
+        Ok(match event {
+            FileEvent::Begin(begin) => {
+                if let (Some(rejects), false) = (&mut self.rejects, self.args.dry_run) {
+                    rejects.read_again(&begin.key, begin.skip)?;
+                }
+                let noted = self.notes.as_ref().and_then(|notes| notes.state.progress.get(&begin.key));
+                self.ledger.begin(begin, noted)
+            }
+            FileEvent::Mark(mark) => self.ledger.mark(&mark),
+            FileEvent::End(end) => self.ledger.end(&end),
+            FileEvent::Fail(fail) => Some(self.ledger.fail(fail.key, fail.reason)),
+        })
+    }
+
+    /// Notes entries: the last one of each file, in the order of the stream.
+    fn note(&mut self, mut entries: Vec<Entry>) -> Result<(), Failure> {
+        for entry in &entries {
+            if let Entry::Fail(failed) = entry {
+                error!("File failed: {}: {}", failed.key, failed.reason);
+            }
+        }
+        let Some(notes) = &mut self.notes else { return Ok(()) };
+        let mut later = Vec::new();
+        entries.reverse();
+        entries.retain(|entry| {
+            let Entry::Progress(file) = entry else {
+                if let Entry::Done(file) = entry {
+                    later.push(file.key.clone());
+                }
+                return true;
+            };
+            let last = !later.contains(&file.key);
+            later.push(file.key.clone());
+            last
+        });
+        entries.reverse();
+        if let Some(journal) = &mut notes.journal {
+            journal.append(&entries)?;
+        }
+        for entry in entries {
+            notes.state.apply(entry);
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let run = self.ledger.run();
+        let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
+        Standing { records: run.records, rows: run.written, rejected: run.rejected, files }
+    }
+
+    /// The stream is over: whole, or not.
+    fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
+        self.open()?;
+        if let Some(signal) = self.stop.signal() {
+            info!("Asked to stop by signal {signal}; everything that was read is written");
+        }
+        let stop = self.stopped || self.stop.asked();
+        if let Some(file) = self.ledger.open_file()
+            && !stop
+        {
+            return Err(Problem::new(
+                Fault::Input,
+                format!("the stream ended inside `{file}`: a program before this one died"),
+            )
+            .with_hint("everything up to the last mark is written; the same command goes on from there")
+            .into());
+        }
+        if torn > 0 && !stop {
+            let message =
+                format!("the last line has no newline: the program before this one died, {torn} bytes are not written");
+            return Err(Problem::new(Fault::Input, message).into());
+        }
+        match self.notes.take() {
+            Some(notes) => self.end_of_run(notes, stop),
+            None => Ok(self.end_by_hand(stop)),
+        }
+    }
+
+    fn end_by_hand(&mut self, stop: bool) -> Exit {
+        let counts = self.ledger.run();
+        let text = format!("{}, in {}", completion::sum(&counts), time(self.progress.elapsed()));
+        self.say(&if self.args.dry_run { format!("Dry run, nothing is written: {text}") } else { text });
+        if stop { Exit::Stopped } else { completion::exit(self.ledger.failed(), &counts) }
+    }
+
+    fn end_of_run(&mut self, notes: Notes, stop: bool) -> Result<Exit, Failure> {
+        let Notes { journal, state } = notes;
+        let totals = state.totals();
+        let (done, files) = (state.done.len() as u64, self.source.as_ref().map_or(0, |source| source.files));
+        let statements = self.profile.as_ref().map(|profile| profile.on_complete.as_slice()).unwrap_or_default();
+        let whole = done >= files && state.failed.is_empty();
+        // What a profile wants on completion may take its time, which a stop does not leave.
+        let in_time = statements.is_empty() || !self.stop.asked();
+        if whole && in_time {
+            let elapsed = self.progress.elapsed();
+            let summary = completion::summary(done, &totals, elapsed);
+            let Some(journal) = journal else {
+                self.say(&format!("Dry run, nothing is written. {summary}"));
+                return Ok(completion::exit(0, &totals));
+            };
+            completion::on_complete(&self.settings, &self.retry, statements)?;
+            info!("Migration complete: {} records in {}", grouped(totals.records), time(elapsed));
+            journal.delete()?;
+            self.say(&summary);
+            return Ok(completion::exit(0, &totals));
+        }
+        let standing = format!("{} of {} files done, {}", grouped(done), grouped(files), completion::sum(&totals));
+        if stop {
+            self.say(&format!("Stopped: {standing}. The same command goes on from here"));
+            return Ok(Exit::Stopped);
+        }
+        if self.ledger.failed() > 0 || !state.failed.is_empty() {
+            self.say(&format!("Not complete: {} files failed; {standing}", grouped(state.failed.len() as u64)));
+            return Ok(Exit::Incomplete);
+        }
+        if self.ledger.limited() {
+            self.say(&format!("Not complete, because only a part was asked for: {standing}"));
+            return Ok(completion::exit(0, &totals));
+        }
+        let message = format!("the stream ended with {done} of {files} files done");
+        Err(Problem::new(Fault::Input, message).with_hint("the same command goes on with the others").into())
+    }
+
+    /// The last words, which stay on the terminal.
+    fn say(&mut self, text: &str) {
+        info!("{text}");
+        if self.progress.shown() {
+            self.progress.end(text);
+        }
+    }
+}
+
+/// What became of the records of each segment.
+fn tally(batch: &Batch, refused: &[Refused]) -> Vec<Tally> {
+    let mut tallies = vec![Tally::default(); batch.segments.len()];
+    for (segment, tally) in batch.segments.iter().zip(&mut tallies) {
+        for rejected in &segment.rejects {
+            if rejected.is_upstream() {
+                tally.upstream += rejected.weight;
+            } else {
+                tally.rejected += rejected.weight;
+            }
+        }
+    }
+    let mut written = vec![true; batch.rows.len()];
+    for refused in refused {
+        written[refused.place] = false;
+    }
+    for (entry, written) in batch.rows.iter().zip(written) {
+        for (place, origin) in std::iter::once(&entry.origin).chain(&entry.merged).enumerate() {
+            let tally = &mut tallies[origin.segment];
+            match (written, place) {
+                (false, _) => tally.rejected += origin.weight,
+                (true, 0) => {
+                    tally.written += 1;
+                    tally.merged += origin.weight - 1;
+                }
+                (true, _) => tally.merged += origin.weight,
+            }
+        }
+    }
+    tallies
+}

@@ -1,0 +1,127 @@
+//! The table that the rows go to: looked up, made if wanted, and checked before the first row.
+
+use std::collections::BTreeMap;
+
+use fault::{Failure, Fault, Problem};
+use pg::catalogue::Table;
+use pg::statement::{Statements, table_name};
+use pg::{Client, Settings};
+use profile::schema::SCHEMA_VERSION;
+use profile::{Column, Policy, Schema};
+use tracing::info;
+
+/// `schema.table` or `table`, as on the command line.
+pub(crate) fn parse_table(text: &str) -> (Option<String>, String) {
+    match text.split_once('.') {
+        Some((schema, table)) => (Some(schema.to_owned()), table.to_owned()),
+        None => (None, text.to_owned()),
+    }
+}
+
+/// A table of which the rows do not say what they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain {
+    table: Table,
+    key: Vec<String>,
+    columns: Option<Vec<String>>,
+}
+
+impl Plain {
+    /// Looks the table up.
+    pub(crate) fn find(
+        client: &mut Client,
+        (schema, name): &(Option<String>, String),
+        key: Option<&[String]>,
+        columns: Option<&[String]>,
+    ) -> Result<Self, Failure> {
+        let Some(table) = Table::find(client, schema.as_deref(), name)? else {
+            return Err(Problem::new(Fault::Setup, format!("there is no table `{name}`")).into());
+        };
+        let key = key.map(<[String]>::to_vec).or_else(|| table.primary_key.clone()).ok_or_else(|| {
+            Problem::new(Fault::Setup, format!("the table `{name}` has no primary key"))
+                .with_hint("name the columns that identify a row with --key")
+        })?;
+        let every = || table.columns.iter().filter(|column| !column.computed).map(|column| column.name.clone());
+        let columns = columns.map(|columns| match columns {
+            [all] if all == "*" => every().collect(),
+            columns => columns.to_vec(),
+        });
+        Ok(Self { table, key, columns })
+    }
+
+    /// What rows are whose first one has these names.
+    pub(crate) fn schema(&self, names: &[String]) -> Result<Schema, Failure> {
+        let mut names = self
+            .columns
+            .clone()
+            .unwrap_or_else(|| names.iter().filter(|name| self.table.column(name).is_some()).cloned().collect());
+        names.extend(self.key.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        let columns = names.into_iter().map(|name| {
+            let table = &self.table.name;
+            let column = self.table.column(&name);
+            let column = column
+                .ok_or_else(|| Problem::new(Fault::Setup, format!("the table `{table}` has no column `{name}`")))?;
+            let ty = column.base.parse().map_err(|_| {
+                let message =
+                    format!("the column `{name}` of `{table}` is {}, which this program cannot write", column.base);
+                Problem::new(Fault::Setup, message)
+            })?;
+            Ok(Column { name, ty, merge: Policy::Replace })
+        });
+        Ok(Schema {
+            v: SCHEMA_VERSION,
+            profile: String::new(),
+            hash: String::new(),
+            options: BTreeMap::new(),
+            schema: Some(self.table.schema.clone()),
+            table: self.table.name.clone(),
+            key: self.key.clone(),
+            columns: columns.collect::<Result<_, Problem>>()?,
+            groups: Vec::new(),
+        })
+    }
+}
+
+/// Rows came without a word of what they are.
+pub(crate) fn unknown_rows() -> Problem {
+    Problem::new(Fault::Setup, "the rows do not say which table they belong to")
+        .with_hint("name it: --table TABLE --key COLUMN")
+}
+
+/// Makes sure that the table is there and fits.
+///
+/// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays;
+/// what has to be made again in every transaction comes back.
+pub(crate) fn prepare(
+    client: &mut Client,
+    schema: &Schema,
+    create: Option<&[String]>,
+    dry_run: bool,
+) -> Result<Vec<String>, Failure> {
+    if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
+        table.check(schema)?;
+        return Ok(Vec::new());
+    }
+    let name = table_name(schema).replace('"', "");
+    let Some(on_create) = create else {
+        return Err(Problem::new(Fault::Setup, format!("there is no table `{name}`"))
+            .with_hint("--create makes it")
+            .into());
+    };
+    let statements: Vec<_> = std::iter::once(Statements::of(schema).create).chain(on_create.iter().cloned()).collect();
+    let mut transaction = client.transaction().map_err(pg::Error::on("cannot make the table"))?;
+    for statement in &statements {
+        transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
+    }
+    if dry_run {
+        return Ok(statements);
+    }
+    transaction.commit().map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
+    info!("Made the table {name}");
+    Ok(Vec::new())
+}
+
+/// The first connection: it finds wrong settings before anything is read.
+pub(crate) fn connect(settings: &Settings) -> Result<Client, pg::Error> {
+    settings.connect()
+}
