@@ -1,0 +1,379 @@
+#!/usr/bin/env bats
+#
+# `migrate` alone: its command line, which programs it starts and how, signals, the files of a run, and the exit code it
+# makes of theirs. The programs are stand-ins; whole migrations with the real ones are in tests/end-to-end.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+  PATH="$BATS_TEST_DIRNAME/../../scripts:$PATH"
+  export DDB_PIPE_BIN="$BATS_TEST_TMPDIR/bin"
+  unset S3_BUCKET S3_PREFIX MIGRATE_LOG_DIR MIGRATE_LOG_FILE DDB_PIPE_PROFILES
+  mkdir "$DDB_PIPE_BIN" "$BATS_TEST_TMPDIR/work"
+  cd "$BATS_TEST_TMPDIR/work" || return
+  mkfifo ready
+  local name
+  for name in ddb-list ddb-cat ddb-parse pg-upsert; do stand_in "$name" 'trap "" TERM; cat >/dev/null'; done
+}
+
+teardown() {
+  [ ! -s migrate-pictures.pid ] || migrate -p pictures stop >/dev/null 2>&1 || true
+}
+
+# stand_in NAME BODY: puts a program NAME where `migrate` finds it.
+stand_in() {
+  printf '#!/bin/bash\n%s\n' "$2" >"$DDB_PIPE_BIN/$1"
+  chmod +x "$DDB_PIPE_BIN/$1"
+}
+
+# recorders: programs that write down how they were called.
+recorders() {
+  local name
+  for name in ddb-list ddb-cat ddb-parse pg-upsert; do
+    stand_in "$name" 'cat >/dev/null; echo "${0##*/} $*" >"${0##*/}.argv"'
+  done
+}
+
+# calls: prints what the recorders wrote down.
+calls() {
+  cat ddb-list.argv ddb-cat.argv ddb-parse.argv pg-upsert.argv
+}
+
+# waiting: a source that says on the fifo `ready` that it runs, and ends with 75 at the first SIGTERM.
+waiting() {
+  stand_in ddb-list 'trap "exit 75" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
+}
+
+# begin: starts a run in the background and returns when its programs run. It must not keep the descriptors of bats.
+begin() {
+  waiting
+  migrate -p pictures start "$@" 3>&- 4>&-
+  read -r _ <ready
+}
+
+@test "help and version" {
+  run -0 migrate --help
+  [[ $output == Usage:* ]]
+  run -0 migrate --version
+  [[ $output =~ ^migrate\ [0-9.]+$ ]]
+}
+
+@test "the version is that of the workspace" {
+  run -0 migrate --version
+  grep -qx "version = \"${output#migrate }\"" "$BATS_TEST_DIRNAME/../../Cargo.toml"
+}
+
+@test "wrong command lines end with 2 and one sentence" {
+  run -2 --separate-stderr migrate run
+  [ "${stderr_lines[0]}" = 'migrate: the profile is missing' ]
+  run -2 --separate-stderr migrate -p pictures
+  [ "${stderr_lines[0]}" = 'migrate: a command is missing' ]
+  run -2 --separate-stderr migrate -p pictures rnu
+  [ "${stderr_lines[0]}" = 'migrate: there is no command `rnu`' ]
+  run -2 --separate-stderr migrate -p pictures run stop
+  [ "${stderr_lines[0]}" = 'migrate: one command at a time: `run` or `stop`' ]
+  run -2 --separate-stderr migrate -p pictures run --fast
+  [ "${stderr_lines[0]}" = 'migrate: there is no option `--fast`' ]
+  run -2 --separate-stderr migrate -p pictures run -b many
+  [ "${stderr_lines[0]}" = 'migrate: `-b` takes a whole number, not `many`' ]
+  run -2 --separate-stderr migrate run -p
+  [ "${stderr_lines[0]}" = 'migrate: `-p` needs a value' ]
+  run -2 --separate-stderr migrate run -p 'a b'
+  [ "${stderr_lines[0]}" = 'migrate: `a b` cannot be the name of a profile' ]
+}
+
+@test "the pipeline, and which program gets which option" {
+  recorders
+  run -0 migrate -p pictures run -b 500 -m 1000 --source exports --latest --create
+  [ "$(calls)" = "ddb-list --latest --source exports --pending --profile pictures --log-dir $PWD
+ddb-cat 
+ddb-parse -p pictures --max-id 1000
+pg-upsert -p pictures -b 500 --create --log-dir $PWD" ]
+}
+
+@test "options stand before or after the command, with a space or with =" {
+  recorders
+  migrate -p pictures -b 7 --s3-bucket b --s3-prefix a/ --max-id 9 run
+  calls >before
+  migrate run --profile=pictures --batch-size=7 --s3-bucket=b --s3-prefix=a/ --max-id=9
+  calls >after
+  diff before after
+  grep -q -- '--s3-bucket b --s3-prefix a/ --pending' after
+}
+
+@test "a trial run looks at all files and commits nothing" {
+  recorders
+  migrate -p pictures run --dry-run
+  ! grep -q -- --pending ddb-list.argv
+  grep -q -- --dry-run pg-upsert.argv
+}
+
+@test "a profile by its path gives the files of the run its name" {
+  recorders
+  migrate -p ./some/orders.toml run --log-dir logs
+  [ -f logs/migrate-orders.exit ]
+  [ "$(cat ddb-parse.argv)" = 'ddb-parse -p ./some/orders.toml' ]
+}
+
+@test "other sources and targets are programs on PATH" {
+  recorders
+  cp "$DDB_PIPE_BIN/ddb-list" "$DDB_PIPE_BIN/mongo-list"
+  cp "$DDB_PIPE_BIN/ddb-cat" "$DDB_PIPE_BIN/mongo-cat"
+  cp "$DDB_PIPE_BIN/pg-upsert" "$DDB_PIPE_BIN/lite-upsert"
+  migrate -p pictures run --source-type mongo --target-type lite
+  [ -f mongo-list.argv ] && [ -f mongo-cat.argv ] && [ -f lite-upsert.argv ] && [ -f ddb-parse.argv ]
+}
+
+@test "the names of the predecessor are the defaults" {
+  recorders
+  migrate -p pictures run --source-type s3-dynamodb --target-type postgresql
+  [ "$(calls | wc -l)" = 4 ]
+}
+
+@test "a source that does not exist is named, and nothing starts" {
+  recorders
+  run -2 --separate-stderr migrate -p pictures run --source-type nope
+  [ "$stderr" = 'migrate: there is no program `nope-list` on PATH for the type `nope`' ]
+  [ "$output" = "" ]
+  [ ! -e pg-upsert.argv ]
+}
+
+@test "rejected records end as 1, a stop as 75, a failure as its own code" {
+  stand_in pg-upsert 'cat >/dev/null; exit 1'
+  run -1 migrate -p pictures run
+  stand_in ddb-cat 'exit 75'
+  run -75 migrate -p pictures run
+  stand_in ddb-parse 'exit 65'
+  run -65 migrate -p pictures run
+  stand_in pg-upsert 'exit 69'
+  run -65 migrate -p pictures run
+}
+
+@test "a writer whose reader has gone is no failure of its own" {
+  stand_in ddb-list 'kill -PIPE $$'
+  run -0 migrate -p pictures run
+  stand_in pg-upsert 'exit 69'
+  run -69 migrate -p pictures run
+}
+
+@test "a run leaves its exit code and the time, and no pid" {
+  stand_in pg-upsert 'exit 65'
+  run -65 migrate -p pictures run
+  [[ $(cat migrate-pictures.exit) =~ ^65\ [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$ ]]
+  [ ! -e migrate-pictures.pid ]
+  [ "$(stat -c %a migrate-pictures.exit)" = 600 ]
+}
+
+@test "in the foreground programs are told to log to the file as well" {
+  stand_in pg-upsert 'cat >/dev/null; echo "$MIGRATE_LOG_FILE" >file; exit 1'
+  run -1 --separate-stderr migrate -p pictures run
+  [ "$(cat file)" = "$PWD/migrate-pictures.log" ]
+  # What `migrate` itself says is on both.
+  [[ $stderr =~ ^[0-9-]{10}T[0-9:.]{12}Z\ WARN\ \[pictures\]\ .*rejected ]]
+  [ "$stderr" = "$(cat migrate-pictures.log)" ]
+}
+
+@test "the folder of a run comes from --log-dir, MIGRATE_LOG_DIR, .env, in this order" {
+  printf 'X=$(touch executed)\nMIGRATE_LOG_DIR="from file"\n' >.env
+  migrate -p pictures run
+  [ -f 'from file/migrate-pictures.exit' ]
+  MIGRATE_LOG_DIR=from-environment migrate -p pictures run
+  [ -f from-environment/migrate-pictures.exit ]
+  MIGRATE_LOG_DIR=from-environment migrate -p pictures run --log-dir from-option
+  [ -f from-option/migrate-pictures.exit ]
+  [ ! -e executed ]
+}
+
+@test "in a checkout the profiles are those of the checkout, unless the environment says otherwise" {
+  stand_in ddb-parse 'cat >/dev/null; echo "$DDB_PIPE_PROFILES" >profiles'
+  migrate -p pictures run
+  [ "$(cat profiles)" = "$(cd "$BATS_TEST_DIRNAME/../../profiles" && pwd)" ]
+  DDB_PIPE_PROFILES=/else migrate -p pictures run
+  [ "$(cat profiles)" = /else ]
+}
+
+@test "start returns when the run is on its way, stop when it has ended" {
+  begin
+  run -0 migrate -p pictures status
+  [[ ${lines[0]} == 'pictures is running (pid '*') since '* ]]
+  run -0 migrate -p pictures stop
+  [[ $output == 'pictures stopped: exit code 75 '* ]]
+  run -3 migrate -p pictures status
+  [ "${lines[0]}" = 'pictures is not running' ]
+  [[ ${lines[1]} == 'last run: exit code 75 (stopped'* ]]
+  run -0 migrate -p pictures logs
+  [[ $output == *'INFO [pictures] Stopped'* ]]
+}
+
+@test "start says the pid, and logs to the file alone" {
+  waiting
+  stand_in pg-upsert 'trap "" TERM; echo "said by pg-upsert, log file <$MIGRATE_LOG_FILE>" >&2; cat >/dev/null'
+  run -0 migrate -p pictures start 3>&- 4>&-
+  read -r _ <ready
+  read -r pid _ <migrate-pictures.pid
+  [[ $output == *"(pid $pid)"* ]]
+  migrate -p pictures stop
+  grep -qx 'said by pg-upsert, log file <>' migrate-pictures.log
+}
+
+@test "start says why a run could not begin" {
+  run -2 --separate-stderr migrate -p pictures start --source-type nope 3>&- 4>&-
+  [[ $stderr == *'there is no program `nope-list`'*'the run did not start'* ]]
+}
+
+@test "a second run, start or reset of the same profile is refused while the first one lives" {
+  begin
+  run -2 --separate-stderr migrate -p pictures run
+  [[ ${stderr_lines[0]} == 'migrate: the profile `pictures` is running already (pid '* ]]
+  run -2 migrate -p pictures start
+  run -2 migrate -p pictures reset
+  run -0 migrate -p pictures status
+}
+
+@test "runs of different profiles do not meet" {
+  begin
+  stand_in ddb-list true
+  run -0 migrate -p orders run
+  run -0 migrate -p pictures status
+}
+
+@test "a pid that another process has now is neither trusted nor killed" {
+  exec 5< <(echo up; exec tail -f /dev/null)
+  other=$!
+  read -r _ <&5
+  echo "$other 1" >migrate-pictures.pid
+  run -3 migrate -p pictures status
+  run -0 migrate -p pictures stop
+  [ "$output" = 'pictures is not running' ]
+  kill -0 "$other"
+  run -0 migrate -p pictures run
+  kill -0 "$other"
+  kill "$other"
+}
+
+# counters: programs that count the signals they get; the source ends at the first, the others at the end of input.
+counters() {
+  local name
+  for name in ddb-cat ddb-parse pg-upsert; do
+    stand_in "$name" 'trap "echo TERM >>${0##*/}.signals" TERM; trap "echo INT >>${0##*/}.signals" INT; trap "echo HUP >>${0##*/}.signals" HUP
+      echo up >>ready; while read -r _ || [ $? -gt 128 ]; do :; done'
+  done
+  stand_in ddb-list 'trap "echo TERM >>ddb-list.signals; exit 75" TERM; trap "echo INT >>ddb-list.signals; exit 75" INT
+    trap "echo HUP >>ddb-list.signals" HUP
+    echo up >>ready; while :; do read -r -t 60 <><(:) || true; done'
+}
+
+# one_each: every program got one SIGTERM and nothing else.
+one_each() {
+  local name
+  for name in ddb-list ddb-cat ddb-parse pg-upsert; do
+    [ "$(cat "$name.signals")" = TERM ]
+  done
+}
+
+# signalled COMMAND...: runs `migrate` in the foreground, does COMMAND when all programs run, leaves the code in `code`.
+signalled() {
+  counters
+  # Reading and writing, so that no program waits for the other end.
+  exec 6<>ready
+  local run _
+  # With job control, as an interactive shell has it: a run in a group of its own, and SIGINT not ignored.
+  set -m
+  migrate -p pictures run >out 2>&1 3>&- 4>&- 6>&- &
+  run=$!
+  set +m
+  for _ in 1 2 3 4; do read -r _ <&6; done
+  "$@" "$run"
+  code=0
+  wait "$run" || code=$?
+}
+
+@test "one SIGTERM to migrate is one for each program" {
+  signalled kill -TERM
+  [ "$code" = 75 ]
+  one_each
+}
+
+@test "Ctrl+C, a SIGINT to all that the terminal sees in front, is one signal for each program" {
+  # shellcheck disable=SC2317  # called by `signalled`
+  ctrl_c() { kill -INT -- "-$1"; }
+  signalled ctrl_c
+  [ "$code" = 75 ]
+  one_each
+}
+
+@test "a terminal that closes is one signal for each program" {
+  # shellcheck disable=SC2317  # called by `signalled`
+  hang_up() { kill -HUP -- "-$1"; }
+  signalled hang_up
+  [ "$code" = 75 ]
+  one_each
+}
+
+@test "a second signal reaches the programs as well" {
+  stand_in ddb-list 'trap "trap \"exit 143\" TERM; echo once >ready" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
+  set -m
+  migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  run=$!
+  set +m
+  read -r _ <ready
+  kill -TERM "$run"
+  read -r word <ready
+  [ "$word" = once ]
+  kill -TERM "$run"
+  code=0
+  wait "$run" || code=$?
+  [ "$code" = 143 ]
+}
+
+@test "status counts what the bookmark says, whatever its last line" {
+  printf '%s\n' '{"v":1,"run":"r","source":"s3://b/a/","export":"01-ab","profile":"pictures"}' \
+    '{"progress":{"key":"a","records":5,"written":5,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
+    '{"done":{"key":"a","records":10,"written":6,"merged":2,"filtered":1,"rejected":1,"dropped":0}}' \
+    '{"progress":{"key":"b","records":7,"written":7,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
+    '{"progress":{"key":"c","records":9,"written":9,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
+    '{"fail":{"key":"c","reason":"cut"}}' >migrate-pictures.bookmark.json
+  printf '{"progress":{"key":"b","rec' >>migrate-pictures.bookmark.json
+  printf '%s INFO [pictures] Processing file [2/42]: b\n' 2024-01-15T10:30:00.000Z >migrate-pictures.log
+  printf '{}\n{}\n' >migrate-pictures.rejects.jsonl
+  run -3 migrate -p pictures status
+  [ "${lines[1]}" = 'source:   s3://b/a/, export 01-ab' ]
+  [ "${lines[2]}" = 'files:    1 of 42 done, 1 begun' ]
+  [ "${lines[3]}" = 'records:  17 = 13 rows written + 2 merged + 1 filtered out + 1 rejected' ]
+  [ "${lines[4]}" = "rejects:  2 in $PWD/migrate-pictures.rejects.jsonl" ]
+  [ "${lines[5]}" = 'last run: no run has ended yet' ]
+}
+
+@test "logs shows the last 50 lines, or as many as asked for" {
+  seq 100 >migrate-pictures.log
+  run -0 migrate -p pictures logs
+  [ "${lines[0]}" = 51 ]
+  run -0 migrate -p pictures logs -n 2
+  [ "$output" = $'99\n100' ]
+}
+
+@test "logs -f shows what is added" {
+  seq 100 >migrate-pictures.log
+  exec 5< <(exec migrate -p pictures logs -f -n 1 3>&- 4>&-)
+  follower=$!
+  read -r line <&5
+  [ "$line" = 100 ]
+  echo 101 >>migrate-pictures.log
+  read -r line <&5
+  [ "$line" = 101 ]
+  kill "$follower"
+}
+
+@test "logs without a log says so" {
+  run -1 --separate-stderr migrate -p pictures logs
+  [[ $stderr == 'migrate: there is no log yet: '* ]]
+}
+
+@test "reset deletes the bookmark and nothing else" {
+  touch migrate-pictures.bookmark.json migrate-pictures.rejects.jsonl migrate-orders.bookmark.json
+  run -0 migrate -p pictures reset
+  [ ! -e migrate-pictures.bookmark.json ]
+  [ -e migrate-pictures.rejects.jsonl ] && [ -e migrate-orders.bookmark.json ]
+  run -0 migrate -p pictures reset
+  [[ $output == 'there is no bookmark'* ]]
+}
