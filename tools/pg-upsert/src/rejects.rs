@@ -116,7 +116,7 @@ impl Rejects {
         } else {
             let progress: BTreeMap<_, _> =
                 state.progress.iter().map(|(key, file)| (key.as_str(), file.records)).collect();
-            rejects.keep(|seen| {
+            rejects.earlier = rejects.keep(|seen| {
                 let Some(key) = seen.key.as_deref() else { return true };
                 if state.done.contains_key(key) {
                     return true;
@@ -137,7 +137,8 @@ impl Rejects {
         self.keep(|seen| {
             let first = seen.records.iter().copied().chain(seen.record).min();
             seen.key.as_deref() != Some(key) || first.is_some_and(|first| first <= skip)
-        })
+        })?;
+        Ok(())
     }
 
     /// Adds lines; they are on disk when this returns.
@@ -167,12 +168,14 @@ impl Rejects {
         &self.path
     }
 
-    /// Rewrites the file with the lines of this run that `stays` holds of, and all lines of other runs.
-    fn keep(&mut self, stays: impl Fn(&Seen) -> bool) -> Result<(), FileError> {
+    /// Rewrites the file with the lines of this run that `stays` holds of, and all lines of other runs. The data files of
+    /// the former come back.
+    fn keep(&mut self, stays: impl Fn(&Seen) -> bool) -> Result<BTreeSet<String>, FileError> {
         self.file = None;
+        let mut kept = BTreeSet::new();
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(kept),
             Err(error) => return Err(FileError::on("open", &self.path)(error)),
         };
         let temporary = self.path.with_extension("jsonl.new");
@@ -180,7 +183,6 @@ impl Rejects {
         let mut options = OpenOptions::new();
         let new = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed())?;
         let mut new = BufWriter::new(new);
-        self.earlier.clear();
         for line in BufReader::new(file).split(b'\n') {
             let mut line = line.map_err(failed())?;
             // A torn line has no record that is covered.
@@ -190,7 +192,7 @@ impl Rejects {
                 continue;
             }
             if ours {
-                self.earlier.extend(seen.key);
+                kept.extend(seen.key);
             }
             line.push(b'\n');
             new.write_all(&line).map_err(failed())?;
@@ -198,7 +200,8 @@ impl Rejects {
         let new = new.into_inner().map_err(|error| failed()(error.into_error()))?;
         new.sync_all().map_err(failed())?;
         fs::rename(&temporary, &self.path).map_err(failed())?;
-        sync_folder(&self.path)
+        sync_folder(&self.path)?;
+        Ok(kept)
     }
 
     fn put_aside(&self) -> Result<(), FileError> {

@@ -234,6 +234,13 @@ impl Run<'_> {
             let number = self.batches;
             info!("Inserted {} records (batch {number}) in {}", grouped(records), time(begun.elapsed()));
         }
+        if let (Some(rejects), false) = (&mut self.rejects, self.args.dry_run) {
+            for event in batch.segments.iter().filter_map(|segment| segment.event.as_ref()) {
+                if let FileEvent::Begin(begin) = event {
+                    rejects.read_again(&begin.key, begin.skip)?;
+                }
+            }
+        }
         if rejected > 0 {
             self.reject(&batch, refused, rejected)?;
         }
@@ -241,7 +248,7 @@ impl Run<'_> {
         for (segment, tally) in batch.segments.into_iter().zip(tallies) {
             self.ledger.rows(tally);
             let Some(event) = segment.event else { continue };
-            entries.extend(self.event(event)?);
+            entries.extend(self.event(event));
         }
         self.note(entries)
     }
@@ -268,11 +275,6 @@ impl Run<'_> {
         }
         if self.args.dry_run && self.args.rejects.is_none() {
             return Ok(());
-        }
-        for segment in &batch.segments {
-            if let Some(FileEvent::Begin(begin)) = &segment.event {
-                rejects.read_again(&begin.key, begin.skip)?;
-            }
         }
         Ok(rejects.append(lines)?)
     }
@@ -305,19 +307,16 @@ impl Run<'_> {
     }
 
     /// What the bookmark has to say after something was said about a file.
-    fn event(&mut self, event: FileEvent) -> Result<Option<Entry>, Failure> {
-        Ok(match event {
+    fn event(&mut self, event: FileEvent) -> Option<Entry> {
+        match event {
             FileEvent::Begin(begin) => {
-                if let (Some(rejects), false) = (&mut self.rejects, self.args.dry_run) {
-                    rejects.read_again(&begin.key, begin.skip)?;
-                }
                 let noted = self.notes.as_ref().and_then(|notes| notes.state.progress.get(&begin.key));
                 self.ledger.begin(begin, noted)
             }
             FileEvent::Mark(mark) => self.ledger.mark(&mark),
             FileEvent::End(end) => self.ledger.end(&end),
             FileEvent::Fail(fail) => Some(self.ledger.fail(fail.key, fail.reason)),
-        })
+        }
     }
 
     /// Notes entries: the last one of each file, in the order of the stream.

@@ -1,0 +1,562 @@
+//! `pg-upsert` as its users meet it: through its command line, the table, the bookmark and the rejects file, with a real
+//! server.
+
+mod stream;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command};
+
+use harness::postgres::{PASSWORD, Postgres, Proxy};
+use harness::{Dir, Program, program};
+
+use stream::{PROFILE, Stream, row};
+
+/// The program in a folder, connected to a database, over one connection.
+fn upsert(dir: &Dir, postgres: &Postgres) -> Program {
+    program!("pg-upsert").in_dir(dir).envs(postgres.envs()).args(["--connections", "1"])
+}
+
+/// A folder with the profile `t`, and a database with its table.
+fn migration() -> (Dir, Postgres) {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("profiles/t.toml", PROFILE);
+    postgres.query("create table t (id bigint primary key, v text); create table completed (at timestamptz)");
+    (dir, postgres)
+}
+
+fn rejects(dir: &Dir) -> Vec<serde_json::Value> {
+    dir.read("migrate-t.rejects.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Reads messages up to the first one that has this in it.
+fn wait_for_message(child: &mut Child, text: &str) -> BufReader<std::process::ChildStderr> {
+    let mut messages = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        assert_ne!(messages.read_line(&mut seen).unwrap(), 0, "no `{text}` in\n{seen}");
+    }
+    messages
+}
+
+#[test]
+fn any_rows_are_inserted_and_those_that_are_there_replaced() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create table people (id int primary key, name text, tags text[], extra jsonb, score numeric, at date default '2020-01-02');
+         insert into people values (1, 'old', '{a}', null, 1, '1999-01-01')",
+    );
+    let rows = r#"{"id":1,"name":"a\tb\\c\n","tags":["x","y\"z",null],"extra":{"k":[1.50]},"score":12345678901234567890.123456789012345678}
+{"name":"b","id":2}
+"#;
+
+    let run = upsert(&dir, &postgres).args(["--table", "public.people", "--key", "id"]).stdin(rows).run();
+
+    run.exits(0).stdout("").stderr_has("2 records = 2 rows written + 0 merged + 0 filtered out + 0 rejected");
+    assert_eq!(
+        postgres.query("select id, to_json(name), tags, extra, score, at from people order by id"),
+        r#"1|"a\tb\\c\n"|{x,"y\"z",NULL}|{"k": [1.50]}|12345678901234567890.123456789012345678|1999-01-01
+2|"b"||||2020-01-02"#
+    );
+}
+
+#[test]
+fn a_column_of_the_table_that_the_first_row_lacks_has_to_be_named() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table people (id int primary key, name text, age int)");
+    let rows = "{\"id\":1}\n{\"id\":2,\"name\":\"b\"}\n";
+
+    let run = upsert(&dir, &postgres).args(["--table", "people"]).stdin(rows).run();
+    run.exits(1).stderr_has("`name` is not a column, or not in the first row: name it with --columns");
+
+    let run = upsert(&dir, &postgres).args(["--table", "people", "--columns", "id,name"]).stdin(rows).run();
+    run.exits(0);
+    assert_eq!(postgres.query("select id, name from people order by id"), "1|\n2|b");
+}
+
+#[test]
+fn rows_that_say_what_they_are_make_their_table() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("profiles/t.toml", PROFILE);
+    let rows = Stream::new().schema().rows(&[row(1, "a", &[1]), row(1, "b", &[2]), row(2, "c", &[3])]);
+
+    upsert(&dir, &postgres)
+        .stdin(rows.text())
+        .run()
+        .exits(2)
+        .stderr_has("pg-upsert: there is no table `t`\nhint: --create makes it\n");
+    let run = upsert(&dir, &postgres).args(["--create"]).stdin(rows.text()).run();
+
+    run.exits(0).stderr_has("Made the table t").stderr_has("Inserted 3 records (batch 1) in ");
+    assert_eq!(postgres.query("select * from t order by id"), "1|b\n2|c");
+    assert_eq!(postgres.query("select count(*) from made"), "0", "the profile's on_create has run");
+}
+
+#[test]
+fn one_bad_record_among_500_is_found_by_halves_and_kept() {
+    let (dir, postgres) = migration();
+    let rows = (1..=500)
+        .map(|id| if id == 77 { r#"{"id":1e99,"v":"x","$records":[77]}"#.to_owned() } else { row(id, "v", &[id]) });
+    let stream =
+        Stream::new().source(1).schema().begin("a.json.gz", 0).rows(&rows.collect::<Vec<_>>()).end("a.json.gz", 500);
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run();
+
+    run.exits(1).stderr_has("Batch of 500 failed, splitting into 250 + 250").stderr_has("splitting into 1 + 1");
+    run.stderr_has("COMPLETED: 1 files, 500 records = 499 rows written + 0 merged + 0 filtered out + 1 rejected");
+    assert_eq!(postgres.query("select count(*) from t"), "499");
+    let [reject] = rejects(&dir).try_into().unwrap();
+    assert_eq!(
+        (reject["key"].as_str(), reject["record"].as_u64(), reject["sqlstate"].as_str(), reject["stage"].as_str()),
+        (Some("a.json.gz"), Some(77), Some("22P02"), Some("pg-upsert")),
+        "{reject}"
+    );
+    assert!(
+        dir.read("migrate-t.rejects.jsonl").contains(r#""data":{"id":1e99,"v":"x"}"#),
+        "the digits stay as they are"
+    );
+}
+
+#[test]
+fn a_row_of_several_records_is_rejected_with_each_of_them() {
+    let (dir, postgres) = migration();
+    let rows = [row(1, "a", &[1, 2]), row(2, "ok", &[3]), r#"{"id":1,"v":"x\u0000y","$records":[4]}"#.to_owned()];
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).end("a", 4);
+
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(1);
+
+    assert_eq!(postgres.query("select * from t"), "2|ok");
+    let [reject] = rejects(&dir).try_into().unwrap();
+    assert_eq!((reject["records"].to_string(), reject["sqlstate"].as_str()), ("[1,2,4]".to_owned(), Some("22021")));
+}
+
+#[test]
+fn what_other_programs_refused_and_lines_that_are_no_rows_are_kept() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new()
+        .source(1)
+        .schema()
+        .begin("a", 0)
+        .line(r#"{"$reject":{"key":"a","record":1,"stage":"ddb-parse","reason":"no `id`","data":{"Item":{}}}}"#)
+        .line(r#"{"id":1,"nope":2,"$records":[2]}"#)
+        .rows(&[row(1, "x", &[3])])
+        .line(r#"{"$file":{"event":"end","key":"a","records":3,"filtered":0,"merged":0,"rows":2,"rejected":1}}"#);
+
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(1).stderr_has("+ 2 rejected");
+
+    let kept: Vec<_> =
+        rejects(&dir).iter().map(|line| format!("{} {} {}", line["record"], line["stage"], line["reason"])).collect();
+    assert_eq!(kept, [r#"1 "ddb-parse" "no `id`""#, r#"2 "pg-upsert" "`nope` is not a column""#]);
+}
+
+#[test]
+fn a_file_of_which_a_record_is_missing_is_failed() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 2);
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run();
+
+    run.exits(1).stderr_has("ERROR [t] File failed: a: 1 records are missing: 2 records were read, but 1 written");
+    let bookmark = dir.read("migrate-t.bookmark.json");
+    assert!(bookmark.contains(r#"{"fail":{"key":"a","reason":"1 records are missing"#), "{bookmark}");
+    assert_eq!(postgres.query("select count(*) from completed"), "0");
+
+    let run = upsert(&dir, &postgres).args(["-p", "t", "--lossy"]).stdin(stream.text()).run();
+    run.exits(0).stderr_has("2 records = 1 rows written + 0 merged + 0 filtered out + 0 rejected + 1 dropped");
+}
+
+#[test]
+fn a_file_that_failed_before_is_not_done_and_the_others_are() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new()
+        .source(2)
+        .schema()
+        .begin("a", 0)
+        .rows(&[row(1, "x", &[1])])
+        .line(r#"{"$file":{"event":"fail","key":"a","reason":"damaged at byte 77"}}"#)
+        .begin("b", 0)
+        .rows(&[row(2, "y", &[1])])
+        .end("b", 1);
+
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(stream.text())
+        .run()
+        .exits(1)
+        .stderr_has("File failed: a: damaged at byte 77");
+    let state = checkpoint::read(&dir.path().join("migrate-t.bookmark.json")).unwrap().unwrap();
+    assert_eq!((state.done.len(), state.failed.len()), (1, 1));
+
+    let again = Stream::new().source(2).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 1);
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(again.text())
+        .run()
+        .exits(0)
+        .stderr_has("COMPLETED: 2 files, 2 records");
+    assert!(!dir.has("migrate-t.bookmark.json"));
+    assert_eq!(postgres.query("select count(*) from completed"), "1");
+}
+
+#[test]
+fn a_stream_that_ends_inside_a_file_goes_on_from_its_last_mark() {
+    let (dir, postgres) = migration();
+    let cut = Stream::new()
+        .source(1)
+        .schema()
+        .begin("a", 0)
+        .rows(&[row(1, "x", &[1]), row(2, "x", &[2])])
+        .mark("a", 2)
+        .rows(&[row(3, "x", &[3])]);
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(cut.text()).run();
+    run.exits(65).stderr_has("pg-upsert: the stream ended inside `a`: a program before this one died\n");
+    assert_eq!(postgres.query("select count(*) from t"), "3", "what was read is written all the same");
+    let state = checkpoint::read(&dir.path().join("migrate-t.bookmark.json")).unwrap().unwrap();
+    assert_eq!(state.skip("a", Some("md5:1")), 2);
+
+    let rest = Stream::new().source(1).schema().begin("a", 2).rows(&[row(3, "x", &[3]), row(4, "x", &[4])]).end("a", 4);
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(rest.text()).run();
+    run.exits(0).stderr_has("Resuming run ").stderr_has("COMPLETED: 1 files, 4 records = 4 rows written");
+    assert_eq!(postgres.query("select count(*) from t; select count(*) from completed"), "4\n1");
+    assert!(!dir.has("migrate-t.bookmark.json"));
+}
+
+#[test]
+fn a_line_without_its_end_is_not_written() {
+    let (dir, postgres) = migration();
+    let rows = Stream::new().schema().rows(&[row(1, "x", &[1])]).text() + r#"{"id":2,"v":"y"}"#;
+
+    let run = upsert(&dir, &postgres).stdin(rows).run();
+
+    run.exits(65)
+        .stderr_has("the last line has no newline: the program before this one died, 16 bytes are not written");
+    assert_eq!(postgres.query("select * from t"), "1|x");
+}
+
+#[test]
+fn a_source_that_was_asked_to_stop_leaves_a_run_that_goes_on() {
+    let (dir, postgres) = migration();
+    let cut = Stream::new()
+        .source(2)
+        .schema()
+        .begin("a", 0)
+        .rows(&[row(1, "x", &[1])])
+        .mark("a", 1)
+        .line(r#"{"$stop":{"signal":15}}"#);
+
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(cut.text())
+        .run()
+        .exits(75)
+        .stderr_has("Stopped: 0 of 2 files done");
+
+    let rest = Stream::new().source(2).schema().begin("a", 1).end("a", 1).begin("b", 0).end("b", 0);
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(rest.text())
+        .run()
+        .exits(0)
+        .stderr_has("COMPLETED: 2 files, 1 records");
+}
+
+#[test]
+fn a_list_with_nothing_left_completes_the_run() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new().source(0);
+
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(0).stderr_has("COMPLETED: 0 files");
+
+    assert_eq!(postgres.query("select count(*) from completed"), "1");
+}
+
+#[test]
+fn killed_at_any_time_it_goes_on_and_the_table_is_whole() {
+    let (dir, postgres) = migration();
+    let all = 3000;
+    for round in 0..6 {
+        // What `ddb-list --pending` would list.
+        let state = checkpoint::read(&dir.path().join("migrate-t.bookmark.json")).unwrap();
+        let skip = state.map_or(0, |state| state.skip("a", Some("md5:1")));
+        let mut stream = Stream::new().source(1).schema().begin("a", skip);
+        for id in skip + 1..=all {
+            stream = stream.rows(&[row(id, &format!("v{id}"), &[id])]);
+            if id % 10 == 0 {
+                stream = stream.mark("a", id);
+            }
+        }
+        let last = round == 5;
+        let text = if last { stream.end("a", all).text() } else { stream.text() };
+        let mut child = upsert(&dir, &postgres).args(["-p", "t", "-b", "50"]).stdin_piped().spawn();
+        let mut stdin = child.stdin.take().unwrap();
+        let write = std::thread::spawn(move || {
+            // The pipe breaks when the program is killed.
+            let _ = stdin.write_all(text.as_bytes());
+        });
+        if last {
+            write.join().unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        } else {
+            let messages = wait_for_message(&mut child, &format!("(batch {})", 2 + round));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            drop(messages);
+            write.join().unwrap();
+        }
+    }
+    assert_eq!(
+        postgres.query("select count(*), sum(id), count(*) filter (where v = 'v' || id) from t"),
+        "3000|4501500|3000"
+    );
+    assert_eq!(postgres.query("select count(*) from completed"), "1");
+}
+
+#[test]
+fn connections_that_end_are_opened_again() {
+    let (dir, postgres) = migration();
+    let mut child = upsert(&dir, &postgres).args(["-b", "1", "--connections", "2"]).stdin_piped().spawn();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(Stream::new().schema().rows(&[row(1, "x", &[1]), row(2, "x", &[2])]).text().as_bytes()).unwrap();
+    postgres.wait_for("select count(*) from t", "2");
+
+    assert!(postgres.terminate_connections() > 0);
+    stdin.write_all(Stream::new().rows(&[row(3, "x", &[3]), row(4, "x", &[4])]).text().as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(postgres.query("select count(*) from t"), "4");
+}
+
+#[test]
+fn an_outage_is_waited_for_and_costs_no_record() {
+    let (dir, postgres) = migration();
+    let proxy = Proxy::to(&postgres);
+    let mut child = upsert(&dir, &postgres).envs(postgres.envs_by(&proxy)).args(["-b", "1"]).stdin_piped().spawn();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(Stream::new().schema().rows(&[row(1, "x", &[1])]).text().as_bytes()).unwrap();
+    postgres.wait_for("select count(*) from t", "1");
+
+    proxy.cut();
+    stdin.write_all(Stream::new().rows(&[row(2, "x", &[2])]).text().as_bytes()).unwrap();
+    drop(stdin);
+    let messages = wait_for_message(&mut child, "trying again in ");
+    proxy.mend();
+
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(messages);
+    assert_eq!(postgres.query("select count(*) from t"), "2");
+}
+
+#[test]
+fn a_server_that_stays_away_ends_the_run_as_unavailable() {
+    let (dir, postgres) = migration();
+    let proxy = Proxy::to(&postgres);
+    proxy.cut();
+
+    let run = upsert(&dir, &postgres).envs(postgres.envs_by(&proxy)).args(["--retry-for", "1"]).stdin("").run();
+
+    run.exits(69)
+        .stderr_has("trying again in ")
+        .stderr_has("pg-upsert: cannot connect to PostgreSQL as ")
+        .never_says(PASSWORD);
+}
+
+#[test]
+fn what_a_person_has_to_mend_is_one_sentence() {
+    let (dir, postgres) = migration();
+    postgres.query(
+        "create table few (id bigint primary key); create table other (id text primary key, v text);
+         create table keyless (id bigint, v text); create table more (id bigint primary key, v text, w int not null)",
+    );
+    let stream = Stream::new().schema().rows(&[row(1, "x", &[1])]).text();
+    for (args, expected) in [
+        (&["--table", "nowhere"][..], "there is no table `nowhere`"),
+        (&["--table", "few"], "the table `few` has no column `v`"),
+        (&["--table", "other"], "the column `id` of `other` is text, the rows have bigint"),
+        (&["--table", "more"], "the column `w` of `more` may not be null and the rows do not have it"),
+        (&["--table", "keyless"], "the table `keyless` has no primary key"),
+        (
+            &["--table", "keyless", "--key", "id"],
+            "the table `keyless` has no primary key or unique index over (\"id\")",
+        ),
+    ] {
+        let run = upsert(&dir, &postgres).args(args).stdin(&stream).run();
+        run.exits(2).stderr_has(&format!("pg-upsert: {expected}\n")).never_says(PASSWORD);
+    }
+    let run = upsert(&dir, &postgres).env("PASSWORD", "wrong-secret").stdin(&stream).run();
+    run.exits(2)
+        .stderr_has("password authentication failed for user \"postgres\" (SQLSTATE 28P01)")
+        .never_says("wrong-secret");
+    upsert(&dir, &postgres)
+        .stdin("{\"id\":1}\n")
+        .run()
+        .exits(2)
+        .stderr_has("hint: name it: --table TABLE --key COLUMN");
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(&stream)
+        .run()
+        .exits(65)
+        .stderr_has("does not begin with `$source`");
+    upsert(&dir, &postgres)
+        .env("DB_SSL", "true")
+        .stdin(&stream)
+        .run()
+        .exits(2)
+        .stderr_has("DB_SSL=false connects without TLS");
+    assert_eq!(postgres.query("select count(*) from t"), "0");
+}
+
+#[test]
+fn a_dry_run_leaves_everything_as_it_was() {
+    let (dir, postgres) = migration();
+    let stream =
+        Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1]), row(2, "\\u0000", &[2])]).end("a", 2);
+
+    let run = upsert(&dir, &postgres).args(["-p", "t", "--dry-run"]).stdin(stream.text()).run();
+
+    run.exits(1).stderr_has("Dry run, nothing is written").stderr_has("1 rejected");
+    assert_eq!(postgres.query("select count(*) from t; select count(*) from completed"), "0\n0");
+    assert!(!dir.has("migrate-t.bookmark.json") && !dir.has("migrate-t.rejects.jsonl"));
+
+    postgres.query("drop table t");
+    upsert(&dir, &postgres)
+        .args(["--create", "--dry-run"])
+        .stdin(Stream::new().schema().rows(&[row(1, "x", &[1])]).text())
+        .run()
+        .exits(0);
+    assert_eq!(postgres.query("select to_regclass('t') is null, to_regclass('made') is null"), "t|t");
+}
+
+#[test]
+fn data_cannot_pass_for_a_marker() {
+    let (dir, postgres) = migration();
+    let forged = r#"{"id":2,"$file":{"event":"fail","key":"a","reason":"forged"},"v":"y","$records":[2]}"#;
+    let text = r#"{"id":3,"v":"{\"$file\":{\"event\":\"end\",\"key\":\"a\"}}","$records":[3]}"#;
+    let stream =
+        Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).line(forged).line(text).end("a", 3);
+
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(stream.text())
+        .run()
+        .exits(0)
+        .stderr_has("3 records = 3 rows written");
+
+    // Numbers in front are a row's own, whatever the rest of the stream has.
+    let front = Stream::new().schema().line(r#"{"$records":[9],"id":9,"v":"z"}"#);
+    upsert(&dir, &postgres).stdin(front.text()).run().exits(0);
+    assert_eq!(postgres.query("select id from t order by id"), "1\n2\n3\n9");
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_ends_at_once() {
+    let (dir, postgres) = migration();
+    for signals in [1, 2] {
+        let mut child = upsert(&dir, &postgres).args(["-b", "1"]).stdin_piped().spawn();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(Stream::new().schema().rows(&[row(0, "first", &[])]).text().as_bytes()).unwrap();
+        // Whoever writes rows listens for signals.
+        postgres.wait_for("select count(*) from t where id = 0", "1");
+        for _ in 0..signals {
+            signal(&child, "-TERM");
+        }
+        if signals == 2 {
+            assert_eq!(child.wait().unwrap().signal(), Some(15));
+            continue;
+        }
+        stdin.write_all(Stream::new().rows(&[row(1, "drained", &[1])]).text().as_bytes()).unwrap();
+        drop(stdin);
+        assert_eq!(child.wait().unwrap().code(), Some(75));
+        assert_eq!(postgres.query("select v from t where id = 1"), "drained");
+        postgres.query("truncate t");
+    }
+}
+
+#[test]
+fn rejects_of_a_run_that_goes_on_are_not_doubled() {
+    let (dir, postgres) = migration();
+    let bad = |record: u64| row(record, "\\u0000", &[record]);
+    let cut = Stream::new().source(1).schema().begin("a", 0).rows(&[bad(1)]).mark("a", 1).rows(&[bad(2)]);
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(cut.text()).run().exits(65);
+    assert_eq!(rejects(&dir).len(), 2);
+
+    let rest = Stream::new().source(1).schema().begin("a", 1).rows(&[bad(2), row(3, "x", &[3])]).end("a", 3);
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(rest.text())
+        .run()
+        .exits(1)
+        .stderr_has("3 records = 1 rows written + 0 merged + 0 filtered out + 2 rejected");
+
+    let records: Vec<_> = rejects(&dir).iter().map(|line| line["record"].as_u64()).collect();
+    assert_eq!(records, [Some(1), Some(2)]);
+}
+
+#[test]
+fn rejects_of_another_run_are_put_aside() {
+    let (dir, postgres) = migration();
+    let bad = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "\\u0000", &[1])]).end("a", 1);
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(bad.text()).run().exits(1);
+    let run = rejects(&dir)[0]["run"].as_str().unwrap().to_owned();
+
+    let good = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 1);
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(good.text())
+        .run()
+        .exits(0)
+        .stderr_has("Rejects of an earlier run are in ");
+
+    assert!(!dir.has("migrate-t.rejects.jsonl"));
+    assert!(dir.has(&format!("migrate-t.rejects.{run}.jsonl")));
+}
+
+#[test]
+fn one_bookmark_serves_one_run_of_one_source() {
+    let (dir, postgres) = migration();
+    let cut = Stream::new()
+        .source(2)
+        .schema()
+        .begin("a", 0)
+        .rows(&[row(1, "x", &[1])])
+        .end("a", 1)
+        .line(r#"{"$stop":{"signal":2}}"#);
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(cut.text()).run().exits(75);
+
+    let other = cut.text().replace("s3://bucket/a/", "s3://bucket/b/");
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(other)
+        .run()
+        .exits(2)
+        .stderr_has("belongs to source `s3://bucket/a/`, this run to source `s3://bucket/b/`");
+
+    let path = dir.path().join("migrate-t.bookmark.json");
+    let identity = checkpoint::read(&path).unwrap().unwrap().header.identity();
+    let _held = checkpoint::Journal::open(&path, &identity).unwrap();
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(cut.text())
+        .run()
+        .exits(2)
+        .stderr_has("is in use by another process");
+}
+
+#[test]
+fn keys_that_only_postgresql_takes_for_equal_are_written_one_after_the_other() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table e (at timestamptz primary key, v text)");
+    let rows = "{\"at\":\"2024-01-01T00:00:00Z\",\"v\":\"a\"}\n{\"at\":\"2024-01-01T01:00:00+01:00\",\"v\":\"b\"}\n";
+
+    upsert(&dir, &postgres).args(["--table", "e", "--connections", "4"]).stdin(rows).run().exits(0);
+
+    assert_eq!(postgres.query("select extract(epoch from at)::bigint, v from e"), "1704067200|b");
+}
