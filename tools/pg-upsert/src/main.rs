@@ -1,8 +1,8 @@
 //! `pg-upsert`: rows of a stream in, rows of a table of PostgreSQL out.
 //!
 //! Here: nothing but the parts. `input` reads lines and fills a `batch`; `run` takes one batch after the other, has it
-//! written (`write`, `copy`, `retry`), and notes what is durable then (`ledger`, `rejects`, and the crate
-//! `checkpoint`). What the SQL looks like is in the crate `pg`.
+//! written (`write`, `copy`, `retry`), and notes what is durable then (`settle`, `ledger`, `rejects`,
+//! `notes`). What the SQL looks like is in the crate `pg`.
 
 mod args;
 mod batch;
@@ -11,11 +11,13 @@ mod copy;
 mod input;
 mod key;
 mod ledger;
+mod notes;
 mod progress;
 mod rejects;
 mod retry;
 mod row;
 mod run;
+mod settle;
 mod target;
 mod write;
 

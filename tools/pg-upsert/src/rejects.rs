@@ -109,9 +109,9 @@ impl Rejects {
 
     /// The rejects of a run. One that goes on keeps its lines as far as the bookmark covers them; a new one puts the file
     /// of an earlier run aside.
-    pub(crate) fn of_run(path: PathBuf, state: &State) -> Result<Self, FileError> {
+    pub(crate) fn of_run(path: PathBuf, state: &State, resumed: bool) -> Result<Self, FileError> {
         let mut rejects = Self { run: Some(state.header.run.clone()), ..Self::at(path) };
-        if state.is_fresh() {
+        if !resumed {
             rejects.put_aside()?;
         } else {
             let progress: BTreeMap<_, _> =
@@ -245,4 +245,56 @@ fn folder(path: &Path) -> &Path {
 fn sync_folder(path: &Path) -> Result<(), FileError> {
     let folder = folder(path);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("sync the folder", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use checkpoint::{Entry, FileCounts, Header, Identity};
+
+    fn rejected(key: &str, records: &[u64]) -> Rejected {
+        Rejected::own(Some(key), records.to_vec(), "no".to_owned(), b"{}")
+    }
+
+    fn places(path: &Path) -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        let seen = text.lines().map(|line| serde_json::from_str::<Seen>(line).unwrap());
+        seen.map(|seen| format!("{}{:?}", seen.key.unwrap(), seen.records)).collect()
+    }
+
+    /// `a` is done, of `b` the first 5 records are noted, `c` was begun.
+    fn state() -> State {
+        let mut state = State::new(Header::new(&Identity::default()));
+        let file = |key: &str, records| FileCounts { key: key.to_owned(), records, ..FileCounts::default() };
+        state.apply(Entry::Done(file("a", 9)));
+        state.apply(Entry::Progress(file("b", 5)));
+        state
+    }
+
+    #[test]
+    fn a_run_that_goes_on_keeps_what_is_covered_and_meets_the_rest_again() {
+        let dir = harness::Dir::new();
+        let path = dir.path().join("x.rejects.jsonl");
+        let state = state();
+        let mut rejects = Rejects::of_run(path.clone(), &state, false).unwrap();
+        rejects
+            .append(vec![
+                rejected("a", &[7]),
+                rejected("b", &[2, 5]),
+                rejected("b", &[4, 6]),
+                rejected("b", &[]),
+                rejected("c", &[1]),
+            ])
+            .unwrap();
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"torn").unwrap();
+
+        let mut rejects = Rejects::of_run(path.clone(), &state, true).unwrap();
+        assert_eq!(places(&path), ["a[7]", "b[2, 5]", "b[]"]);
+
+        // Another process lists `b` from record 3 on.
+        rejects.read_again("b", 2).unwrap();
+        rejects.append(vec![rejected("b", &[4, 5])]).unwrap();
+        rejects.read_again("b", 2).unwrap();
+        assert_eq!(places(&path), ["a[7]", "b[2, 5]", "b[4, 5]"]);
+    }
 }

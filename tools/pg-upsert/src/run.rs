@@ -1,27 +1,27 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use checkpoint::{Bookmark as _, Entry, Header, Identity, Journal, State};
+use checkpoint::{Bookmark as _, Entry};
 use cli::Stop;
 use fault::{Exit, Failure, Fault, Problem};
 use pg::{Client, Settings};
 use profile::{Options, Profile, Schema};
 use stream::{FileEvent, Source};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::args::{Args, When};
-use crate::batch::{Batch, Limits, Origin};
+use crate::batch::{Batch, Limits};
 use crate::completion;
 use crate::input::{self, Expected, Message};
-use crate::ledger::{Ledger, Tally};
+use crate::ledger::Ledger;
+use crate::notes::{self, Notes};
 use crate::progress::{Progress, Standing, grouped, time};
-use crate::rejects::{Rejected, Rejects};
+use crate::rejects::Rejects;
 use crate::retry::Retry;
+use crate::settle;
 use crate::target::{self, Plain};
 use crate::write::{Refused, Writer};
 
@@ -79,13 +79,6 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         run.progress.end("");
     }
     result
-}
-
-/// Where what is durable is noted.
-struct Notes {
-    /// Not there in a dry run.
-    journal: Option<Journal>,
-    state: State,
 }
 
 /// Everything that a run is made of.
@@ -146,21 +139,7 @@ impl Run<'_> {
             let message = format!("the rows are made by the profile `{}`, not by `{}`", schema.profile, profile.name);
             return Err(Problem::new(Fault::Setup, message).into());
         }
-        let mut on_create = None;
-        if self.args.create {
-            let by_hand = match &self.profile {
-                Some(_) => None,
-                None => Some(profile::load(&schema.profile, Options { max_id: None })),
-            };
-            on_create = Some(match (&self.profile, by_hand) {
-                (Some(profile), _) => profile.on_create.clone(),
-                (None, Some(Ok(profile))) => profile.on_create,
-                (None, _) => {
-                    warn!("The profile `{}` is not at hand: its SQL for a new table is not run", schema.profile);
-                    Vec::new()
-                }
-            });
-        }
+        let on_create = self.args.create.then(|| self.on_create(&schema.profile));
         let mut client = match self.client.take() {
             Some(client) if !client.is_closed() => client,
             _ => self.retry.run(|| target::connect(&self.settings))?,
@@ -173,6 +152,21 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The SQL for a new table. The stream may name a profile, but never a path.
+    fn on_create(&self, name: &str) -> Vec<String> {
+        if let Some(profile) = &self.profile {
+            return profile.on_create.clone();
+        }
+        let plain = profile::name_of(name).is_ok_and(|plain| plain == name);
+        match plain.then(|| profile::load(name, Options { max_id: None })) {
+            Some(Ok(profile)) => profile.on_create,
+            _ => {
+                warn!("The profile `{name}` is not at hand: its SQL for a new table is not run");
+                Vec::new()
+            }
+        }
+    }
+
     /// Opens the bookmark and the rejects, once it is known what they belong to.
     fn open(&mut self) -> Result<(), Failure> {
         if self.rejects.is_some() {
@@ -181,40 +175,19 @@ impl Run<'_> {
         let folder = cli::log_dir(self.args.log_dir.as_deref());
         let named = |name: &str| cli::profile_file(&folder, name, "rejects.jsonl");
         let (Some(profile), Some(source)) = (&self.profile, &self.source) else {
-            let profile = self.schema.as_ref().map(|schema| schema.profile.as_str()).filter(|name| !name.is_empty());
-            let path = profile.map_or_else(
-                || folder.join("pg-upsert.rejects.jsonl"),
-                |profile| match profile::name_of(profile) {
-                    Ok(name) => named(&name),
-                    Err(_) => folder.join("pg-upsert.rejects.jsonl"),
-                },
-            );
+            let profile = self.schema.as_ref().and_then(|schema| profile::name_of(&schema.profile).ok());
+            let path = profile.map_or_else(|| folder.join("pg-upsert.rejects.jsonl"), |profile| named(&profile));
             self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)));
             return Ok(());
         };
-        let identity = Identity {
-            source: source.source.clone(),
-            export: source.export.clone(),
-            shard: source.shard.clone(),
-            profile: profile.name.clone(),
-            profile_hash: self.schema.as_ref().map(|schema| schema.hash.clone()),
-            options: self.schema.as_ref().map_or_else(BTreeMap::new, |schema| schema.options.clone()),
-        };
-        let path = checkpoint::path(&folder, &profile.name);
-        let rejects: PathBuf = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
-        if self.args.dry_run {
-            let state = checkpoint::read(&path)?.unwrap_or_else(|| State::new(Header::new(&identity)));
-            self.rejects = Some(Rejects::at(rejects));
-            self.notes = Some(Notes { journal: None, state });
-            return Ok(());
-        }
-        let (journal, state) = Journal::open(&path, &identity)?;
-        self.rejects = Some(Rejects::of_run(rejects, &state)?);
-        if !state.is_fresh() {
-            let totals = state.totals();
-            info!("Resuming run {}: {} files done, {}", state.header.run, state.done.len(), completion::sum(&totals));
-        }
-        self.notes = Some(Notes { journal: Some(journal), state });
+        let identity = notes::identity(source, &profile.name, self.schema.as_ref());
+        let notes = Notes::open(&checkpoint::path(&folder, &profile.name), &identity, self.args.dry_run)?;
+        let path = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
+        self.rejects = Some(match &notes.journal {
+            Some(_) => Rejects::of_run(path, &notes.state, notes.resumed)?,
+            None => Rejects::at(path),
+        });
+        self.notes = Some(notes);
         Ok(())
     }
 
@@ -226,7 +199,7 @@ impl Run<'_> {
             Some(writer) if !batch.rows.is_empty() => writer.write(&batch)?,
             _ => Vec::new(),
         };
-        let tallies = tally(&batch, &refused);
+        let tallies = settle::tally(&batch, &refused);
         let rejected: u64 = tallies.iter().map(|tally| tally.rejected + tally.upstream).sum();
         if !batch.rows.is_empty() {
             self.batches += 1;
@@ -234,15 +207,13 @@ impl Run<'_> {
             let number = self.batches;
             info!("Inserted {} records (batch {number}) in {}", grouped(records), time(begun.elapsed()));
         }
-        if let (Some(rejects), false) = (&mut self.rejects, self.args.dry_run) {
-            for event in batch.segments.iter().filter_map(|segment| segment.event.as_ref()) {
-                if let FileEvent::Begin(begin) = event {
-                    rejects.read_again(&begin.key, begin.skip)?;
-                }
+        if let Some(rejects) = &mut self.rejects {
+            for (key, skip) in settle::begun(&batch) {
+                rejects.read_again(key, skip)?;
             }
         }
         if rejected > 0 {
-            self.reject(&batch, refused, rejected)?;
+            self.reject(&batch, &refused, rejected)?;
         }
         let mut entries = Vec::new();
         for (segment, tally) in batch.segments.into_iter().zip(tallies) {
@@ -250,18 +221,14 @@ impl Run<'_> {
             let Some(event) = segment.event else { continue };
             entries.extend(self.event(event));
         }
-        self.note(entries)
+        notes::report(&entries);
+        self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))
     }
 
     /// Keeps what could not be written.
-    fn reject(&mut self, batch: &Batch, refused: Vec<Refused>, count: u64) -> Result<(), Failure> {
-        let mut lines: Vec<Rejected> = Vec::new();
-        for segment in &batch.segments {
-            lines.extend(segment.rejects.iter().cloned());
-        }
-        for refused in refused {
-            lines.extend(self.lines(batch, &refused));
-        }
+    fn reject(&mut self, batch: &Batch, refused: &[Refused], count: u64) -> Result<(), Failure> {
+        let columns = self.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
+        let lines = settle::rejected(batch, refused, columns);
         let Some(rejects) = &mut self.rejects else { return Ok(()) };
         if let Some(first) = lines.first() {
             let place = match (&first.key, first.record) {
@@ -279,33 +246,6 @@ impl Run<'_> {
         Ok(rejects.append(lines)?)
     }
 
-    /// The lines about a row that was refused: one for each file that it has records of.
-    fn lines(&self, batch: &Batch, refused: &Refused) -> Vec<Rejected> {
-        let entry = &batch.rows[refused.place];
-        let columns = self.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
-        let cells = columns.iter().zip(entry.row.cells());
-        let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
-        let data = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
-
-        let mut files: Vec<(Option<&str>, u64, Vec<u64>)> = Vec::new();
-        for Origin { segment, weight, records } in std::iter::once(&entry.origin).chain(&entry.merged) {
-            let file = batch.segments[*segment].file.as_deref();
-            match files.iter_mut().find(|(known, ..)| *known == file) {
-                Some((_, sum, all)) => {
-                    *sum += weight;
-                    all.extend(records);
-                }
-                None => files.push((file, *weight, records.clone())),
-            }
-        }
-        let line = |(file, weight, records)| Rejected {
-            sqlstate: refused.sqlstate.clone(),
-            weight,
-            ..Rejected::own(file, records, refused.reason.clone(), data.as_bytes())
-        };
-        files.into_iter().map(line).collect()
-    }
-
     /// What the bookmark has to say after something was said about a file.
     fn event(&mut self, event: FileEvent) -> Option<Entry> {
         match event {
@@ -319,37 +259,6 @@ impl Run<'_> {
         }
     }
 
-    /// Notes entries: the last one of each file, in the order of the stream.
-    fn note(&mut self, mut entries: Vec<Entry>) -> Result<(), Failure> {
-        for entry in &entries {
-            if let Entry::Fail(failed) = entry {
-                error!("File failed: {}: {}", failed.key, failed.reason);
-            }
-        }
-        let Some(notes) = &mut self.notes else { return Ok(()) };
-        let mut later = Vec::new();
-        entries.reverse();
-        entries.retain(|entry| {
-            let Entry::Progress(file) = entry else {
-                if let Entry::Done(file) = entry {
-                    later.push(file.key.clone());
-                }
-                return true;
-            };
-            let last = !later.contains(&file.key);
-            later.push(file.key.clone());
-            last
-        });
-        entries.reverse();
-        if let Some(journal) = &mut notes.journal {
-            journal.append(&entries)?;
-        }
-        for entry in entries {
-            notes.state.apply(entry);
-        }
-        Ok(())
-    }
-
     fn standing(&self) -> Standing {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
@@ -358,6 +267,10 @@ impl Run<'_> {
 
     /// The stream is over: whole, or not.
     fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
+        if let (Some(profile), None, true) = (&self.profile, &self.schema, self.args.create) {
+            // No row came, but the profile's SQL on completion may need the table.
+            self.schema(profile.schema.clone())?;
+        }
         self.open()?;
         if let Some(signal) = self.stop.signal() {
             info!("Asked to stop by signal {signal}; everything that was read is written");
@@ -392,7 +305,7 @@ impl Run<'_> {
     }
 
     fn end_of_run(&mut self, notes: Notes, stop: bool) -> Result<Exit, Failure> {
-        let Notes { journal, state } = notes;
+        let Notes { journal, state, .. } = notes;
         let totals = state.totals();
         let (done, files) = (state.done.len() as u64, self.source.as_ref().map_or(0, |source| source.files));
         let statements = self.profile.as_ref().map(|profile| profile.on_complete.as_slice()).unwrap_or_default();
@@ -436,36 +349,4 @@ impl Run<'_> {
             self.progress.end(text);
         }
     }
-}
-
-/// What became of the records of each segment.
-fn tally(batch: &Batch, refused: &[Refused]) -> Vec<Tally> {
-    let mut tallies = vec![Tally::default(); batch.segments.len()];
-    for (segment, tally) in batch.segments.iter().zip(&mut tallies) {
-        for rejected in &segment.rejects {
-            if rejected.is_upstream() {
-                tally.upstream += rejected.weight;
-            } else {
-                tally.rejected += rejected.weight;
-            }
-        }
-    }
-    let mut written = vec![true; batch.rows.len()];
-    for refused in refused {
-        written[refused.place] = false;
-    }
-    for (entry, written) in batch.rows.iter().zip(written) {
-        for (place, origin) in std::iter::once(&entry.origin).chain(&entry.merged).enumerate() {
-            let tally = &mut tallies[origin.segment];
-            match (written, place) {
-                (false, _) => tally.rejected += origin.weight,
-                (true, 0) => {
-                    tally.written += 1;
-                    tally.merged += origin.weight - 1;
-                }
-                (true, _) => tally.merged += origin.weight,
-            }
-        }
-    }
-    tallies
 }
