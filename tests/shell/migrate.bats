@@ -205,7 +205,7 @@ pg-upsert -p pictures -b 500 --create --log-dir $PWD" ]
   [ "${lines[0]}" = 'pictures is not running' ]
   [[ ${lines[1]} == 'last run: exit code 75 (stopped'* ]]
   run -0 migrate -p pictures logs
-  [[ $output == *'INFO [pictures] Stopped'* ]]
+  [[ $output == *'INFO [pictures] Ended with exit code 75: stopped'* ]]
 }
 
 @test "start says the pid, and logs to the file alone" {
