@@ -78,7 +78,8 @@ impl S3 {
             .enable_all()
             .build()
             .expect("a runtime can be made");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        listener.set_nonblocking(true).expect("a socket can be set");
         let port = listener.local_addr().expect("it is bound").port();
         runtime.spawn(serve(listener, service.build()));
         Self { folder, port, seen, runtime: Some(runtime) }
@@ -151,7 +152,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: tokio::net::TcpListener, service: S3Service) {
+async fn serve(listener: TcpListener, service: S3Service) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime takes a socket");
     while let Ok((stream, _)) = listener.accept().await {
         let service = service.clone();
         tokio::spawn(async move {
