@@ -13,9 +13,9 @@ pub fn md5_base64(content: impl AsRef<[u8]>) -> String {
     STANDARD.encode(Md5::digest(content))
 }
 
-/// The MD5 of an object as ETags have it.
+/// The MD5 of an object as an `ETag` has it.
 pub fn md5_hex(content: impl AsRef<[u8]>) -> String {
-    Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(Md5::digest(content).into()))
 }
 
 /// An export that is being made.
@@ -128,7 +128,8 @@ impl Export {
                 "etag": format!("{etag}-1"),
                 "dataFileS3Key": self.key(place + 1),
             });
-            list.push_str(&format!("{entry}\n"));
+            list += &entry.to_string();
+            list.push('\n');
         }
         let checksum = |text: &str| md5_base64(text).into_bytes();
         let summary = summary.to_string();

@@ -1,7 +1,7 @@
 //! An S3 for a test: a server of its own on a port that was free, with one bucket, and a proxy that breaks connections.
 //!
 //! The server is s3s over a folder: it checks signatures, pages lists and answers to ranges as S3 does. What its folder
-//! store leaves out is added here: ETags in lists, and `If-Match` on reads.
+//! store leaves out is added here: an `ETag` in lists, and `If-Match` on reads.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,6 @@ use std::thread;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use md5::{Digest as _, Md5};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
     ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
@@ -22,6 +21,8 @@ use s3s::dto::{
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
+
+use crate::export::md5_hex;
 
 /// The bucket of every server.
 pub const BUCKET: &str = "exports";
@@ -173,8 +174,7 @@ struct Store {
 impl Store {
     fn etag(&self, bucket: &str, key: &str) -> Option<ETag> {
         let content = fs::read(self.root.join(bucket).join(key)).ok()?;
-        let hex = Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(ETag::Strong(hex))
+        Some(ETag::Strong(md5_hex(content)))
     }
 
     fn busy(&self) -> S3Result<()> {
