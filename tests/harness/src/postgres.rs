@@ -34,6 +34,7 @@ rm -rf "$DIR"
 static SERVER: OnceLock<Server> = OnceLock::new();
 
 struct Server {
+    version: u32,
     port: u16,
     bin: PathBuf,
     dir: PathBuf,
@@ -44,7 +45,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let bin = binaries();
+        let (version, bin) = binaries();
         let dir = tempfile::Builder::new().prefix("ddb-pipe-postgres-").tempdir().expect("a temporary folder").keep();
         if root() {
             run(Command::new("chown").arg("postgres").arg(&dir));
@@ -74,7 +75,7 @@ impl Server {
             }
             fs::write(data.join("postgresql.auto.conf"), config).expect("a file can be written");
             if let Some(watchdog) = launch(&bin, &dir) {
-                return Self { port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog };
+                return Self { version, port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog };
             }
         }
         panic!("the server does not start:\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default());
@@ -108,7 +109,7 @@ fn launch(bin: &Path, dir: &Path) -> Option<(Child, ChildStdin)> {
     None
 }
 
-fn binaries() -> PathBuf {
+fn binaries() -> (u32, PathBuf) {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -117,7 +118,7 @@ fn binaries() -> PathBuf {
         .filter(|(_, bin)| bin.join("initdb").exists())
         .collect();
     versions.sort();
-    versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql").1
+    versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql")
 }
 
 fn root() -> bool {
@@ -157,7 +158,9 @@ impl Postgres {
     pub fn new() -> Self {
         let server = SERVER.get_or_init(Server::start);
         let database = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed));
-        server.psql("postgres", &format!("create database {database} template template0"));
+        // In a linguistic order, as most databases have it: what needs the order of bytes has to say so.
+        let order = if server.version >= 15 { "locale_provider icu icu_locale 'en-US'" } else { "" };
+        server.psql("postgres", &format!("create database {database} template template0 {order}"));
         Self { database }
     }
 
