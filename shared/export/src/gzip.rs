@@ -6,6 +6,9 @@ use std::io::{self, BufRead};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
+/// The most content that is given at once where nothing has to be unzipped.
+const PIECE: usize = 256 << 10;
+
 /// The decompressed content of a file that is gzip, or the content of one that is not.
 pub(crate) struct Unzip<R> {
     input: R,
@@ -54,7 +57,7 @@ impl<R: BufRead> Unzip<R> {
         &self.input
     }
 
-    /// Appends some content; false at the end of the file.
+    /// Appends some content, about as much as there is room; false at the end of the file.
     pub(crate) fn read_into(&mut self, output: &mut Vec<u8>) -> Result<bool, Problem> {
         loop {
             match self.state {
@@ -63,8 +66,8 @@ impl<R: BufRead> Unzip<R> {
                 State::Plain => {
                     output.append(&mut self.seen);
                     let bytes = self.input.fill_buf()?;
-                    let length = bytes.len();
-                    output.extend_from_slice(bytes);
+                    let length = bytes.len().min(PIECE);
+                    output.extend_from_slice(&bytes[..length]);
                     self.input.consume(length);
                     if length == 0 {
                         self.state = State::Ended;
@@ -177,8 +180,8 @@ impl<R: BufRead> Unzip<R> {
             return damage("the file ends in the middle of a member");
         }
         let (before_in, start) = (self.body.total_in(), output.len());
-        if output.capacity() - start < 64 << 10 {
-            output.reserve(256 << 10);
+        if output.capacity() == start {
+            output.reserve(PIECE);
         }
         let status = self.body.decompress_vec(input, output, FlushDecompress::None);
         // At most what was lent.

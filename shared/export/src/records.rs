@@ -68,21 +68,27 @@ impl<R: BufRead> Records<R> {
     }
 
     /// The next block; nothing when the whole file was read and holds what the manifest says.
+    ///
+    /// What was unzipped but not handed out when damage shows is held back: it may be damaged too, and still be JSON.
     pub fn next_block(&mut self) -> Result<Option<Block>> {
-        let mut searched = 0;
+        // What is left of the last block has no newline.
+        let mut searched = self.rest.len();
+        let mut newline = None;
         while !self.ended {
+            self.make_room();
             let more = self.content.read_into(&mut self.rest);
             self.ended = !more.map_err(|problem| self.explain(problem))?;
-            let newline = memrchr(b'\n', &self.rest[searched..]).map(|place| searched + place);
+            newline = memrchr(b'\n', &self.rest[searched..]).map(|place| searched + place).or(newline);
             searched = self.rest.len();
-            if let Some(newline) = newline
-                && self.rest.len() >= BLOCK
-            {
-                let tail = self.rest[newline + 1..].to_vec();
-                return Ok(Some(self.block(newline + 1, tail)));
-            }
-            if newline.is_none() && self.rest.len() > LONGEST && memrchr(b'\n', &self.rest).is_none() {
-                return Err(self.damaged(format!("a record is longer than {} MiB", LONGEST >> 20)));
+            match newline {
+                Some(newline) if searched >= BLOCK => {
+                    let tail = self.rest[newline + 1..].to_vec();
+                    return Ok(Some(self.block(newline + 1, tail)));
+                }
+                None if searched > LONGEST => {
+                    return Err(self.damaged(format!("a record is longer than {} MiB", LONGEST >> 20)));
+                }
+                _ => {}
             }
         }
         if !self.rest.is_empty() {
@@ -93,6 +99,20 @@ impl<R: BufRead> Records<R> {
             return Ok(Some(self.block(self.rest.len(), Vec::new())));
         }
         self.check().map(|()| None)
+    }
+
+    /// Room for what is read next. A record that is long gets all that the longest may take at once: doubling would
+    /// need the old and the new buffer together.
+    fn make_room(&mut self) {
+        let length = self.rest.len();
+        if self.rest.capacity() - length >= BLOCK {
+            return;
+        }
+        if length < 4 * BLOCK {
+            self.rest.reserve(BLOCK);
+        } else {
+            self.rest.reserve_exact(LONGEST + 2 * BLOCK - length);
+        }
     }
 
     fn block(&mut self, end: usize, mut tail: Vec<u8>) -> Block {
@@ -251,6 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_a_checksum_has_not_covered_are_not_handed_out_once_it_is_wrong() {
+        let mut file = gzip(b"a\nb\n");
+        let crc = file.len() - 8;
+        file[crc] ^= 1;
+        let mut records = Records::new("x.gz", &file[..], Expected::default());
+        assert!(
+            records.next_block().unwrap_err().to_string().ends_with("after 2 records: the CRC of a member is wrong")
+        );
+    }
+
+    #[test]
     fn a_flipped_bit_never_changes_the_content_silently() {
         let content = b"{\"Item\":{\"Id\":{\"N\":\"103\"}}}\n{\"Item\":{\"Id\":{\"N\":\"104\"}}}\n";
         let file = [gzip(content), gzip(b"{}\n")].concat();
@@ -305,7 +336,7 @@ mod tests {
             count += block.count;
         }
         assert_eq!(count, 20 << 20);
-        let line = vec![b'x'; 17 << 20];
-        assert!(message(&gzip(&line)).ends_with("a record is longer than 16 MiB"));
+        let line = [b"a\n".to_vec(), vec![b'x'; 17 << 20]].concat();
+        assert!(message(&gzip(&line)).ends_with("after 1 records: a record is longer than 16 MiB"));
     }
 }

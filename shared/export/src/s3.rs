@@ -19,7 +19,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
 use crate::error::{Error, Result};
@@ -28,8 +28,11 @@ use crate::find::Object;
 /// The region when neither the environment nor a profile names one.
 const DEFAULT_REGION: &str = "eu-west-1";
 
-/// Pieces of a body that are read ahead. The HTTP client gives pieces of up to some hundred KiB.
-const READ_AHEAD: usize = 32;
+/// Bytes of a body that are read ahead.
+const READ_AHEAD: u32 = 4 << 20;
+
+/// Attempts without progress in a row, if `AWS_MAX_ATTEMPTS` says nothing else.
+const ATTEMPTS: usize = 9;
 
 /// A body that gives nothing for so long is broken.
 const STALLED: Duration = Duration::from_secs(60);
@@ -64,7 +67,9 @@ struct Policy {
 impl Policy {
     fn new() -> Self {
         let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200));
-        let builder = builder.with_max_delay(Duration::from_secs(20)).with_max_times(8).with_jitter();
+        let attempts = std::env::var("AWS_MAX_ATTEMPTS").ok().and_then(|attempts| attempts.parse().ok());
+        let retries = attempts.unwrap_or(ATTEMPTS).saturating_sub(1);
+        let builder = builder.with_max_delay(Duration::from_secs(20)).with_max_times(retries).with_jitter();
         Self { waits: builder.build(), attempts: 0 }
     }
 
@@ -130,7 +135,8 @@ impl Client {
 
     /// The bytes of an object, read ahead. With an `etag` only of the object that has it.
     pub(crate) fn open(&self, bucket: &str, key: &str, etag: Option<&str>) -> Body {
-        let (sender, receiver) = mpsc::channel(READ_AHEAD);
+        // The pieces are counted by their bytes, which vary; the channel has room for any number that is likely.
+        let (sender, receiver) = mpsc::channel(1024);
         let fetch = Fetch {
             s3: self.0.s3.clone(),
             bucket: bucket.to_owned(),
@@ -138,10 +144,11 @@ impl Client {
             etag: etag.map(|etag| format!("\"{etag}\"")),
             at: 0,
             end: None,
+            room: Arc::new(Semaphore::new(READ_AHEAD as usize)),
             sender,
         };
         self.0.runtime.spawn(fetch.run());
-        Body { receiver, piece: Bytes::new(), _client: self.clone() }
+        Body { receiver, piece: Bytes::new(), room: None, _client: self.clone() }
     }
 }
 
@@ -230,8 +237,13 @@ struct Fetch {
     /// Bytes that have arrived.
     at: u64,
     end: Option<u64>,
-    sender: mpsc::Sender<Result<Bytes>>,
+    /// For bytes that are not read yet.
+    room: Arc<Semaphore>,
+    sender: mpsc::Sender<Result<Piece>>,
 }
+
+/// Some bytes of a body, and the room that they take.
+type Piece = (Bytes, Option<OwnedSemaphorePermit>);
 
 impl Fetch {
     /// Sends the whole object, whatever breaks in between, or why that cannot be.
@@ -282,7 +294,13 @@ impl Fetch {
                 Err(_) => return Err(Failed::Transient(format!("nothing came for {} s", STALLED.as_secs()).into())),
             };
             self.at += piece.len() as u64;
-            if self.sender.send(Ok(piece)).await.is_err() {
+            let wanted = u32::try_from(piece.len()).unwrap_or(READ_AHEAD).min(READ_AHEAD);
+            let room = tokio::select! {
+                room = Arc::clone(&self.room).acquire_many_owned(wanted) => room.ok(),
+                // Nobody reads any more.
+                () = self.sender.closed() => return Ok(()),
+            };
+            if self.sender.send(Ok((piece, room))).await.is_err() {
                 return Ok(());
             }
         }
@@ -298,8 +316,10 @@ impl Fetch {
 /// The bytes of an object. Its errors are of this crate's type, wrapped.
 #[derive(Debug)]
 pub(crate) struct Body {
-    receiver: mpsc::Receiver<Result<Bytes>>,
+    receiver: mpsc::Receiver<Result<Piece>>,
     piece: Bytes,
+    /// What `piece` takes of the room for reading ahead.
+    room: Option<OwnedSemaphorePermit>,
     /// Keeps the runtime alive.
     _client: Client,
 }
@@ -307,8 +327,9 @@ pub(crate) struct Body {
 impl BufRead for Body {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.piece.is_empty() {
+            self.room = None;
             match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
+                Some(piece) => (self.piece, self.room) = piece.map_err(io::Error::other)?,
                 None => break,
             }
         }

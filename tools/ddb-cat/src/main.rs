@@ -4,6 +4,7 @@
 //! (`list`), how they are read (`read`, and `export` below it), how lines look (`stream`).
 
 mod args;
+mod budget;
 mod list;
 mod read;
 
@@ -17,11 +18,12 @@ use stream::{FileEvent, Marker, Reject, Writer};
 use tracing::{error, warn};
 
 use crate::args::Args;
+use crate::budget::Budget;
 use crate::list::List;
 use crate::read::{Event, Read};
 
-/// Blocks that wait to be written.
-const AHEAD: usize = 8;
+/// Events that wait to be written; those with lines are limited by their bytes as well.
+const AHEAD: usize = 32;
 
 fn main() -> ExitCode {
     cli::run(cat)
@@ -40,20 +42,30 @@ fn cat(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         let _ = wake.send(Event::Stop);
     })
     .map_err(|error| Problem::new(Fault::Local, format!("cannot listen for signals: {error}")))?;
-    let read = Read::new(List::new(&args.files), args.skip, args.limit, sender);
+    let budget = Budget::default();
+    let read = Read::new(List::new(&args.files), args.skip, args.limit, sender, budget.clone());
     let reader = std::thread::Builder::new().name("read".to_owned()).spawn(move || read.run());
-    reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
+    let reader = reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
 
     let stdout = io::stdout().lock();
     let markers = !args.no_markers && !stdout.is_terminal();
     let mut writer = Writer::new(stdout, markers);
-    let result = write(&events, &mut writer, stop);
+    let result = write(&events, &mut writer, stop, &budget);
     // What was read before a failure is whole lines, and theirs.
     writer.flush().map_err(PipeError::writing)?;
-    result
+    let ended = result?;
+    if ended != Exit::Stopped && reader.join().is_err() {
+        return Err(Problem::new(Fault::Local, "the reading thread died: this is a bug").into());
+    }
+    Ok(ended)
 }
 
-fn write(events: &Receiver<Event>, writer: &mut Writer<impl Write>, stop: &Stop) -> Result<Exit, Failure> {
+fn write(
+    events: &Receiver<Event>,
+    writer: &mut Writer<impl Write>,
+    stop: &Stop,
+    budget: &Budget,
+) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     loop {
         let event = match events.try_recv() {
@@ -71,7 +83,11 @@ fn write(events: &Receiver<Event>, writer: &mut Writer<impl Write>, stop: &Stop)
             return Ok(Exit::Stopped);
         }
         let written = match event {
-            Event::Lines(lines) => writer.lines(&lines),
+            Event::Lines(lines) => {
+                let written = writer.lines(&lines);
+                budget.give(lines.len());
+                written
+            }
             Event::Marker(line) => writer.foreign(&line),
             Event::Begin(begin) => writer.marker(&Marker::File(FileEvent::Begin(begin))),
             Event::End(end) => writer.marker(&Marker::File(FileEvent::End(end))),
@@ -81,6 +97,7 @@ fn write(events: &Receiver<Event>, writer: &mut Writer<impl Write>, stop: &Stop)
                 writer.marker(&Marker::File(FileEvent::Fail(fail)))
             }
             Event::Forged { key, record, line } => {
+                budget.give(line.len());
                 exit = Exit::Incomplete;
                 let reason = "the first key begins with `$`, which is kept for the programs' own lines".to_owned();
                 if !writer.markers() {

@@ -1,14 +1,14 @@
 //! The files, one after the other, as events: read on a thread of its own, so that fetching, unzipping and writing go on
 //! at the same time. What is written for an event is in `main`.
 
-use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 
 use export::{Expected, Input, Opener, Records};
 use fault::{Classify as _, Failure, Fault, explain};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memmem};
 use stream::{Begin, End, Fail, MARKER_VERSION, is_marker};
 
+use crate::budget::Budget;
 use crate::list::{Entry, List, Listed};
 
 /// What happens, in order.
@@ -44,21 +44,39 @@ pub(crate) struct Read {
     limit: Option<u64>,
     events: SyncSender<Event>,
     opener: Opener,
+    budget: Budget,
     /// The next item of the list, and the file of it that is open already.
-    ahead: VecDeque<(Listed, Option<export::Result<Input>>)>,
+    ahead: Option<(Result<Listed, Failure>, Option<export::Result<Input>>)>,
+}
+
+/// Tells the writer that this is the end, in whatever way the thread ends.
+struct Last(SyncSender<Event>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        // Whoever hung up wants to hear nothing more.
+        let _ = self.0.send(Event::Done);
+    }
 }
 
 impl Read {
-    pub(crate) fn new(list: List, skip: Option<u64>, limit: Option<u64>, events: SyncSender<Event>) -> Self {
-        Self { list, skip, limit, events, opener: Opener::default(), ahead: VecDeque::new() }
+    /// What is sent counts against `budget` until the writer gives it back.
+    pub(crate) fn new(
+        list: List,
+        skip: Option<u64>,
+        limit: Option<u64>,
+        events: SyncSender<Event>,
+        budget: Budget,
+    ) -> Self {
+        Self { list, skip, limit, events, opener: Opener::default(), budget, ahead: None }
     }
 
     /// Reads to the end of the list, or until nobody listens.
     pub(crate) fn run(mut self) {
+        let _last = Last(self.events.clone());
         while let Some((listed, input)) = self.next() {
             let sent = match listed {
                 Err(failure) => {
-                    // Whoever hung up wants to hear nothing more.
                     let _ = self.send(Event::Broken(failure));
                     return;
                 }
@@ -69,7 +87,6 @@ impl Read {
                 return;
             }
         }
-        let _ = self.send(Event::Done);
     }
 
     fn send(&self, event: Event) -> Result<(), HungUp> {
@@ -77,26 +94,22 @@ impl Read {
     }
 
     fn next(&mut self) -> Option<(Result<Listed, Failure>, Option<export::Result<Input>>)> {
-        if let Some((listed, input)) = self.ahead.pop_front() {
-            return Some((Ok(listed), input));
-        }
-        self.list.next().map(|listed| (listed, None))
+        self.ahead.take().or_else(|| self.list.next().map(|listed| (listed, None)))
     }
 
     /// Opens the next file of the list, if it is known: its first bytes arrive while this one is read.
     fn look_ahead(&mut self) {
-        if !self.ahead.is_empty() {
+        if self.ahead.is_some() {
             return;
         }
-        if let Some(Ok(listed)) = self.list.peek() {
-            let input = match &listed {
-                Listed::File(entry) if entry.key.starts_with("s3://") => {
-                    Some(self.opener.open(&entry.key, entry.etag.as_deref()))
-                }
-                _ => None,
-            };
-            self.ahead.push_back((listed, input));
-        }
+        let Some(listed) = self.list.peek() else { return };
+        let input = match &listed {
+            Ok(Listed::File(entry)) if entry.key.starts_with("s3://") => {
+                Some(self.opener.open(&entry.key, entry.etag.as_deref()))
+            }
+            _ => None,
+        };
+        self.ahead = Some((listed, input));
     }
 
     fn file(&mut self, entry: &Entry, input: Option<export::Result<Input>>) -> Result<(), HungUp> {
@@ -165,37 +178,39 @@ impl Read {
     }
 
     /// Sends lines, all but those that would pass for markers; how many these were.
-    fn lines(&self, key: &str, mut lines: Vec<u8>, mut number: u64) -> Result<u64, HungUp> {
-        let mut forged = 0;
-        let mut start = 0;
-        loop {
-            let mut found = None;
+    fn lines(&self, key: &str, mut lines: Vec<u8>, first: u64) -> Result<u64, HungUp> {
+        let (mut sent, mut forged) = (0, 0);
+        if may_hold_a_marker(&lines) {
+            let (mut start, mut number) = (0, first);
             for end in memchr_iter(b'\n', &lines) {
                 if is_marker(&lines[start..end]) {
-                    found = Some(start..end);
-                    break;
+                    self.send_lines(lines[sent..start].to_vec())?;
+                    let line = lines[start..end].to_vec();
+                    self.budget.take(line.len());
+                    self.send(Event::Forged { key: key.to_owned(), record: number, line })?;
+                    forged += 1;
+                    sent = end + 1;
                 }
                 start = end + 1;
                 number += 1;
             }
-            let Some(line) = found else { break };
-            let rest = lines.split_off(line.end + 1);
-            let forged_line = lines[line.clone()].to_vec();
-            lines.truncate(line.start);
-            if !lines.is_empty() {
-                self.send(Event::Lines(lines))?;
-            }
-            self.send(Event::Forged { key: key.to_owned(), record: number, line: forged_line })?;
-            forged += 1;
-            number += 1;
-            lines = rest;
-            start = 0;
         }
-        if !lines.is_empty() {
-            self.send(Event::Lines(lines))?;
-        }
-        Ok(forged)
+        lines.drain(..sent);
+        self.send_lines(lines).map(|()| forged)
     }
+
+    fn send_lines(&self, lines: Vec<u8>) -> Result<(), HungUp> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.budget.take(lines.len());
+        self.send(Event::Lines(lines))
+    }
+}
+
+/// Whether a closer look is needed: most blocks have no `$` at all, and are told apart at the speed of memory.
+fn may_hold_a_marker(lines: &[u8]) -> bool {
+    memchr(b'$', lines).is_some() || memmem::find(lines, br"\u0024").is_some()
 }
 
 /// Where the line of that number ends, newline included.

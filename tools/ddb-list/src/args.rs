@@ -22,7 +22,9 @@ Examples:
 #[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
     /// Where the export is: s3://BUCKET/PREFIX or a folder
-    #[arg(value_name = "SOURCE", conflicts_with_all = ["s3_bucket", "source"])]
+    ///
+    /// Wins over the two settings for S3, which may stand in the environment.
+    #[arg(value_name = "SOURCE", conflicts_with = "source")]
     pub(crate) place: Option<String>,
 
     /// The same as SOURCE

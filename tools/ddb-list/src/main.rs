@@ -8,10 +8,12 @@ mod shard;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use checkpoint::State;
 use cli::Stop;
-use export::{DataFile, Export};
+use export::{Choice, DataFile, Export, Location};
 use fault::{Exit, Failure, Fault, PipeError, Problem};
 use serde::Serialize;
 use stream::{MARKER_VERSION, Marker, Source, SourceDone, Writer};
@@ -35,13 +37,18 @@ struct Entry<'a> {
     skip: u64,
 }
 
-fn list(args: &Args, _: &Stop) -> Result<Exit, Failure> {
-    let mut export = export::find(&args.location()?, &args.choice())?;
+fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
+    let mut writer = Writer::new(io::stdout().lock(), !args.plain);
+    let Some(mut export) = find(args.location()?, args.choice(), stop)? else {
+        let signal = stop.signal().unwrap_or_default();
+        writer.marker(&Marker::Stop(stream::Stop { signal })).map_err(PipeError::writing)?;
+        writer.flush().map_err(PipeError::writing)?;
+        return Ok(Exit::Stopped);
+    };
     if let Some(share) = args.shard {
         export.files = shard::share(std::mem::take(&mut export.files), share);
     }
     let bookmark = bookmark(args, &export)?;
-    let mut writer = Writer::new(io::stdout().lock(), !args.plain);
     writer.marker(&Marker::Source(source(&export, args.shard, bookmark.as_ref()))).map_err(PipeError::writing)?;
     for (place, file) in export.files.iter().enumerate() {
         let skip = match &bookmark {
@@ -62,6 +69,28 @@ fn list(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     }
     writer.flush().map_err(PipeError::writing)?;
     Ok(Exit::Done)
+}
+
+/// The export, or nothing if a stop is asked for before it is found.
+fn find(location: Location, choice: Choice, stop: &Stop) -> Result<Option<Export>, Failure> {
+    // On a thread, because S3 may keep us waiting for minutes.
+    let (sender, found) = sync_channel(1);
+    let finder = std::thread::Builder::new().name("find".to_owned());
+    let finder = finder.spawn(move || {
+        // Nobody takes it after a stop.
+        let _ = sender.send(export::find(&location, &choice));
+    });
+    finder.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
+    loop {
+        match found.recv_timeout(Duration::from_millis(100)) {
+            Ok(export) => return Ok(Some(export?)),
+            Err(RecvTimeoutError::Timeout) if stop.asked() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Problem::new(Fault::Local, "the finding thread died: this is a bug").into());
+            }
+        }
+    }
 }
 
 /// What identifies a file's content, as `ddb-cat` says it in `begin`.
