@@ -138,7 +138,7 @@ impl Program {
     pub fn run(self) -> Finished {
         let (what, child) = self.spawn_inner();
         let output = child.wait_with_output().expect("a child can be waited for");
-        Finished { what, status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+        Finished { what, status: output.status, stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
     /// Reads one line, then hangs up as `head -1` does.
@@ -149,7 +149,7 @@ impl Program {
         let stdout = child.stdout.take().expect("stdout is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line can be read");
         let output = child.wait_with_output().expect("a child can be waited for");
-        Finished { what, status: output.status, stdout: line, stderr: text(output.stderr) }
+        Finished { what, status: output.status, stdout: line, stderr: text(&output.stderr) }
     }
 
     /// Starts it.
@@ -177,8 +177,8 @@ impl Program {
     }
 }
 
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What a program did.

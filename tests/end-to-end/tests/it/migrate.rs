@@ -1,0 +1,226 @@
+//! `migrate` with the real programs: from S3, in the background, at a terminal, killed in the middle. What bash decides
+//! alone is tested in tests/shell.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use harness::Dir;
+use harness::export::Export;
+use harness::postgres::Postgres;
+use harness::s3::S3;
+
+use crate::{bash, pictures, pictures_table};
+
+/// Enough for a run to be met in the middle, in files of several batches each.
+const ITEMS: u32 = 30_000;
+
+fn export() -> Export {
+    pictures(ITEMS)
+        .chunks(10_000)
+        .fold(Export::new("Pictures", "01700000000000-abcdef12"), |export, items| export.file(items))
+}
+
+/// The table of an undisturbed run.
+fn undisturbed(dir: &Dir) -> String {
+    let postgres = Postgres::new();
+    let line = "ddb-list . | ddb-cat | ddb-parse -p pictures | pg-upsert --create";
+    bash(dir, &postgres, line).run().exits(0);
+    pictures_table(&postgres)
+}
+
+/// Waits until the bookmark notes progress: rows are in the table and more are on their way.
+fn wait_for_progress(dir: &Dir) {
+    let path = dir.path().join("migrate-pictures.bookmark.json");
+    // What is waited for comes soon or never, and then the test's own time ends it.
+    while !fs::read_to_string(&path).is_ok_and(|text| text.contains("\"progress\"") || text.contains("\"done\"")) {
+        std::thread::yield_now();
+    }
+}
+
+/// The processes of a program that run in the folder.
+fn processes(dir: &Dir, program: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        let here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == dir.path().canonicalize().unwrap());
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if here && name.trim_end() == program {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+const RUN: &str = "migrate -p pictures run --source . --create -b 500";
+
+#[test]
+fn an_export_in_s3_becomes_rows() {
+    let (dir, postgres, s3) = (Dir::new(), Postgres::new(), S3::start());
+    export().under("exports/2024/").put_to(&s3);
+
+    let line = format!("migrate run --create --source {} --profile=pictures", s3.url("exports/"));
+    let run = bash(&dir, &postgres, &line).envs(s3.envs()).run();
+
+    run.exits(0).stderr_has("[pictures] Processing file [3/3]").stderr_has("COMPLETED").stderr_has("30,000");
+    let local = Dir::new();
+    export().write_to(&local);
+    assert_eq!(pictures_table(&postgres), undisturbed(&local));
+    assert!(dir.read("migrate-pictures.log").contains("COMPLETED"));
+    assert!(!dir.has("migrate-pictures.bookmark.json") && !dir.has("migrate-pictures.pid"));
+}
+
+#[test]
+fn bucket_and_prefix_come_from_dotenv_as_they_did() {
+    let (dir, postgres, s3) = (Dir::new(), Postgres::new(), S3::start());
+    Export::new("Pictures", "01700000000000-abcdef12").under("exports/").file(pictures(10)).put_to(&s3);
+    let bucket = s3.url("");
+    let bucket = bucket.trim_start_matches("s3://").trim_end_matches('/');
+    dir.write(".env", format!("S3_BUCKET={bucket}\nS3_PREFIX='exports/'\n"));
+
+    let run = bash(&dir, &postgres, "migrate -p pictures run --create").envs(s3.envs()).run();
+
+    run.exits(0);
+}
+
+#[test]
+fn killed_in_the_middle_the_same_command_completes_the_work() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+    for program in ["ddb-cat", "ddb-parse", "pg-upsert"] {
+        let mut run = bash(&dir, &postgres, RUN).spawn();
+        wait_for_progress(&dir);
+        for pid in processes(&dir, program) {
+            Command::new("kill").args(["-9", &pid]).status().unwrap();
+        }
+        // It was killed, or had just ended.
+        run.wait().unwrap();
+        if !dir.has("migrate-pictures.bookmark.json") {
+            break;
+        }
+    }
+
+    bash(&dir, &postgres, RUN).run().exits(0);
+
+    assert_eq!(pictures_table(&postgres), undisturbed(&dir));
+    assert!(!dir.has("migrate-pictures.bookmark.json"));
+}
+
+#[test]
+fn ctrl_c_at_a_terminal_saves_the_bookmark_and_the_run_goes_on_from_there() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+
+    // `script` gives the run a terminal of its own; what is written to its stdin is typed there.
+    let mut terminal = bash(&dir, &postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
+    let mut screen = terminal.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut shown = String::new();
+        screen.read_to_string(&mut shown).unwrap();
+        shown
+    });
+    wait_for_progress(&dir);
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    let status = terminal.wait().unwrap();
+    drop(keyboard);
+    let shown = reader.join().unwrap();
+
+    assert_eq!(status.code(), Some(75), "{shown}");
+    assert!(dir.has("migrate-pictures.bookmark.json"), "{shown}");
+    assert_eq!(processes(&dir, "pg-upsert"), Vec::<String>::new());
+    bash(&dir, &postgres, RUN).run().exits(0);
+    assert_eq!(pictures_table(&postgres), undisturbed(&dir));
+}
+
+#[test]
+fn a_run_in_the_background_is_shown_stopped_and_continued() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+    let start = "migrate start -p pictures --source . --create -b 200";
+    bash(&dir, &postgres, "migrate -p pictures status").run().exits(3).stdout_has("not running");
+
+    bash(&dir, &postgres, start).run().exits(0);
+    wait_for_progress(&dir);
+    bash(&dir, &postgres, RUN).run().exits(2).stderr_has("running");
+    bash(&dir, &postgres, "migrate -p pictures reset").run().exits(2);
+    bash(&dir, &postgres, "migrate -p pictures stop").run().exits(0).stdout_has("75");
+
+    bash(&dir, &postgres, "migrate -p pictures status").run().exits(3).stdout_has("75");
+    bash(&dir, &postgres, "migrate -p pictures logs -n 500").run().exits(0).stdout_has("Processing file [1/3]");
+    bash(&dir, &postgres, RUN).run().exits(0);
+    assert_eq!(pictures_table(&postgres), undisturbed(&dir));
+
+    bash(&dir, &postgres, "migrate -p pictures reset").run().exits(0);
+}
+
+#[test]
+fn a_bookmark_of_another_export_is_refused() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+    let mut run = bash(&dir, &postgres, RUN).spawn();
+    wait_for_progress(&dir);
+    for pid in processes(&dir, "pg-upsert") {
+        Command::new("kill").args(["-9", &pid]).status().unwrap();
+    }
+    run.wait().unwrap();
+    let other = Dir::new();
+    Export::new("Pictures", "01700000000001-abcdef12").file(pictures(10)).write_to(&other);
+
+    let line = format!("migrate -p pictures run --source {}", other.path().display());
+    let refused = bash(&dir, &postgres, &line).run();
+
+    refused.exits(2).stderr_has("01700000000000-abcdef12").stderr_has("01700000000001-abcdef12");
+}
+
+#[test]
+fn a_dry_run_leaves_table_and_files_as_they_were() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+
+    bash(&dir, &postgres, &format!("{RUN} --dry-run")).run().exits(0);
+
+    assert_eq!(postgres.query("select count(*) from pg_tables where tablename = 'pictures'"), "0");
+    assert!(!dir.has("migrate-pictures.bookmark.json"));
+}
+
+/// moto is an implementation of DynamoDB, its export and S3 by others, in Python. `scripts/test` installs it.
+#[test]
+fn an_export_made_by_moto_becomes_rows() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut moto = Command::new("python3")
+        .arg(tests.join("tests/it/moto_export.py"))
+        .stderr(Stdio::null())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut endpoint = String::new();
+    BufReader::new(moto.stdout.take().unwrap()).read_line(&mut endpoint).unwrap();
+    assert!(endpoint.starts_with("http"), "moto is not on PATH: run the tests by scripts/test");
+    dir.write(
+        "things.toml",
+        "table = \"things\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\" }\nn = { type = \"numeric\" }\n\
+         b = { type = \"bytea\" }\nflag = { type = \"boolean\" }\ntags = { type = \"text[]\" }\ndoc = { type = \"jsonb\" }\n",
+    );
+
+    let line = "ddb-list s3://exports/pre | ddb-cat | ddb-parse -p ./things.toml | pg-upsert --create";
+    let aws = [
+        ("AWS_ENDPOINT_URL", endpoint.trim()),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let run = bash(&dir, &postgres, line).envs(aws).run();
+    drop(moto.stdin.take());
+    moto.wait().unwrap();
+
+    run.exits(0);
+    assert_eq!(postgres.query("select count(*), sum(n) from things"), "101|12345678901234567890123456789012350628");
+    assert_eq!(
+        postgres.query("select n, b, flag, tags, doc from things where id = 'all'"),
+        "12345678901234567890123456789012345678|\\x0001ff|t|{a,b}|{\"l\": [1.5, null, \"é\"], \"m\": {\"x\": \"\"}}"
+    );
+}

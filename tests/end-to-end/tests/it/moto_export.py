@@ -1,0 +1,48 @@
+"""Makes a table in moto's DynamoDB, exports it to moto's S3, prints the server's address and stays until stdin ends."""
+
+import sys
+
+import boto3
+from boto3.dynamodb.types import Binary
+from decimal import Decimal
+from moto.server import ThreadedMotoServer
+
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+endpoint = f"http://{host}:{port}"
+settings = dict(
+    endpoint_url=endpoint, region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test"
+)
+
+s3 = boto3.client("s3", **settings)
+s3.create_bucket(Bucket="exports", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+dynamodb = boto3.client("dynamodb", **settings)
+table = dynamodb.create_table(
+    TableName="Things",
+    KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    BillingMode="PAY_PER_REQUEST",
+)["TableDescription"]
+dynamodb.update_continuous_backups(
+    TableName="Things", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+)
+things = boto3.resource("dynamodb", **settings).Table("Things")
+things.put_item(
+    Item={
+        "id": "all",
+        "n": Decimal("12345678901234567890123456789012345678"),
+        "b": Binary(b"\x00\x01\xff"),
+        "flag": True,
+        "tags": {"a", "b"},
+        "doc": {"l": [Decimal("1.5"), None, "é"], "m": {"x": ""}},
+    }
+)
+for number in range(100):
+    things.put_item(Item={"id": f"n{number}", "n": number})
+dynamodb.export_table_to_point_in_time(
+    TableArn=table["TableArn"], S3Bucket="exports", S3Prefix="pre", ExportFormat="DYNAMODB_JSON"
+)
+print(endpoint, flush=True)
+sys.stdin.read()
+server.stop()
