@@ -62,7 +62,7 @@ pub struct DataFile {
     pub items: Option<u64>,
     /// Base64 of the MD5 of the compressed bytes, from the manifest.
     pub md5: Option<String>,
-    /// The object's ETag now, without quotes.
+    /// The object's `ETag` now, without quotes.
     pub etag: Option<String>,
 }
 

@@ -44,13 +44,13 @@ pub struct Records<R> {
     content: Unzip<Counted<R>>,
     /// The beginning of a line whose end has not come yet.
     rest: Vec<u8>,
-    records: u64,
+    read: u64,
     ended: bool,
 }
 
 impl<R> std::fmt::Debug for Records<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Records").field("key", &self.key).field("records", &self.records).finish_non_exhaustive()
+        f.debug_struct("Records").field("key", &self.key).field("records", &self.read).finish_non_exhaustive()
     }
 }
 
@@ -59,12 +59,12 @@ impl<R: BufRead> Records<R> {
     pub fn new(key: &str, input: R, expected: Expected) -> Self {
         let content =
             Unzip::new(Counted { input, bytes: 0, md5: expected.md5.as_ref().map(|_| Md5::new()) }, is_gz(key));
-        Self { key: key.to_owned(), expected, content, rest: Vec::new(), records: 0, ended: false }
+        Self { key: key.to_owned(), expected, content, rest: Vec::new(), read: 0, ended: false }
     }
 
     /// Records so far.
     pub fn count(&self) -> u64 {
-        self.records
+        self.read
     }
 
     /// The next block; nothing when the whole file was read and holds what the manifest says.
@@ -120,8 +120,8 @@ impl<R: BufRead> Records<R> {
         let mut lines = std::mem::replace(&mut self.rest, tail);
         lines.truncate(end);
         let count = memchr_iter(b'\n', &lines).count() as u64;
-        let first = self.records + 1;
-        self.records += count;
+        let first = self.read + 1;
+        self.read += count;
         Block { lines, first, count }
     }
 
@@ -131,12 +131,12 @@ impl<R: BufRead> Records<R> {
             let found = STANDARD.encode(md5.clone().finalize());
             if found != *expected {
                 let (key, expected) = (self.key.clone(), expected.clone());
-                return Err(Error::Md5 { key, found, expected, bytes: *bytes, records: self.records });
+                return Err(Error::Md5 { key, found, expected, bytes: *bytes, records: self.read });
             }
         }
         match self.expected.items {
-            Some(expected) if expected != self.records => {
-                Err(Error::ItemCount { key: self.key.clone(), found: self.records, expected, bytes: *bytes })
+            Some(expected) if expected != self.read => {
+                Err(Error::ItemCount { key: self.key.clone(), found: self.read, expected, bytes: *bytes })
             }
             _ => Ok(()),
         }
@@ -158,7 +158,7 @@ impl<R: BufRead> Records<R> {
     fn damaged(&self, reason: String) -> Error {
         let lines = memchr_iter(b'\n', &self.rest).count() as u64;
         let at = self.content.input().bytes;
-        Error::Damaged { key: self.key.clone(), at, records: self.records + lines, reason }
+        Error::Damaged { key: self.key.clone(), at, records: self.read + lines, reason }
     }
 }
 

@@ -35,7 +35,7 @@ const READ_AHEAD: u32 = 4 << 20;
 const ATTEMPTS: usize = 9;
 
 /// A body that gives nothing for so long is broken.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 type Cause = Box<dyn StdError + Send + Sync>;
 

@@ -17,7 +17,9 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "ddb-cat", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Files to read: s3://BUCKET/KEY, a path, or - for data on stdin; without any, a list on stdin (of ddb-list, or names)
+    /// Files to read: `s3://BUCKET/KEY`, a path, or - for data on stdin; without any, a list on stdin
+    ///
+    /// The list is that of ddb-list, or has a name in each line.
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<String>,
 

@@ -68,14 +68,13 @@ fn write(
 ) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     loop {
-        let event = match events.try_recv() {
-            Ok(event) => event,
-            Err(_) => {
-                // Before it waits, all that is there goes on its way.
-                writer.flush().map_err(PipeError::writing)?;
-                let Ok(event) = events.recv() else { return Ok(exit) };
-                event
-            }
+        let event = if let Ok(event) = events.try_recv() {
+            event
+        } else {
+            // Before it waits, all that is there goes on its way.
+            writer.flush().map_err(PipeError::writing)?;
+            let Ok(event) = events.recv() else { return Ok(exit) };
+            event
         };
         if stop.asked() {
             let signal = stop.signal().unwrap_or_default();

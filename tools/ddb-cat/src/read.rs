@@ -37,6 +37,9 @@ pub(crate) enum Event {
 /// Nobody takes events any more.
 struct HungUp;
 
+/// The next item of the list, and its file if that is open already.
+type Next = (Result<Listed, Failure>, Option<export::Result<Input>>);
+
 /// Reads every file of a list.
 pub(crate) struct Read {
     list: List,
@@ -45,8 +48,7 @@ pub(crate) struct Read {
     events: SyncSender<Event>,
     opener: Opener,
     budget: Budget,
-    /// The next item of the list, and the file of it that is open already.
-    ahead: Option<(Result<Listed, Failure>, Option<export::Result<Input>>)>,
+    ahead: Option<Next>,
 }
 
 /// Tells the writer that this is the end, in whatever way the thread ends.
@@ -93,7 +95,7 @@ impl Read {
         self.events.send(event).map_err(|_| HungUp)
     }
 
-    fn next(&mut self) -> Option<(Result<Listed, Failure>, Option<export::Result<Input>>)> {
+    fn next(&mut self) -> Option<Next> {
         self.ahead.take().or_else(|| self.list.next().map(|listed| (listed, None)))
     }
 

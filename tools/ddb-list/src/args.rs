@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Where the export is: s3://BUCKET/PREFIX or a folder
+    /// Where the export is: `s3://BUCKET/PREFIX` or a folder
     ///
     /// Wins over the two settings for S3, which may stand in the environment.
     #[arg(value_name = "SOURCE", conflicts_with = "source")]
