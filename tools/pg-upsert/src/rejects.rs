@@ -113,19 +113,18 @@ impl Rejects {
         let mut rejects = Self { run: Some(state.header.run.clone()), ..Self::at(path) };
         if !resumed {
             rejects.put_aside()?;
-        } else {
-            let progress: BTreeMap<_, _> =
-                state.progress.iter().map(|(key, file)| (key.as_str(), file.records)).collect();
-            rejects.earlier = rejects.keep(|seen| {
-                let Some(key) = seen.key.as_deref() else { return true };
-                if state.done.contains_key(key) {
-                    return true;
-                }
-                let last = seen.records.iter().copied().chain(seen.record).max();
-                // A line without a number is kept where something of its file is: doubled is better than lost.
-                progress.get(key).is_some_and(|&covered| last.is_none_or(|last| last <= covered))
-            })?;
+            return Ok(rejects);
         }
+        let progress: BTreeMap<_, _> = state.progress.iter().map(|(key, file)| (key.as_str(), file.records)).collect();
+        rejects.earlier = rejects.keep(|seen| {
+            let Some(key) = seen.key.as_deref() else { return true };
+            if state.done.contains_key(key) {
+                return true;
+            }
+            let last = seen.records.iter().copied().chain(seen.record).max();
+            // A line without a number is kept where something of its file is: doubled is better than lost.
+            progress.get(key).is_some_and(|&covered| last.is_none_or(|last| last <= covered))
+        })?;
         Ok(rejects)
     }
 

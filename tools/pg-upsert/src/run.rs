@@ -158,13 +158,11 @@ impl Run<'_> {
             return profile.on_create.clone();
         }
         let plain = profile::name_of(name).is_ok_and(|plain| plain == name);
-        match plain.then(|| profile::load(name, Options { max_id: None })) {
-            Some(Ok(profile)) => profile.on_create,
-            _ => {
-                warn!("The profile `{name}` is not at hand: its SQL for a new table is not run");
-                Vec::new()
-            }
+        if let Some(Ok(profile)) = plain.then(|| profile::load(name, Options { max_id: None })) {
+            return profile.on_create;
         }
+        warn!("The profile `{name}` is not at hand: its SQL for a new table is not run");
+        Vec::new()
     }
 
     /// Opens the bookmark and the rejects, once it is known what they belong to.

@@ -1,6 +1,8 @@
 //! The same rows, folded in Rust and by the program into a table, give the same: whatever the policy, the values, the
 //! batches and the connections.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 
 use harness::postgres::Postgres;
@@ -25,7 +27,7 @@ const SCHEMA: &str = r#"{"v":1,"profile":"fold","hash":"h","options":{},"schema"
     {"columns":["alone"],"preferred_side":{"in":"tags","where":{"n":"it's","m":"true"},"has":"x"}}
   ]}"#;
 
-/// A small generator (SplitMix64), so that a failure names all that is needed to repeat it.
+/// A small generator (`SplitMix64`), so that a failure names all that is needed to repeat it.
 struct Random(u64);
 
 impl Random {

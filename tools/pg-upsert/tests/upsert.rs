@@ -1,6 +1,8 @@
 //! `pg-upsert` as its users meet it: through its command line, the table, the bookmark and the rejects file, with a real
 //! server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod stream;
 
 use std::io::{BufRead as _, BufReader, Write as _};
