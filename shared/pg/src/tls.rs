@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use ::fault::Fault;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{Error, TlsMode};
@@ -21,7 +23,9 @@ pub(crate) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeR
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::found(Fault::Setup, format!("cannot set up TLS: {error}")))?;
     let config = match mode {
-        TlsMode::Verify => builder.with_root_certificates(roots(root_cert)?),
+        TlsMode::Verify => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(KnownServer::new(root_cert, provider)?))
+        }
         TlsMode::Off | TlsMode::Prefer | TlsMode::Encrypt => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
         }
@@ -29,29 +33,84 @@ pub(crate) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeR
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }
 
-/// The system's authorities and those of the file.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = file {
-        let problem = |cause: String| {
-            Error::found(Fault::Setup, format!("cannot read the certificates in `{}`: {cause}", path.display()))
-        };
-        let mut found = 0;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| problem(error.to_string()))? {
-            let certificate = certificate.map_err(|error| problem(error.to_string()))?;
-            roots.add(certificate).map_err(|error| problem(error.to_string()))?;
-            found += 1;
+/// Verifies as the web does, by the system's authorities and those of the file, and takes a server's own certificate
+/// from the file: a self-signed one is its own authority to `openssl`, but not to rustls.
+#[derive(Debug)]
+struct KnownServer {
+    authorities: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl KnownServer {
+    fn new(file: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let own = file.map_or(Ok(Vec::new()), read)?;
+        roots.add_parsable_certificates(own.iter().cloned());
+        if roots.is_empty() {
+            return Err(Error::found(Fault::Setup, "cannot verify the server: this system has no root certificates")
+                .with_hint("install `ca-certificates`, or name the server's authority with DB_SSL_ROOT_CERT"));
         }
-        if found == 0 {
-            return Err(problem("there is none in it".to_owned()));
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let authorities =
+            authorities.map_err(|error| Error::found(Fault::Setup, format!("cannot set up TLS: {error}")))?;
+        Ok(Self { authorities, own })
+    }
+}
+
+/// The certificates in a PEM file.
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let problem = |cause: String| {
+        Error::found(Fault::Setup, format!("cannot read the certificates in `{}`: {cause}", path.display()))
+    };
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| problem(error.to_string()))?;
+    if certificates.is_empty() { Err(problem("there is none in it".to_owned())) } else { Ok(certificates) }
+}
+
+impl ServerCertVerifier for KnownServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // No word against the certificate itself, only that nobody vouches for it.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::UnknownIssuer))
+                if self.own.iter().any(|own| own == end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
         }
     }
-    if roots.is_empty() {
-        return Err(Error::found(Fault::Setup, "cannot verify the server: this system has no root certificates")
-            .with_hint("install `ca-certificates`, or name the server's authority with DB_SSL_ROOT_CERT"));
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, cert, dss)
     }
-    Ok(roots)
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
 }
 
 /// Encrypts to whoever answers; only that the other side holds the key of its certificate is checked.
