@@ -134,7 +134,17 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 /// The crates whose log lines are meant for the person who runs the programs.
 const OURS: [&str; 12] = [
-    "ddb_list", "ddb_cat", "ddb_parse", "pg_upsert", "export", "profile", "checkpoint", "pg", "cli", "item", "stream",
+    "ddb_list",
+    "ddb_cat",
+    "ddb_parse",
+    "pg_upsert",
+    "export",
+    "profile",
+    "checkpoint",
+    "pg",
+    "cli",
+    "item",
+    "stream",
     "fault",
 ];
 

@@ -38,7 +38,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// An attribute value (DynamoDB API reference, "AttributeValue").
+/// An attribute value (DynamoDB API reference, "`AttributeValue`").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// A string.

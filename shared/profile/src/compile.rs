@@ -11,7 +11,7 @@ use toml::Spanned;
 use crate::error::Error;
 use crate::file::{Condition, Definition, Entry, File, Path, Step};
 use crate::plan::{Action, Constant, Origin, Piece, Plan, Reference, Slot, Test, Way};
-use crate::policy::Policy;
+use crate::policy::{Group, KeyedArray, Policy};
 use crate::schema::{Column, SCHEMA_VERSION, Schema};
 
 /// A mistake and where it stands: section and name, byte in the file.
@@ -121,6 +121,9 @@ impl Compiler<'_> {
                 let message = format!("`{both}` is part of the key or has a `merge` of its own");
                 return Err(Mistake { place: "groups".to_owned(), at, message });
             }
+        }
+        if let Some((at, message)) = file.groups.iter().find_map(|group| order_shows(group, &columns)) {
+            return Err(Mistake { place: "groups".to_owned(), at, message });
         }
         let mut settings = BTreeMap::new();
         if let Some(max_id) = options.max_id {
@@ -277,6 +280,25 @@ impl Compiler<'_> {
     }
 }
 
+/// Why a group's result would depend on where batches end. A side that qualified must still qualify after it was merged
+/// with others, so merging the array must never lose the element by which it did.
+fn order_shows(group: &Spanned<Group>, columns: &[Option<Column>]) -> Option<(usize, String)> {
+    let side = &group.get_ref().preferred_side;
+    let column = columns.iter().flatten().find(|column| column.name == side.column)?;
+    if let Policy::KeyedArray(KeyedArray { key, prefer }) = &column.merge
+        && side.fields.keys().all(|field| key.contains(field))
+        && prefer.as_ref() == Some(&side.has)
+    {
+        return None;
+    }
+    let message = format!(
+        "`{}` must be merged as a keyed_array whose `key` has every field of `where` and whose `prefer` is `{}`; \
+         otherwise the order of merging would show in the result",
+        side.column, side.has
+    );
+    Some((group.span().start, message))
+}
+
 fn mistake(section: &str, name: &Spanned<String>, message: &str) -> Mistake {
     Mistake { place: format!("{section}.{}", name.get_ref()), at: name.span().start, message: message.to_owned() }
 }
@@ -320,7 +342,7 @@ fn test(condition: &Condition) -> Result<(Way, Test), String> {
         Constant::Json(_) => Err("an attribute is compared with a text, a number or a boolean".to_owned()),
     };
     let Condition { exists, equals, not_equals, one_of, begins_with, .. } = condition;
-    let test = match (exists, equals, not_equals, one_of, begins_with) {
+    let wanted = match (exists, equals, not_equals, one_of, begins_with) {
         (Some(exists), None, None, None, None) => Test::Exists(*exists),
         (None, Some(value), None, None, None) => Test::OneOf(vec![text(value)?]),
         (None, None, Some(value), None, None) => Test::NoneOf(vec![text(value)?]),
@@ -328,7 +350,7 @@ fn test(condition: &Condition) -> Result<(Way, Test), String> {
         (None, None, None, None, Some(prefix)) => Test::BeginsWith(prefix.clone()),
         _ => return Err("a condition has one of `exists`, `equals`, `not_equals`, `in`, `begins_with`".to_owned()),
     };
-    Ok((way, test))
+    Ok((way, wanted))
 }
 
 /// A hash of what the profile says about rows; comments, order of sections and the SQL for the end do not count.
@@ -336,5 +358,5 @@ fn hash(file: &File) -> String {
     let said: IndexMap<String, serde_json::Value> =
         serde_json::to_value(file).and_then(serde_json::from_value).unwrap_or_default();
     let text = serde_json::to_string(&said).unwrap_or_default();
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

@@ -78,7 +78,7 @@ pub fn name_of(given: &str) -> Result<String, Error> {
 }
 
 fn find(name: &str, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, Error> {
-    if name.contains('/') || name.ends_with(".toml") {
+    if name.contains('/') || Path::new(name).extension().is_some_and(|extension| extension == "toml") {
         return Ok(PathBuf::from(name));
     }
     name_of(name)?;

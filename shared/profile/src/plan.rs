@@ -228,7 +228,7 @@ impl Plan {
 }
 
 /// A part of a text, borrowed where the text is.
-fn part<'a>(text: Cow<'a, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'a, str>> {
+fn part(text: Cow<'_, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'_, str>> {
     match text {
         Cow::Borrowed(text) => cut(text).map(Cow::Borrowed),
         Cow::Owned(text) => cut(&text).map(|part| Cow::Owned(part.to_owned())),

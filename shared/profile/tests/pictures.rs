@@ -1,6 +1,8 @@
 //! The rules of the pictures profile, one by one, with results worked out by hand. What PostgreSQL makes of the same
 //! rows is tested in tests/end-to-end.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use item::{Encoding, decode};

@@ -25,5 +25,5 @@ mod writer;
 pub use marker::{
     Begin, End, Fail, FileEvent, Line, MARKER_VERSION, Mark, Marker, Reject, Source, SourceDone, Stop, is_marker,
 };
-pub use reader::{Reader};
+pub use reader::Reader;
 pub use writer::Writer;

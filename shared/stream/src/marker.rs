@@ -193,7 +193,6 @@ pub enum Line<'a> {
     Data(&'a [u8]),
 }
 
-
 impl<'a> Line<'a> {
     /// Sorts a line (without its newline) by its first key.
     #[inline]

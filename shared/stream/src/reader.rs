@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused_by_its_number() {
-        let mut reader = Reader::new(io::Read::chain(&b"a\n"[..], io::repeat(b'x')));
+        let mut reader = Reader::new(Read::chain(&b"a\n"[..], io::repeat(b'x')));
         assert_eq!(reader.next_line().unwrap(), Some(&b"a"[..]));
         let error = reader.next_line().unwrap_err();
         assert_eq!(error.to_string(), "line 2 is longer than 32 MiB");

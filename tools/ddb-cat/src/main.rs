@@ -76,7 +76,8 @@ fn write(
             let Ok(event) = events.recv() else { return Ok(exit) };
             event
         };
-        if stop.asked() {
+        // A stop that comes when everything is written stops nothing.
+        if stop.asked() && !matches!(event, Event::Done) {
             let signal = stop.signal().unwrap_or_default();
             writer.marker(&Marker::Stop(stream::Stop { signal })).map_err(PipeError::writing)?;
             return Ok(Exit::Stopped);

@@ -16,7 +16,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "ddb-parse", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// The profile: a name (looked for in profiles/, $DDB_PIPE_PROFILES, ~/.config/ddb-pipe/profiles) or a path
+    /// The profile: a name (looked for in profiles/, $`DDB_PIPE_PROFILES`, ~/.config/ddb-pipe/profiles) or a path
     #[arg(short, long, value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
 

@@ -76,7 +76,6 @@ impl<O: Output, W: Write> Parser<O, W> {
                 self.begin(begin);
                 self.foreign(line)
             }
-            Marker::File(FileEvent::Mark(_)) => Ok(()),
             Marker::File(FileEvent::End(end)) => self.end(end),
             Marker::File(FileEvent::Fail(fail)) => {
                 self.output.flush(&mut self.writer)?;
@@ -98,8 +97,8 @@ impl<O: Output, W: Write> Parser<O, W> {
                 self.mark()?;
                 self.foreign(line)
             }
-            // Rows are made here, so nobody before has said what they are.
-            Marker::Schema(_) => Ok(()),
+            // Rows are made here, so nobody before can have said what they are or how far they go.
+            Marker::Schema(_) | Marker::File(FileEvent::Mark(_)) => Ok(()),
         }
     }
 
@@ -163,9 +162,10 @@ impl<O: Output, W: Write> Parser<O, W> {
             return;
         }
         let line = record.map_or_else(String::new, |record| format!("line {record}: "));
-        match self.file.as_ref().and_then(|file| file.key.as_deref()) {
-            Some(key) => warn!("rejected: `{key}`, {line}{reason}"),
-            None => warn!("rejected: {line}{reason}"),
+        if let Some(key) = self.file.as_ref().and_then(|file| file.key.as_deref()) {
+            warn!("rejected: `{key}`, {line}{reason}");
+        } else {
+            warn!("rejected: {line}{reason}");
         }
     }
 

@@ -89,7 +89,7 @@ fn a_full_window_is_written_and_marked_with_absolute_record_numbers() {
     let dir = Dir::new();
     let mut input = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":10}}"#.to_owned();
     for id in [1, 1, 2, 1, 3] {
-        input += &format!("\n{{\"Item\":{{\"id\":{{\"N\":\"{id}\"}}}}}}");
+        input = format!("{input}\n{{\"Item\":{{\"id\":{{\"N\":\"{id}\"}}}}}}");
     }
     input += "\n";
 

@@ -1,6 +1,8 @@
 //! Whole runs: the real programs, a real PostgreSQL, a real S3 implementation. What one program does alone is tested
 //! beside it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod migrate;
 mod orders;
 mod pictures;

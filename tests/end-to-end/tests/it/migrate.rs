@@ -17,9 +17,7 @@ use crate::{bash, pictures, pictures_table};
 const ITEMS: u32 = 30_000;
 
 fn export() -> Export {
-    pictures(ITEMS)
-        .chunks(10_000)
-        .fold(Export::new("Pictures", "01700000000000-abcdef12"), |export, items| export.file(items))
+    pictures(ITEMS).chunks(10_000).fold(Export::new("Pictures", "01700000000000-abcdef12"), Export::file)
 }
 
 /// The table of an undisturbed run.
@@ -113,7 +111,8 @@ fn ctrl_c_at_a_terminal_saves_the_bookmark_and_the_run_goes_on_from_there() {
     export().write_to(&dir);
 
     // `script` gives the run a terminal of its own; what is written to its stdin is typed there.
-    let mut terminal = bash(&dir, &postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
+    let mut terminal =
+        bash(&dir, &postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
     let mut screen = terminal.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut shown = String::new();
@@ -220,7 +219,7 @@ fn an_export_made_by_moto_becomes_rows() {
     run.exits(0);
     assert_eq!(postgres.query("select count(*), sum(n) from things"), "101|12345678901234567890123456789012350628");
     assert_eq!(
-        postgres.query("select n, b, flag, tags, doc from things where id = 'all'"),
+        postgres.query("select n, b, flag, array(select unnest(tags) order by 1), doc from things where id = 'all'"),
         "12345678901234567890123456789012345678|\\x0001ff|t|{a,b}|{\"l\": [1.5, null, \"é\"], \"m\": {\"x\": \"\"}}"
     );
 }

@@ -43,7 +43,7 @@ fn csv_loads_into_the_same_table_by_copy() {
         postgres.port(),
         postgres.database()
     );
-    let line = format!(r#"ddb-parse -p orders --to csv | {psql} -c '\copy copied from stdin csv header'"#);
+    let line = format!(r"ddb-parse -p orders --to csv | {psql} -c '\copy copied from stdin csv header'");
     bash(&dir, &postgres, &line).stdin(ITEMS).run().exits(0);
 
     assert_eq!(table(&postgres, "copied"), table(&postgres, "orders"));

@@ -98,7 +98,7 @@ fn the_table_does_not_depend_on_where_windows_batches_and_files_end() {
         let (dir, postgres) = (Dir::new(), Postgres::new());
         let size = items.len().div_ceil(files);
         let export = Export::new("Pictures", "01700000000000-abcdef12");
-        items.chunks(size).fold(export, |export, items| export.file(items)).write_to(&dir);
+        items.chunks(size).fold(export, Export::file).write_to(&dir);
 
         let parse = format!("ddb-parse -p pictures --window {window}");
         let upsert = format!("pg-upsert --create -b {batch} --connections {connections}");
@@ -118,7 +118,7 @@ fn the_table_does_not_depend_on_where_a_run_was_cut_off() {
     let items = pictures(4000);
     let (dir, postgres) = (Dir::new(), Postgres::new());
     let export = Export::new("Pictures", "01700000000000-abcdef12");
-    items.chunks(1500).fold(export, |export, items| export.file(items)).write_to(&dir);
+    items.chunks(1500).fold(export, Export::file).write_to(&dir);
     let undisturbed = Postgres::new();
     let line = "ddb-list . | ddb-cat | ddb-parse -p pictures | pg-upsert --create";
     bash(&dir, &undisturbed, line).run().exits(0);

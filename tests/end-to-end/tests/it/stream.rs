@@ -17,7 +17,7 @@ fn a_filter_may_change_rows() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
     export().write_to(&dir);
 
-    let jq = r#"jq -c 'if .agencyId then .agencyId = 1000 else . end'"#;
+    let jq = r"jq -c 'if .agencyId then .agencyId = 1000 else . end'";
     bash(&dir, &postgres, &format!("ddb-list . | ddb-cat | ddb-parse -p pictures | {jq} | pg-upsert --create"))
         .run()
         .exits(0);
