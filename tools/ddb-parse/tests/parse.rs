@@ -259,6 +259,10 @@ fn a_profile_s_mistakes_are_named_with_their_line() {
             "line 4: columns.id: there is no table `l` among the lookups",
         ),
         (
+            "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\" }\na = { type = \"jsonb\" }\nb = { type = \"text\" }\n[[groups]]\ncolumns = [\"b\"]\npreferred_side = { in = \"a\", where = { f = 1 }, has = \"p\" }\n",
+            "line 7: groups: `a` must be merged as a keyed_array",
+        ),
+        (
             "table = \"t\"\nkey = [\"$id\"]\n[columns]\n\"$id\" = { type = \"text\" }\n",
             "cannot be empty or begin with `$`",
         ),
