@@ -8,8 +8,11 @@
 //! NULL is the neutral element of every policy but `keep` and `replace`: the other value wins.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use indexmap::IndexMap;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -209,25 +212,52 @@ impl Side {
         let elements: Option<Vec<&RawValue>> = serde_json::from_str(row.cell(self.column)).ok();
         elements.into_iter().flatten().any(|element| {
             let Ok(fields) = serde_json::from_str::<Object<'_>>(element.get()) else { return false };
-            let text = |name: &str| fields.get(name).and_then(|value| field_text(value));
+            let text = |name: &str| fields.get(name).and_then(field_text);
             self.fields.iter().all(|(name, wanted)| text(name).is_some_and(|text| text == wanted.as_str()))
                 && text(&self.has).is_some()
         })
     }
 }
 
-type Object<'a> = IndexMap<Key<'a>, &'a RawValue>;
+/// An object's fields in their order. Objects that are merged are small, so looking through them beats hashing.
+#[derive(Default)]
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-/// An object's key: borrowed where it has no escape.
-#[derive(PartialEq, Eq, Hash, Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl std::borrow::Borrow<str> for Key<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
+impl<'a> Object<'a> {
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        // Of a name that comes twice the last one holds, as in jsonb.
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 }
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Fields<'a> {
+            type Value = Object<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'a>, M::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some(Key(name)) = map.next_key()? {
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Object(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// An object's key: borrowed where it has no escape.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn coalesce<'a>(a: &'a str, b: &'a str) -> &'a str {
     if b == NULL { a } else { b }
@@ -246,15 +276,17 @@ fn merge_cell(policy: &Policy, a: &str, b: &str, into: &mut String) {
 
 fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
     let (first, second) = (serde_json::from_str::<Object<'_>>(a), serde_json::from_str::<Object<'_>>(b));
-    let (mut all, later) = match (first, second) {
+    let (Object(mut all), Object(later)) = match (first, second) {
         (Ok(first), Ok(second)) => (first, second),
         (Ok(_), Err(_)) => return into.push_str(a),
         (Err(_), Ok(_)) => return into.push_str(b),
         (Err(_), Err(_)) => return into.push_str(coalesce(a, b)),
     };
     for (key, value) in later {
-        if !(keep_text && value.get() == "\"\"" && all.contains_key(&key)) {
-            all.insert(key, value);
+        match all.iter_mut().find(|(known, _)| *known == key) {
+            None => all.push((key, value)),
+            Some(_) if keep_text && value.get() == "\"\"" => {}
+            Some((_, earlier)) => *earlier = value,
         }
     }
     into.push('{');
@@ -262,7 +294,7 @@ fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
         if place > 0 {
             into.push(',');
         }
-        write_json_string(&key.0, into);
+        write_json_string(key, into);
         into.push(':');
         into.push_str(value.get());
     }
@@ -271,6 +303,12 @@ fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
 
 /// A JSON string of a text.
 fn write_json_string(text: &str, into: &mut String) {
+    if !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        into.push('"');
+        into.push_str(text);
+        into.push('"');
+        return;
+    }
     // A string always has a JSON form.
     into.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
@@ -310,7 +348,7 @@ struct Element<'a> {
 impl<'a> Element<'a> {
     fn of(json: &'a str, keyed: &KeyedArray) -> Self {
         let fields: Object<'a> = serde_json::from_str(json).unwrap_or_default();
-        let text = |name: &String| fields.get(name.as_str()).and_then(|value| field_text(value));
+        let text = |name: &String| fields.get(name).and_then(field_text);
         let key = keyed.key.iter().map(|name| text(name).unwrap_or(Cow::Borrowed(NULL))).collect();
         let preferred = keyed.prefer.as_ref().is_some_and(|name| text(name).is_some());
         Self { key, preferred, json }
