@@ -282,7 +282,8 @@ signalled() {
   local run _
   # With job control, as an interactive shell has it: a run in a group of its own, and SIGINT not ignored.
   set -m
-  migrate -p pictures run >out 2>&1 3>&- 4>&- 6>&- &
+  # With the signals of a login shell, whatever started the tests ignores.
+  env --default-signal=HUP,INT,TERM migrate -p pictures run >out 2>&1 3>&- 4>&- 6>&- &
   run=$!
   set +m
   for _ in 1 2 3 4; do read -r _ <&6; done
@@ -316,7 +317,7 @@ signalled() {
 @test "a second signal reaches the programs as well" {
   stand_in ddb-list 'trap "trap \"exit 143\" TERM; echo once >ready" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
   set -m
-  migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  env --default-signal=HUP,INT,TERM migrate -p pictures run >out 2>&1 3>&- 4>&- &
   run=$!
   set +m
   read -r _ <ready
