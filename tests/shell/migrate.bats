@@ -316,13 +316,15 @@ signalled() {
 
 @test "a second signal reaches the programs as well" {
   stand_in ddb-list 'trap "trap \"exit 143\" TERM; echo once >ready" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
+  # One descriptor for both words: opened anew, the second could meet the end of the first.
+  exec 6<>ready
   set -m
-  env --default-signal=HUP,INT,TERM migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  env --default-signal=HUP,INT,TERM migrate -p pictures run >out 2>&1 3>&- 4>&- 6>&- &
   run=$!
   set +m
-  read -r _ <ready
+  read -r _ <&6
   kill -TERM "$run"
-  read -r word <ready
+  read -r word <&6
   [ "$word" = once ]
   kill -TERM "$run"
   code=0
