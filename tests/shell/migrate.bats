@@ -21,6 +21,7 @@ setup() {
 
 teardown() {
   [ ! -s migrate-pictures.pid ] || migrate -p pictures stop >/dev/null 2>&1 || true
+  [ -z "${public:-}" ] || rm -r "$public"
 }
 
 # stand_in NAME BODY: puts a program NAME where `migrate` finds it.
@@ -44,7 +45,7 @@ calls() {
 
 # waiting: a source that says on the fifo `ready` that it runs, and ends with 75 at the first SIGTERM.
 waiting() {
-  stand_in ddb-list 'trap "exit 75" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
+  stand_in ddb-list 'trap "exit 75" TERM; echo $$ >list.pid; echo up >ready; while :; do read -r -t 1 <><(:) || true; done'
 }
 
 # begin: starts a run in the background and returns when its programs run. It must not keep the descriptors of bats.
@@ -187,6 +188,20 @@ pg-upsert -p pictures -b 500 --create --log-dir $PWD" ]
   [ ! -e executed ]
 }
 
+@test "a line of .env means to migrate what it means to the programs" {
+  means() {
+    printf '%s\n' "$1" >.env
+    migrate -p pictures run
+    mv "$2/migrate-pictures.exit" seen
+  }
+  means $'MIGRATE_LOG_DIR=first\nMIGRATE_LOG_DIR=second' first
+  means 'MIGRATE_LOG_DIR=a/b   # why' a/b
+  means 'MIGRATE_LOG_DIR=a#b' a#b
+  means 'MIGRATE_LOG_DIR="a # b" # why' 'a # b'
+  means " export MIGRATE_LOG_DIR = 'c d' # why" 'c d'
+  means 'MIGRATE_LOG_DIR= # nothing' .
+}
+
 @test "in a checkout the profiles are those of the checkout, unless the environment says otherwise" {
   stand_in ddb-parse 'cat >/dev/null; echo "$DDB_PIPE_PROFILES" >profiles'
   migrate -p pictures run
@@ -254,6 +269,59 @@ pg-upsert -p pictures -b 500 --create --log-dir $PWD" ]
   kill "$other"
 }
 
+@test "a pid file without a start time, as the predecessor wrote it, is no run" {
+  echo $$ >migrate-pictures.pid
+  run -3 migrate -p pictures status
+  # A pid that no process has.
+  true &
+  wait $!
+  echo $! >migrate-pictures.pid
+  run -3 migrate -p pictures status
+  run -0 migrate -p pictures stop
+  run -0 migrate -p pictures run
+}
+
+@test "a run of another user is named as such, not called ended" {
+  [ "$(id -u)" = 0 ] || skip 'only root can be two users'
+  # The folders of the tests may be closed to others.
+  public=$(mktemp -d /tmp/migrate.XXXXXX)
+  cp "$(command -v migrate)" "$public"
+  mkfifo "$public/ready"
+  cd "$public"
+  begin
+  chmod 777 .
+  run -2 --separate-stderr setpriv --reuid=65534 --clear-groups ./migrate -p pictures stop
+  [[ ${stderr_lines[0]} == 'migrate: '*'migrate-pictures.pid` cannot be read: the run belongs to another user' ]]
+  chmod 644 migrate-pictures.pid
+  run -2 --separate-stderr setpriv --reuid=65534 --clear-groups ./migrate -p pictures stop
+  [[ ${stderr_lines[0]} == 'migrate: the run (pid '*') belongs to another user' ]]
+  run -0 migrate -p pictures stop
+  [[ $output == 'pictures stopped: exit code 75 '* ]]
+}
+
+@test "status says of a run that was killed that nobody knows its end, until the next one has ended" {
+  waiting
+  migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  run=$!
+  read -r _ <ready
+  kill -KILL "$run"
+  wait "$run" || true
+  run -3 migrate -p pictures status
+  [[ ${lines[1]} == 'last run: ended without a word'* ]]
+  # Its programs go on.
+  kill -TERM "$(cat list.pid)"
+  stand_in ddb-list true
+  migrate -p pictures run
+  run -3 migrate -p pictures status
+  [[ ${lines[1]} == 'last run: exit code 0 '* ]]
+}
+
+@test "what the programs write to a terminal does not stop them" {
+  stand_in pg-upsert 'cat >/dev/null; echo written >&2'
+  run -0 timeout 20 script -qec 'stty tostop; migrate -p pictures run' /dev/null </dev/null 3>&- 4>&-
+  [[ $output == *written* ]]
+}
+
 # counters: programs that count the signals they get; the source ends at the first, the others at the end of input.
 counters() {
   local name
@@ -263,14 +331,14 @@ counters() {
   done
   stand_in ddb-list 'trap "echo TERM >>ddb-list.signals; exit 75" TERM; trap "echo INT >>ddb-list.signals; exit 75" INT
     trap "echo HUP >>ddb-list.signals" HUP
-    echo up >>ready; while :; do read -r -t 60 <><(:) || true; done'
+    echo up >>ready; while :; do read -r -t 1 <><(:) || true; done'
 }
 
-# one_each: every program got one SIGTERM and nothing else.
+# one_each SIGNAL: every program got it once and nothing else.
 one_each() {
   local name
   for name in ddb-list ddb-cat ddb-parse pg-upsert; do
-    [ "$(cat "$name.signals")" = TERM ]
+    [ "$(cat "$name.signals")" = "$1" ]
   done
 }
 
@@ -295,7 +363,7 @@ signalled() {
 @test "one SIGTERM to migrate is one for each program" {
   signalled kill -TERM
   [ "$code" = 75 ]
-  one_each
+  one_each TERM
 }
 
 @test "Ctrl+C, a SIGINT to all that the terminal sees in front, is one signal for each program" {
@@ -303,7 +371,7 @@ signalled() {
   ctrl_c() { kill -INT -- "-$1"; }
   signalled ctrl_c
   [ "$code" = 75 ]
-  one_each
+  one_each INT
 }
 
 @test "a terminal that closes is one signal for each program" {
@@ -311,11 +379,32 @@ signalled() {
   hang_up() { kill -HUP -- "-$1"; }
   signalled hang_up
   [ "$code" = 75 ]
-  one_each
+  one_each TERM
+}
+
+@test "a signal before the programs have started is a stop, and none starts" {
+  recorders
+  # It is asked for the lock just before.
+  stand_in flock 'kill -TERM $PPID'
+  run -75 env --default-signal=TERM migrate -p pictures run
+  [ ! -e ddb-list.argv ]
+  [ ! -e migrate-pictures.pid ]
+  grep -q '^75 ' migrate-pictures.exit
+}
+
+@test "a signal that a program does not yet listen to is a stop" {
+  stand_in ddb-list 'echo up >ready; while :; do read -r -t 1 <><(:) || true; done'
+  env --default-signal=TERM migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  run=$!
+  read -r _ <ready
+  kill -TERM "$run"
+  code=0
+  wait "$run" || code=$?
+  [ "$code" = 75 ]
 }
 
 @test "a second signal reaches the programs as well" {
-  stand_in ddb-list 'trap "trap \"exit 143\" TERM; echo once >ready" TERM; echo up >ready; while :; do read -r -t 60 <><(:) || true; done'
+  stand_in ddb-list 'trap "trap \"exit 143\" TERM; echo once >ready" TERM; echo up >ready; while :; do read -r -t 1 <><(:) || true; done'
   # One descriptor for both words: opened anew, the second could meet the end of the first.
   exec 6<>ready
   set -m
@@ -339,7 +428,7 @@ signalled() {
     '{"progress":{"key":"b","records":7,"written":7,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
     '{"progress":{"key":"c","records":9,"written":9,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
     '{"fail":{"key":"c","reason":"cut"}}' >migrate-pictures.bookmark.json
-  printf '{"progress":{"key":"b","rec' >>migrate-pictures.bookmark.json
+  printf '{"progress":{"key":"b","records":8}' >>migrate-pictures.bookmark.json
   printf '%s INFO [pictures] Processing file [2/42]: b\n' 2024-01-15T10:30:00.000Z >migrate-pictures.log
   printf '{}\n{}\n' >migrate-pictures.rejects.jsonl
   run -3 migrate -p pictures status
@@ -382,4 +471,16 @@ signalled() {
   [ -e migrate-pictures.rejects.jsonl ] && [ -e migrate-orders.bookmark.json ]
   run -0 migrate -p pictures reset
   [[ $output == 'there is no bookmark'* ]]
+}
+
+@test "reset is refused while a program still holds the bookmark" {
+  echo '{}' >migrate-pictures.bookmark.json
+  exec 7<migrate-pictures.bookmark.json
+  flock 7
+  run -2 --separate-stderr migrate -p pictures reset
+  [[ ${stderr_lines[0]} == 'migrate: a program still writes to `'*'migrate-pictures.bookmark.json`' ]]
+  [ -e migrate-pictures.bookmark.json ]
+  exec 7<&-
+  run -0 migrate -p pictures reset
+  [ ! -e migrate-pictures.bookmark.json ]
 }
