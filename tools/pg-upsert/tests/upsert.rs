@@ -81,6 +81,18 @@ fn a_column_of_the_table_that_the_first_row_lacks_has_to_be_named() {
 }
 
 #[test]
+fn a_server_on_this_machine_is_reached_by_its_socket() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table people (id int primary key)");
+    let socket = postgres.socket_dir().to_str().unwrap();
+
+    let run = upsert(&dir, &postgres).env("SERVER", socket).args(["--table", "people"]).stdin("{\"id\":1}\n").run();
+
+    run.exits(0);
+    assert_eq!(postgres.query("select id from people"), "1");
+}
+
+#[test]
 fn rows_that_say_what_they_are_make_their_table() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
     dir.write("profiles/t.toml", PROFILE);
