@@ -5,11 +5,15 @@ use std::collections::HashSet;
 
 use crate::error::Error;
 use crate::number;
+use crate::scan::special;
 use crate::value::{Item, Text, Value};
 
 /// DynamoDB nests at most 32 levels ("Service, account, and table quotas"); a line that goes on much deeper is an
 /// attack on the stack.
 const DEEPEST: usize = 128;
+
+/// Room for as many attributes as most items have.
+const ATTRIBUTES: usize = 16;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,19 +47,6 @@ struct Scanner<'a> {
     at: usize,
     depth: usize,
 }
-
-/// Ends a text that is scanned: a quote, a backslash, a control character.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        special[byte] = true;
-        byte += 1;
-    }
-    special[b'"' as usize] = true;
-    special[b'\\' as usize] = true;
-    special
-};
 
 impl<'a> Scanner<'a> {
     fn error(&self, message: &'static str) -> Error {
@@ -112,11 +103,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         let (mut escaped, mut nul) = (false, false);
         loop {
-            while let Some(&byte) = self.bytes.get(self.at)
-                && !SPECIAL[byte as usize]
-            {
-                self.at += 1;
-            }
+            self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -251,7 +238,7 @@ impl<'a> Scanner<'a> {
     fn attributes(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(ATTRIBUTES);
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
@@ -265,6 +252,18 @@ impl<'a> Scanner<'a> {
 
     /// `{"S":"text"}`: one type and its value.
     fn value(&mut self) -> Result<Value<'a>, Error> {
+        // As DynamoDB writes nearly all of them; anything else goes the long way.
+        let start = self.at;
+        if let Some([b'{', b'"', tag @ (b'S' | b'N'), b'"', b':', b'"']) = self.bytes[start..].first_chunk::<6>() {
+            self.at += 5;
+            let value = if *tag == b'S' { Value::S(self.text()?) } else { Value::N(self.number()?) };
+            if self.peek() == Some(b'}') {
+                self.at += 1;
+                self.space();
+                return Ok(value);
+            }
+            self.at = start;
+        }
         if self.peek() != Some(b'{') {
             let found = self.kind();
             self.plain_value()?;

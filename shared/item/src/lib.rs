@@ -9,6 +9,7 @@
 mod decode;
 mod error;
 pub mod number;
+pub mod scan;
 mod value;
 
 pub use decode::{Encoding, decode};

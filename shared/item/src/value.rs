@@ -1,6 +1,7 @@
 //! Attribute values, lent from a line. How they are found in it, `decode` knows.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::number;
 
@@ -146,6 +147,20 @@ impl<'a> Item<'a> {
     /// The attribute of that name.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.attributes.iter().find(|(text, _)| text.is(name)).map(|(_, value)| value)
+    }
+
+    /// The attribute of that name, first looked for at the place where another item of the table had it, which is then
+    /// set to where it is.
+    pub fn get_near(&self, name: &str, place: &AtomicUsize) -> Option<&Value<'a>> {
+        let expected = self.attributes.get(place.load(Ordering::Relaxed));
+        if let Some((text, value)) = expected
+            && text.is(name)
+        {
+            return Some(value);
+        }
+        let found = self.attributes.iter().position(|(text, _)| text.is(name))?;
+        place.store(found, Ordering::Relaxed);
+        Some(&self.attributes[found].1)
     }
 
     /// Every attribute.

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use crate::error::Error;
 use crate::file::{Condition, Definition, Entry, File, Path, Step};
-use crate::plan::{Action, Constant, Origin, Piece, Plan, Reference, Slot, Test, Way};
+use crate::plan::{Action, Constant, Lookup, Origin, Piece, Plan, Reference, Slot, Test, Way};
 use crate::policy::{Group, KeyedArray, Policy};
 use crate::schema::{Column, SCHEMA_VERSION, Schema};
 
@@ -50,7 +50,7 @@ pub(crate) fn compile(
 struct Compiler<'a> {
     file: &'a File,
     names: Vec<String>,
-    lookups: Vec<HashMap<String, Constant>>,
+    lookups: Vec<Lookup>,
     lookup_places: HashMap<String, usize>,
 }
 
@@ -90,7 +90,7 @@ impl Compiler<'_> {
         let conditions = conditions.map_err(|message| Mistake { place: "filter".to_owned(), at: 0, message })?;
         let lookups = std::mem::take(&mut self.lookups);
         let load_time = format!("{:.6}", jiff::Timestamp::now());
-        Ok(Plan { conditions, max_id, values, columns, lookups, load_time })
+        Ok(Plan { conditions, max_id, values, columns, lookups, load_time }.fix())
     }
 
     fn schema(&self, name: &str, options: Options) -> Result<Schema, Mistake> {
@@ -162,6 +162,7 @@ impl Compiler<'_> {
             ty: definition.ty.clone(),
             accept: definition.accept.clone(),
             required: definition.required,
+            fixed: None,
         })
     }
 
@@ -204,7 +205,7 @@ impl Compiler<'_> {
             Origin::Reference(match from {
                 None => self.reference(name),
                 Some(Path::Dotted(path)) => self.reference(path),
-                Some(Path::Names(names)) => Reference::Attribute(names.clone()),
+                Some(Path::Names(names)) => Reference::Attribute(Way::of(names.clone())),
             })
         })
     }
@@ -263,7 +264,7 @@ impl Compiler<'_> {
             let known: Vec<_> = self.file.lookups.keys().map(String::as_str).collect();
             return Err(format!("there is no table `{name}` among the lookups ({})", known.join(", ")));
         };
-        let mut constants = HashMap::new();
+        let mut constants = Lookup::default();
         for (key, value) in entries {
             let value = match (field, value) {
                 (None, value) => value,
@@ -310,7 +311,7 @@ fn column(name: &Spanned<String>, definition: &Definition) -> Option<Column> {
 }
 
 fn dotted(path: &str) -> Way {
-    path.split('.').map(str::to_owned).collect()
+    Way::of(path.split('.').map(str::to_owned).collect())
 }
 
 fn json_string(text: &str) -> Result<String, String> {
@@ -334,7 +335,7 @@ fn constant(value: &toml::Value) -> Result<Constant, String> {
 fn test(condition: &Condition) -> Result<(Way, Test), String> {
     let way = match &condition.attribute {
         Path::Dotted(path) => dotted(path),
-        Path::Names(names) => names.clone(),
+        Path::Names(names) => Way::of(names.clone()),
     };
     let text = |value: &toml::Value| match constant(value)? {
         Constant::Text(text) | Constant::Number(text) => Ok(text),

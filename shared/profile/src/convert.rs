@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use item::Value;
 use item::number::{Decimal, NumberError, to_json};
+use item::scan::special;
 
 use crate::schema::{ColumnType, Kind};
 
@@ -18,8 +19,8 @@ pub(crate) enum Scalar<'a> {
     Text(Cow<'a, str>),
     /// A number's JSON text.
     Number(Cow<'a, str>),
-    /// A boolean.
-    Bool(bool),
+    /// A boolean as it is written. (A `bool` would make every value of this type slow to move.)
+    Bool(&'static str),
     /// Composed JSON.
     Json(Cow<'a, str>),
 }
@@ -34,11 +35,10 @@ impl<'a> Scalar<'a> {
         Ok(Some(match self {
             Self::Null => return Ok(None),
             Self::Text(text) | Self::Number(text) => text.clone(),
-            Self::Bool(true) => "true".into(),
-            Self::Bool(false) => "false".into(),
+            Self::Bool(truth) => (*truth).into(),
             Self::Raw(Value::S(text)) => text.get(),
             Self::Raw(Value::N(digits)) => digits.clone(),
-            Self::Raw(Value::Bool(truth)) => return Self::Bool(*truth).text(),
+            Self::Raw(Value::Bool(truth)) => written(*truth).into(),
             Self::Raw(other) => return Err(format!("is {}, which has no text", other.type_name())),
             Self::Json(_) => return Err("is composed, which has no text".to_owned()),
         }))
@@ -52,22 +52,24 @@ impl<'a> Scalar<'a> {
             Self::Raw(value) => value.write_json(into),
             Self::Text(text) => write_string(text, into)?,
             Self::Number(json) | Self::Json(json) => into.push_str(json),
-            Self::Bool(truth) => into.push_str(if *truth { "true" } else { "false" }),
+            Self::Bool(truth) => into.push_str(truth),
         }
         Ok(())
     }
+}
+
+/// A boolean in JSON and in SQL.
+pub(crate) fn written(truth: bool) -> &'static str {
+    if truth { "true" } else { "false" }
 }
 
 const NUL: &str = "holds the character U+0000, which PostgreSQL cannot store";
 
 /// Writes a text as a JSON string.
 pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> {
-    let mut special = false;
-    for byte in text.bytes() {
-        if byte == 0 {
-            return Err(NUL.to_owned());
-        }
-        special |= byte < 0x20 || byte == b'"' || byte == b'\\';
+    let special = special(text.as_bytes()).is_some();
+    if special && text.contains('\0') {
+        return Err(NUL.to_owned());
     }
     if special {
         into.push_str(&serde_json::to_string(text).map_err(|error| error.to_string())?);
@@ -165,8 +167,8 @@ fn write_one(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &m
             value => write_string(&value.text()?.unwrap_or_default(), into),
         },
         Kind::Boolean => match value {
-            Scalar::Bool(truth) | Scalar::Raw(Value::Bool(truth)) => {
-                into.push_str(if *truth { "true" } else { "false" });
+            Scalar::Bool(truth) => {
+                into.push_str(truth);
                 Ok(())
             }
             value => {

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 
 use item::number::{Decimal, plain};
 use item::{Item, Value};
 
-use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string};
+use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::row::Row;
 use crate::schema::{ColumnType, Kind};
 
@@ -27,7 +28,7 @@ pub struct Plan {
     pub(crate) max_id: Option<(Way, i64)>,
     pub(crate) values: Vec<Slot>,
     pub(crate) columns: Vec<Slot>,
-    pub(crate) lookups: Vec<HashMap<String, Constant>>,
+    pub(crate) lookups: Vec<Lookup>,
     pub(crate) load_time: String,
 }
 
@@ -42,13 +43,34 @@ pub(crate) struct Slot {
     pub(crate) ty: Option<ColumnType>,
     pub(crate) accept: Option<Vec<String>>,
     pub(crate) required: bool,
+    /// The JSON text of a column that is the same in every row.
+    pub(crate) fixed: Option<String>,
 }
 
+/// Texts and what they stand for.
+pub(crate) type Lookup = HashMap<String, Constant, ahash::RandomState>;
+
 /// Names that lead to an attribute.
-pub(crate) type Way = Vec<String>;
+#[derive(Debug)]
+pub(crate) struct Way {
+    names: Vec<String>,
+    /// Where the last item had it.
+    place: AtomicUsize,
+}
+
+impl Way {
+    pub(crate) fn of(names: Vec<String>) -> Self {
+        Self { names, place: AtomicUsize::new(0) }
+    }
+
+    /// The names as in a message.
+    fn name(&self) -> String {
+        self.names.join(".")
+    }
+}
 
 /// An earlier value by its place, or an attribute.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Reference {
     Value(usize),
     Attribute(Way),
@@ -103,7 +125,7 @@ impl Constant {
         match self {
             Self::Text(text) => Scalar::Text(Cow::Borrowed(text)),
             Self::Number(text) => Scalar::Number(Cow::Borrowed(text)),
-            Self::Bool(truth) => Scalar::Bool(*truth),
+            Self::Bool(truth) => Scalar::Bool(written(*truth)),
             Self::Json(json) => Scalar::Json(Cow::Borrowed(json)),
         }
     }
@@ -118,6 +140,26 @@ pub(crate) enum Test {
 }
 
 impl Plan {
+    /// Writes once what is the same in every row. What cannot be written is complained of with the first row.
+    pub(crate) fn fix(mut self) -> Self {
+        let nothing = Item::default();
+        for place in 0..self.columns.len() {
+            let column = &self.columns[place];
+            let alone = matches!(column.origin, Origin::Constant(_) | Origin::LoadTime | Origin::Null);
+            let (mut scalar, mut json) = (Scalar::Null, String::new());
+            if let Some(ty) = &column.ty
+                && alone
+                && column.only_if.is_empty()
+                && self.evaluate(column, &nothing, &[], &mut scalar).is_ok()
+                && write_as(ty, column.accept.as_deref(), &scalar, &mut json).is_ok()
+            {
+                drop(scalar);
+                self.columns[place].fixed = Some(json);
+            }
+        }
+        self
+    }
+
     /// Writes an item's row, or says that the item is left out.
     ///
     /// # Errors
@@ -134,79 +176,111 @@ impl Plan {
         }
         let mut known = Vec::with_capacity(self.values.len());
         for value in &self.values {
-            let scalar = self.evaluate(value, item, &known)?;
-            let scalar = match &value.ty {
-                Some(ty) if !scalar.is_null() => typed(ty, value, &scalar)?,
-                _ => scalar,
-            };
+            let mut scalar = Scalar::Null;
+            self.evaluate(value, item, &known, &mut scalar)?;
+            if let Some(ty) = &value.ty
+                && !scalar.is_null()
+            {
+                make_typed(ty, value, &mut scalar)?;
+            }
             known.push(scalar);
         }
         for column in &self.columns {
-            let scalar = self.evaluate(column, item, &known)?;
+            if let Some(json) = &column.fixed {
+                row.push(json);
+                continue;
+            }
             // Every column has a type.
             let Some(ty) = &column.ty else { continue };
             let accept = column.accept.as_deref();
-            write_as(ty, accept, &scalar, row.compose()).map_err(|problem| column.complain(&problem))?;
+            let mut write = |scalar: &Scalar<'_>| {
+                write_as(ty, accept, scalar, row.compose()).map_err(|problem| column.complain(&problem))
+            };
+            match column.value() {
+                Some(place) if !known[place].is_null() => write(&known[place])?,
+                _ => {
+                    let mut scalar = Scalar::Null;
+                    self.evaluate(column, item, &known, &mut scalar)?;
+                    write(&scalar)?;
+                }
+            }
             row.end_cell();
         }
         Ok(Fate::Row)
     }
 
-    fn evaluate<'a>(&'a self, value: &'a Slot, item: &'a Item<'a>, known: &[Scalar<'a>]) -> Result<Scalar<'a>, String> {
+    /// Works out a value, which is nothing before. (Scalars are large to move: they are made where they stay.)
+    fn evaluate<'a>(
+        &'a self,
+        value: &'a Slot,
+        item: &'a Item<'a>,
+        known: &[Scalar<'a>],
+        scalar: &mut Scalar<'a>,
+    ) -> Result<(), String> {
         let find = |reference: &Reference| find(reference, item, known);
-        let mut scalar = match &value.origin {
-            Origin::Reference(reference) => find(reference).into_owned(),
-            Origin::Constant(constant) => constant.scalar(),
-            Origin::LoadTime => Scalar::Text(Cow::Borrowed(&self.load_time)),
-            Origin::Null => Scalar::Null,
-            Origin::Template(pieces) => fill_template(pieces, find).map_err(|problem| value.complain(&problem))?,
-            Origin::Object(fields) => compose(value, '{', '}', |into| {
-                for (place, (name, reference)) in fields.iter().enumerate() {
-                    into.push_str(if place == 0 { "" } else { "," });
-                    into.push_str(name);
-                    into.push(':');
-                    find(reference).write_json(into)?;
-                }
-                Ok(())
-            })?,
-            Origin::Array(references) => compose(value, '[', ']', |into| {
-                for (place, reference) in references.iter().enumerate() {
-                    into.push_str(if place == 0 { "" } else { "," });
-                    find(reference).write_json(into)?;
-                }
-                Ok(())
-            })?,
-            Origin::Map(entries, fill) => compose(value, '{', '}', |into| write_map(entries, fill, find, into))?,
-        };
+        let complain = |problem: String| value.complain(&problem);
+        match &value.origin {
+            Origin::Reference(reference) => *scalar = find(reference).into_owned(),
+            Origin::Constant(constant) => *scalar = constant.scalar(),
+            Origin::LoadTime => *scalar = Scalar::Text(Cow::Borrowed(&self.load_time)),
+            Origin::Null => {}
+            Origin::Template(pieces) => *scalar = fill_template(pieces, find).map_err(complain)?,
+            Origin::Object(fields) => {
+                let json = compose('{', '}', |into| {
+                    for (place, (name, reference)) in fields.iter().enumerate() {
+                        into.push_str(if place == 0 { "" } else { "," });
+                        into.push_str(name);
+                        into.push(':');
+                        find(reference).write_json(into)?;
+                    }
+                    Ok(())
+                });
+                *scalar = json.map_err(complain)?;
+            }
+            Origin::Array(references) => {
+                let json = compose('[', ']', |into| {
+                    for (place, reference) in references.iter().enumerate() {
+                        into.push_str(if place == 0 { "" } else { "," });
+                        find(reference).write_json(into)?;
+                    }
+                    Ok(())
+                });
+                *scalar = json.map_err(complain)?;
+            }
+            Origin::Map(entries, fill) => {
+                *scalar = compose('{', '}', |into| write_map(entries, fill, find, into)).map_err(complain)?;
+            }
+        }
         for step in &value.steps {
             if scalar.is_null() {
                 break;
             }
-            scalar = self.step(step, scalar).map_err(|problem| value.complain(&problem))?;
+            *scalar = self.step(step, scalar).map_err(complain)?;
         }
         if scalar.is_null()
             && let Some(default) = &value.default
         {
-            scalar = default.scalar();
+            *scalar = default.scalar();
         }
         if value.only_if.iter().any(|reference| find(reference).is_null()) {
-            scalar = Scalar::Null;
+            *scalar = Scalar::Null;
         }
         if value.required && scalar.is_null() {
             return Err(value.missing(item));
         }
-        Ok(scalar)
+        Ok(())
     }
 
-    fn step<'a>(&'a self, step: &Action, scalar: Scalar<'a>) -> Result<Scalar<'a>, String> {
+    fn step<'a>(&'a self, step: &Action, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
         let Some(text) = scalar.text()? else { return Ok(Scalar::Null) };
         let some = |text: Option<Cow<'a, str>>| text.map_or(Scalar::Null, Scalar::Text);
         Ok(match step {
             Action::Trim => Scalar::Text(Cow::Owned(text.trim().to_owned())),
+            Action::Lower if is_lower(&text) => Scalar::Text(text),
             Action::Lower => Scalar::Text(Cow::Owned(text.to_lowercase())),
             Action::Upper => Scalar::Text(Cow::Owned(text.to_uppercase())),
             Action::NullIfEmpty if text.is_empty() => Scalar::Null,
-            Action::NullIfEmpty => scalar,
+            Action::NullIfEmpty => Scalar::Text(text),
             Action::Extension => some(part(text, |text| split_extension(text).map(|(_, extension)| extension))),
             Action::Stem => some(part(text, |text| split_extension(text).map(|(stem, _)| stem))),
             Action::StripPrefix(prefix) => {
@@ -227,6 +301,11 @@ impl Plan {
     }
 }
 
+/// Whether the text is in lower case for sure.
+fn is_lower(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+}
+
 /// A part of a text, borrowed where the text is.
 fn part(text: Cow<'_, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'_, str>> {
     match text {
@@ -235,37 +314,42 @@ fn part(text: Cow<'_, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'_
     }
 }
 
-fn typed<'a>(ty: &ColumnType, value: &Slot, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
+/// Makes a value one of the type.
+fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<(), String> {
     // The common cases need no new text.
-    match (ty.is_array(), ty.kind(), scalar) {
-        (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => return Ok(Scalar::Text(text.get())),
+    match (ty.is_array(), ty.kind(), &*scalar) {
+        (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
+            *scalar = Scalar::Text(text.get());
+            return Ok(());
+        }
         (false, Kind::Integer(_, most), Scalar::Raw(Value::N(Cow::Borrowed(digits))))
             if is_integer_below(digits, most) =>
         {
-            return Ok(Scalar::Number(Cow::Borrowed(digits)));
+            *scalar = Scalar::Number(Cow::Borrowed(digits));
+            return Ok(());
         }
         _ => {}
     }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
-    Ok(match (ty.is_array(), ty.kind()) {
+    *scalar = match (ty.is_array(), ty.kind()) {
         (true, _) | (_, Kind::Json) => Scalar::Json(Cow::Owned(json)),
         (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(Cow::Owned(json)),
-        (_, Kind::Boolean) => Scalar::Bool(json == "true"),
+        (_, Kind::Boolean) => Scalar::Bool(written(json == "true")),
         // The checked text itself, without the detour over JSON.
         _ => scalar.text()?.map_or(Scalar::Null, Scalar::Text),
-    })
+    };
+    Ok(())
 }
 
 fn compose<'a>(
-    value: &Slot,
     open: char,
     close: char,
     write: impl FnOnce(&mut String) -> Result<(), String>,
 ) -> Result<Scalar<'a>, String> {
     let mut json = String::with_capacity(160);
     json.push(open);
-    write(&mut json).map_err(|problem| value.complain(&problem))?;
+    write(&mut json)?;
     json.push(close);
     Ok(Scalar::Json(Cow::Owned(json)))
 }
@@ -302,7 +386,7 @@ fn fill_template<'k, 'a: 'k>(
     pieces: &[Piece],
     find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
 ) -> Result<Scalar<'a>, String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(80);
     for piece in pieces {
         match piece {
             Piece::Text(literal) => text.push_str(literal),
@@ -326,9 +410,9 @@ fn find<'k, 'a>(reference: &Reference, item: &'a Item<'a>, known: &'k [Scalar<'a
 }
 
 /// The attribute to which the names lead; the parts after the first go into maps, and by number into lists.
-fn follow<'a>(item: &'a Item<'a>, way: &[String]) -> Option<&'a Value<'a>> {
-    let (first, rest) = way.split_first()?;
-    let mut value = item.get(first)?;
+fn follow<'a>(item: &'a Item<'a>, way: &Way) -> Option<&'a Value<'a>> {
+    let (first, rest) = way.names.split_first()?;
+    let mut value = item.get_near(first, &way.place)?;
     for name in rest {
         value = match value {
             Value::M(entries) => {
@@ -342,15 +426,15 @@ fn follow<'a>(item: &'a Item<'a>, way: &[String]) -> Option<&'a Value<'a>> {
 }
 
 /// The number in an attribute, for `--max-id`.
-fn number(item: &Item<'_>, way: &[String]) -> Result<i64, String> {
-    let name = way.join(".");
+fn number(item: &Item<'_>, way: &Way) -> Result<i64, String> {
+    let name = || way.name();
     let digits = match follow(item, way) {
         Some(Value::N(digits)) => digits.clone(),
         Some(Value::S(text)) => text.get(),
-        Some(other) => return Err(format!("attribute `{name}` is {}, but N or S is wanted", other.type_name())),
-        None => return Err(format!("attribute `{name}` is missing")),
+        Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.type_name())),
+        None => return Err(format!("attribute `{}` is missing", name())),
     };
-    Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{name}` is {error}"))
+    Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{}` is {error}", name()))
 }
 
 impl Test {
@@ -360,7 +444,7 @@ impl Test {
         let text = value.and_then(|value| match value {
             Value::S(text) => Some(text.get()),
             Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
-            Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+            Value::Bool(truth) => Some(Cow::Borrowed(written(*truth))),
             _ => None,
         });
         let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());
@@ -374,10 +458,20 @@ impl Test {
 }
 
 impl Slot {
+    /// The value that it is, if it is one as it stands.
+    fn value(&self) -> Option<usize> {
+        match self.origin {
+            Origin::Reference(Reference::Value(place)) if self.steps.is_empty() && self.only_if.is_empty() => {
+                Some(place)
+            }
+            _ => None,
+        }
+    }
+
     /// `attribute `url` is N, but S is wanted`.
     fn complain(&self, problem: &str) -> String {
         match &self.origin {
-            Origin::Reference(Reference::Attribute(way)) => format!("attribute `{}` {problem}", way.join(".")),
+            Origin::Reference(Reference::Attribute(way)) => format!("attribute `{}` {problem}", way.name()),
             _ => format!("`{}` {problem}", self.name),
         }
     }
@@ -385,7 +479,7 @@ impl Slot {
     fn missing(&self, item: &Item<'_>) -> String {
         match &self.origin {
             Origin::Reference(Reference::Attribute(way)) if follow(item, way).is_none() => {
-                format!("attribute `{}` is missing", way.join("."))
+                format!("attribute `{}` is missing", way.name())
             }
             _ => self.complain("is null, but a value is required"),
         }

@@ -128,13 +128,6 @@ struct Side {
     has: String,
 }
 
-#[derive(Clone, Copy)]
-enum Choice {
-    A,
-    B,
-    Coalesce,
-}
-
 impl Merger {
     /// The merger of a schema.
     ///
@@ -161,16 +154,23 @@ impl Merger {
 
     /// The row that two rows of one key become: `a` came earlier, `b` later.
     pub fn merge(&self, a: &Row, b: &Row) -> Row {
-        let choices: Vec<_> = self.groups.iter().map(|side| side.choose(a, b)).collect();
-        let mut row = Row::with_capacity(self.columns.len(), a.size().max(b.size()));
+        self.fold(&[a, b])
+    }
+
+    /// The row that rows of one key become, which are in the order in which they came. It is what merging the first two,
+    /// then the result with the third and so on gives, in one step.
+    pub fn fold(&self, rows: &[&Row]) -> Row {
+        let chosen: Vec<_> = self.groups.iter().map(|side| side.choose(rows)).collect();
+        let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
+        let mut cells = Vec::with_capacity(rows.len());
         for (index, rule) in self.columns.iter().enumerate() {
-            let (a, b) = (a.cell(index), b.cell(index));
+            cells.clear();
+            cells.extend(rows.iter().map(|row| row.cell(index)));
             match rule {
-                Rule::Own(policy) => merge_cell(policy, a, b, row.compose()),
-                Rule::Group(group) => row.compose().push_str(match choices[*group] {
-                    Choice::A => a,
-                    Choice::B => b,
-                    Choice::Coalesce => coalesce(a, b),
+                Rule::Own(policy) => fold_cells(policy, &cells, row.compose()),
+                Rule::Group(group) => row.compose().push_str(match chosen[*group] {
+                    Some(side) => cells[side],
+                    None => coalesce(&cells),
                 }),
             }
             row.end_cell();
@@ -188,7 +188,7 @@ impl Merger {
         let mut normal = Row::with_capacity(self.columns.len(), row.size());
         for (index, rule) in self.columns.iter().enumerate() {
             match rule {
-                Rule::Own(Policy::KeyedArray(keyed)) => keyed.merge(NULL, row.cell(index), normal.compose()),
+                Rule::Own(Policy::KeyedArray(keyed)) => keyed.fold(&[row.cell(index)], normal.compose()),
                 _ => normal.compose().push_str(row.cell(index)),
             }
             normal.end_cell();
@@ -198,14 +198,9 @@ impl Merger {
 }
 
 impl Side {
-    fn choose(&self, a: &Row, b: &Row) -> Choice {
-        if self.qualifies(b) {
-            Choice::B
-        } else if self.qualifies(a) {
-            Choice::A
-        } else {
-            Choice::Coalesce
-        }
+    /// The last row that qualifies. Merged with others it still does, so whatever came before has no say.
+    fn choose(&self, rows: &[&Row]) -> Option<usize> {
+        rows.iter().rposition(|row| self.qualifies(row))
     }
 
     fn qualifies(&self, row: &Row) -> bool {
@@ -259,30 +254,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn coalesce<'a>(a: &'a str, b: &'a str) -> &'a str {
-    if b == NULL { a } else { b }
+/// The last value that is not null.
+fn coalesce<'a>(cells: &[&'a str]) -> &'a str {
+    cells.iter().rev().find(|cell| **cell != NULL).copied().unwrap_or(NULL)
 }
 
-fn merge_cell(policy: &Policy, a: &str, b: &str, into: &mut String) {
+fn fold_cells(policy: &Policy, cells: &[&str], into: &mut String) {
     match policy {
-        Policy::Keep => into.push_str(a),
-        Policy::Replace => into.push_str(b),
-        Policy::Coalesce => into.push_str(coalesce(a, b)),
-        Policy::JsonbMerge => merge_objects(a, b, false, into),
-        Policy::JsonbMergeText => merge_objects(a, b, true, into),
-        Policy::KeyedArray(keyed) => keyed.merge(a, b, into),
+        Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
+        Policy::Replace => into.push_str(cells.last().unwrap_or(&NULL)),
+        Policy::Coalesce => into.push_str(coalesce(cells)),
+        Policy::JsonbMerge => fold_objects(cells, false, into),
+        Policy::JsonbMergeText => fold_objects(cells, true, into),
+        Policy::KeyedArray(keyed) => keyed.fold(cells, into),
     }
 }
 
-fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
-    let (first, second) = (serde_json::from_str::<Object<'_>>(a), serde_json::from_str::<Object<'_>>(b));
-    let (Object(mut all), Object(later)) = match (first, second) {
-        (Ok(first), Ok(second)) => (first, second),
-        (Ok(_), Err(_)) => return into.push_str(a),
-        (Err(_), Ok(_)) => return into.push_str(b),
-        (Err(_), Err(_)) => return into.push_str(coalesce(a, b)),
-    };
-    for (key, value) in later {
+fn fold_objects(cells: &[&str], keep_text: bool, into: &mut String) {
+    let mut objects = cells.iter().filter_map(|cell| serde_json::from_str::<Object<'_>>(cell).ok());
+    let Some(Object(mut all)) = objects.next() else { return into.push_str(coalesce(cells)) };
+    for (key, value) in objects.flat_map(|Object(later)| later) {
         match all.iter_mut().find(|(known, _)| *known == key) {
             None => all.push((key, value)),
             Some(_) if keep_text && value.get() == "\"\"" => {}
@@ -303,7 +294,7 @@ fn merge_objects(a: &str, b: &str, keep_text: bool, into: &mut String) {
 
 /// A JSON string of a text.
 fn write_json_string(text: &str, into: &mut String) {
-    if !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    if item::scan::special(text.as_bytes()).is_none() {
         into.push('"');
         into.push_str(text);
         into.push('"');
@@ -314,14 +305,12 @@ fn write_json_string(text: &str, into: &mut String) {
 }
 
 impl KeyedArray {
-    fn merge(&self, a: &str, b: &str, into: &mut String) {
-        let (first, second) = (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b));
-        let (first, second) = match (first, second) {
-            (Err(_), Err(_)) => return into.push_str(coalesce(a, b)),
-            (first, second) => (first.unwrap_or_default(), second.unwrap_or_default()),
-        };
-        let mut elements: Vec<Element<'_>> =
-            first.into_iter().chain(second).map(|raw| Element::of(raw.get(), self)).collect();
+    fn fold(&self, cells: &[&str], into: &mut String) {
+        let mut arrays = cells.iter().filter_map(|cell| serde_json::from_str::<Vec<&RawValue>>(cell).ok()).peekable();
+        if arrays.peek().is_none() {
+            return into.push_str(coalesce(cells));
+        }
+        let mut elements: Vec<Element<'_>> = arrays.flatten().map(|raw| Element::of(raw.get(), self)).collect();
         // Stable: of equal keys the later element stands last.
         elements.sort_by(|a, b| a.key.cmp(&b.key).then(a.preferred.cmp(&b.preferred)));
         into.push('[');

@@ -50,6 +50,16 @@ impl Row {
         &self.text[start as usize..end as usize]
     }
 
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no cell.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// Every cell.
     pub fn cells(&self) -> impl Iterator<Item = &str> {
         (0..self.ends.len()).map(|index| self.cell(index))
@@ -59,6 +69,11 @@ impl Row {
     pub fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
+    }
+
+    /// The bytes of its cells.
+    pub fn text_size(&self) -> usize {
+        self.text.len()
     }
 
     /// The bytes that the row holds, its own bookkeeping included.

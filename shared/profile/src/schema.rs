@@ -48,6 +48,15 @@ impl Schema {
         self.key.iter().map(|name| self.index(name).ok_or_else(|| name.clone())).collect()
     }
 
+    /// Whether a row is made of several records as a rule: merging adds to it, and does not only replace it.
+    pub fn collects(&self) -> bool {
+        let adds = |column: &Column| match column.merge {
+            Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) => true,
+            Policy::Keep | Policy::Replace | Policy::Coalesce => false,
+        };
+        !self.groups.is_empty() || self.columns.iter().any(adds)
+    }
+
     /// The place of a column.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

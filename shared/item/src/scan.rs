@@ -1,0 +1,182 @@
+//! Looks through JSON without taking it apart: where a string has to be looked at closely, where a value ends. What values
+//! mean, `decode` knows.
+
+use crate::number;
+
+/// Values nested deeper than this are left to a parser that complains.
+const DEEPEST: usize = 64;
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// Where the first byte is that cannot stand in a JSON string as it is: a quote, a backslash, a control character
+/// (RFC 8259, section 7).
+#[inline]
+pub fn special(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = below(word, 0x20) | below(word ^ repeat(b'"'), 1) | below(word ^ repeat(b'\\'), 1);
+        if found != 0 {
+            return Some(place * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let found = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')?;
+    Some(words.len() * 8 + found)
+}
+
+/// Where the JSON value ends that begins at `at`. Nothing if there is none, and also for white space between its parts:
+/// no writer of this project leaves any.
+pub fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
+    end_of(bytes, at, 0)
+}
+
+fn end_of(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
+    match bytes.get(at)? {
+        b'"' => end_of_string(bytes, at),
+        b'{' => end_of_elements(bytes, at, b'}', depth, |at| {
+            let colon = end_of_string(bytes, at)?;
+            (bytes.get(colon) == Some(&b':')).then_some(colon + 1)
+        }),
+        b'[' => end_of_elements(bytes, at, b']', depth, Some),
+        b'-' | b'0'..=b'9' => {
+            let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+            let end = at + bytes[at..].iter().take_while(part).count();
+            number::is_json(&bytes[at..end]).then_some(end)
+        }
+        _ => ["true", "false", "null"]
+            .iter()
+            .find(|word| bytes[at..].starts_with(word.as_bytes()))
+            .map(|word| at + word.len()),
+    }
+}
+
+/// The end of an object or array that begins at `at`; `value` tells where the value of an element begins.
+fn end_of_elements(
+    bytes: &[u8],
+    at: usize,
+    end: u8,
+    depth: usize,
+    value: impl Fn(usize) -> Option<usize>,
+) -> Option<usize> {
+    if depth == DEEPEST {
+        return None;
+    }
+    if bytes.get(at + 1) == Some(&end) {
+        return Some(at + 2);
+    }
+    let mut at = at;
+    loop {
+        at = end_of(bytes, value(at + 1)?, depth + 1)?;
+        match bytes.get(at)? {
+            b',' => {}
+            byte if *byte == end => return Some(at + 1),
+            _ => return None,
+        }
+    }
+}
+
+fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut at = at + 1;
+    loop {
+        at += special(bytes.get(at..)?)?;
+        match bytes[at] {
+            b'"' => return Some(at + 1),
+            b'\\' => match bytes.get(at + 1)? {
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                b'u' if bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => at += 6,
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+}
+
+const fn repeat(byte: u8) -> u64 {
+    ONES * byte as u64
+}
+
+/// The high bit of each byte that is less than `limit`, which is at most 0x80. A borrow may set bits above the first
+/// such byte; that first one is right.
+const fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(repeat(limit)) & !word & HIGHS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
+
+    #[test]
+    fn every_byte_is_judged_at_every_place() {
+        for length in [1, 7, 8, 9, 17] {
+            for place in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    let expected = (byte < 0x20 || byte == b'"' || byte == b'\\').then_some(place);
+                    assert_eq!(special(&bytes), expected, "{byte:#x} at {place} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_the_first_counts_whatever_stands_beside_it() {
+        assert_eq!(special(b"a\x1f\"\\aaaa"), Some(1));
+        assert_eq!(special(b"\x20!\x80\xffa\"\0a"), Some(5));
+        assert_eq!(special(&[0x20, 0x20, 0xa0, 0x9f, 0x7f, 0x23, 0x21, 0x5b, 0x5d]), None);
+        assert_eq!(special(b""), None);
+    }
+
+    #[test]
+    fn a_value_ends_where_it_ends() {
+        for (json, expected) in [
+            ("1,", Some(1)),
+            ("-1.5e+3]", Some(7)),
+            ("\"a\\\"b\\u00e9\"x", Some(12)),
+            ("{\"a\":[1,{\"b\":null},[]],\"c\":{}}}", Some(30)),
+            ("[true,false]", Some(12)),
+            ("[]", Some(2)),
+            ("", None),
+            ("01", None),
+            ("1.", None),
+            ("[1", None),
+            ("[1,]", None),
+            ("{1:2}", None),
+            ("{\"a\" :1}", None),
+            ("{\"a\"}", None),
+            ("[1}", None),
+            ("\"a", None),
+            ("\"\\x\"", None),
+            ("\"\\u12g4\"", None),
+            ("\"\\", None),
+            ("\"\n\"", None),
+            ("nul", None),
+            ("'a'", None),
+        ] {
+            assert_eq!(end_of_value(json.as_bytes(), 0), expected, "{json}");
+        }
+        let deep = "[".repeat(200_000);
+        assert_eq!(end_of_value(deep.as_bytes(), 0), None);
+        let nested = format!("{}{}", "[".repeat(64), "]".repeat(64));
+        assert_eq!(end_of_value(nested.as_bytes(), 0), Some(128));
+    }
+
+    proptest! {
+        /// What serde_json takes for a value is one, and nothing else is.
+        #[test]
+        fn it_agrees_with_a_parser(text in "[\\[\\]{}:,\"\\\\au0-9eE+.\\-tnlrfs]{0,24}") {
+            if let Some(end) = end_of_value(text.as_bytes(), 0) {
+                let value = serde_json::from_str::<&serde_json::value::RawValue>(&text[..end]);
+                prop_assert_eq!(value.map(|value| value.get().len()).ok(), Some(end));
+            } else {
+                let value = serde_json::Deserializer::from_str(&text).into_iter::<&serde_json::value::RawValue>().next();
+                prop_assert!(!matches!(value, Some(Ok(_))), "a value in {}", text);
+            }
+        }
+    }
+}
