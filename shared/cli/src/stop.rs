@@ -35,6 +35,11 @@ impl Stop {
         Self { asked: Arc::default(), signal: Arc::default() }
     }
 
+    /// A stop that has been asked for, for the same.
+    pub fn now() -> Self {
+        Self { asked: Arc::new(AtomicBool::new(true)), signal: Arc::default() }
+    }
+
     /// True from the first signal on.
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)

@@ -54,6 +54,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
     pub(crate) batch_bytes: u64,
 
+    /// Gather rows of at most so many keys before they are written, where rows are merged
+    ///
+    /// Merging here is cheaper than in the table. What does not fit into memory waits in a temporary file of the log
+    /// folder. A run that is killed reads what had been gathered again.
+    #[arg(long, value_name = "KEYS", default_value = "500000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
+    pub(crate) gather: u32,
+
     /// Write over so many connections at once, rows of one key always over the same
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Writing")]
     pub(crate) connections: u32,

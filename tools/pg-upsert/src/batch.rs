@@ -1,26 +1,30 @@
-//! What is written and committed together: rows, one for each key, and what the stream said between them.
+//! What is written together and then noted: rows, and what the stream said between them.
 //!
 //! Each line of the stream about a file ends a [`Segment`]. Rows know the segments that their records came from, so that
 //! after the commit every count can be given to its file and to the stretch of it that a mark covers, although rows of
-//! one key have been merged across them.
+//! one key have been merged across them. How the rows wait is in `gather`.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
 use profile::{Merger, Row, Schema};
 use stream::FileEvent;
+use tracing::warn;
 
+use crate::gather::Gathered;
 use crate::key::Key;
 use crate::rejects::Rejected;
 
 /// A batch that has waited for so long is written at the next mark, so that a filter which lets little through does not
 /// keep the bookmark from moving.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a row costs beside its text.
+/// The memory and the disk of rows that are gathered.
+const MEMORY: u64 = 12 << 20;
+const DISK: u64 = 1 << 30;
+
+/// What a reject or what was said costs beside its text.
 const OVERHEAD: u64 = 160;
 
 /// Where records of a row came from.
@@ -44,6 +48,26 @@ pub(crate) struct Entry {
     pub(crate) merged: Vec<Origin>,
 }
 
+impl Entry {
+    /// About how much memory it takes.
+    pub(crate) fn size(&self) -> u64 {
+        let records = self.merged.iter().chain([&self.origin]).map(|origin| 8 * origin.records.len());
+        (self.row.size() + records.sum::<usize>()) as u64 + OVERHEAD
+    }
+
+    /// Notes where records came from that were merged into the row.
+    pub(crate) fn add(&mut self, origin: Origin) {
+        let known = self.merged.iter().position(|there| there.segment == origin.segment);
+        let there = match known {
+            Some(place) => &mut self.merged[place],
+            None if self.origin.segment == origin.segment => &mut self.origin,
+            None => return self.merged.push(origin),
+        };
+        there.weight += origin.weight;
+        there.records.extend(origin.records);
+    }
+}
+
 /// A stretch of the stream up to what is said about a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Segment {
@@ -58,32 +82,41 @@ pub(crate) struct Segment {
 /// Rows of several files or of a part of one, and what was said about them.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// At most one for each key.
-    pub(crate) rows: Vec<Entry>,
+    pub(crate) rows: Gathered,
     /// In the order of the stream; the last one is open.
     pub(crate) segments: Vec<Segment>,
-    /// The records behind the rows.
-    pub(crate) records: u64,
-    places: HashMap<Key, usize, RandomState>,
+    /// What the segments take.
     bytes: u64,
     begun: Instant,
 }
 
-/// How large a batch may become.
-#[derive(Clone, Copy, Debug)]
+/// How much is written together.
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    /// Rows of a transaction.
     pub(crate) rows: usize,
+    /// Bytes of a transaction.
     pub(crate) bytes: u64,
+    /// If more than the rows of a transaction are gathered.
+    pub(crate) gather: Option<Gather>,
+}
+
+/// Gathers rows of many more keys than a transaction has: merging rows of one key that lie far apart is cheaper here than
+/// in the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Gather {
+    /// Rows of so many keys at most.
+    pub(crate) keys: usize,
+    /// The folder for what memory cannot hold.
+    pub(crate) folder: PathBuf,
 }
 
 impl Batch {
     /// An empty batch that goes on with a file.
     pub(crate) fn new(file: Option<Arc<str>>) -> Self {
         Self {
-            rows: Vec::new(),
+            rows: Gathered::new(),
             segments: vec![Segment { file, ..Segment::default() }],
-            records: 0,
-            places: HashMap::default(),
             bytes: 0,
             begun: Instant::now(),
         }
@@ -94,9 +127,22 @@ impl Batch {
         self.rows.is_empty() && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
     }
 
-    /// Whether it should be written before more comes.
-    pub(crate) fn is_full(&self, limits: Limits) -> bool {
-        self.rows.len() >= limits.rows || self.bytes >= limits.bytes
+    /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
+    pub(crate) fn is_full(&mut self, limits: &Limits) -> bool {
+        let Some(Gather { keys, folder }) = &limits.gather else {
+            return self.rows.keys() >= limits.rows || self.bytes + self.rows.bytes() >= limits.bytes;
+        };
+        if self.rows.keys() >= *keys || self.rows.on_disk() >= DISK || self.bytes >= limits.bytes {
+            return true;
+        }
+        if self.rows.in_memory() < MEMORY {
+            return false;
+        }
+        let moved = self.rows.move_to_disk(folder);
+        if let Err(error) = &moved {
+            warn!("Rows are written earlier than planned, because there is no room in `{}`: {error}", folder.display());
+        }
+        moved.is_err()
     }
 
     /// Whether it has waited for long.
@@ -109,33 +155,9 @@ impl Batch {
         self.segments.last().and_then(|segment| segment.file.as_ref())
     }
 
-    /// Adds a row, merged into the one of its key if there is one.
-    pub(crate) fn add(&mut self, row: Row, key: Key, records: Vec<u64>, merger: &Merger) {
-        let weight = (records.len() as u64).max(1);
-        let origin = Origin { segment: self.segments.len() - 1, weight, records };
-        self.records += weight;
-        match self.places.entry(key) {
-            Slot::Vacant(slot) => {
-                self.bytes += row.size() as u64 + OVERHEAD + 8 * weight;
-                let key = slot.key().clone();
-                slot.insert(self.rows.len());
-                self.rows.push(Entry { row, key, origin, merged: Vec::new() });
-            }
-            Slot::Occupied(slot) => {
-                let entry = &mut self.rows[*slot.get()];
-                let before = entry.row.size();
-                entry.row = merger.merge(&entry.row, &row);
-                self.bytes += (entry.row.size().saturating_sub(before)) as u64 + 8 * weight;
-                let mut known = entry.merged.iter_mut().chain([&mut entry.origin]);
-                if let Some(there) = known.find(|there| there.segment == origin.segment) {
-                    there.weight += origin.weight;
-                    there.records.extend(origin.records);
-                } else {
-                    drop(known);
-                    entry.merged.push(origin);
-                }
-            }
-        }
+    /// Adds a row that was made of these records.
+    pub(crate) fn add(&mut self, row: &Row, key: &Key, records: &[u64]) {
+        self.rows.add(row, key, self.segments.len() - 1, records);
     }
 
     /// Adds a line that was refused.
@@ -153,22 +175,6 @@ impl Batch {
             segment.event = Some(event);
         }
         self.segments.push(Segment { file, ..Segment::default() });
-    }
-
-    /// Parts the rows over several connections, all of one key on the same, and puts each part in the order of the key:
-    /// neighbours in the index are written together, and two programs never wait for each other in a circle.
-    pub(crate) fn parts(&self, parts: usize) -> Vec<Vec<usize>> {
-        let state = RandomState::with_seeds(1, 2, 3, 4);
-        let mut parted = vec![Vec::with_capacity(self.rows.len() / parts + 1); parts];
-        for (index, entry) in self.rows.iter().enumerate() {
-            let hash = usize::try_from(state.hash_one(&entry.key) >> 33).unwrap_or_default();
-            parted[hash % parts].push(index);
-        }
-        for part in &mut parted {
-            part.sort_unstable_by(|&a, &b| self.rows[a].key.cmp(&self.rows[b].key));
-        }
-        parted.retain(|part| !part.is_empty());
-        parted
     }
 }
 
@@ -204,46 +210,37 @@ impl Normal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stream::Mark;
 
-    fn merger() -> Merger {
-        let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
-            {"name":"id","type":"bigint"},{"name":"v","type":"text","merge":"replace"}]}"#;
-        Merger::new(&serde_json::from_str(schema).unwrap()).unwrap()
-    }
-
-    fn add(batch: &mut Batch, id: i64, value: &str, records: &[u64]) {
-        batch.add(Row::of([id.to_string().as_str(), value]), Key::Int(id), records.to_vec(), &merger());
-    }
-
-    #[test]
-    fn a_merged_row_knows_every_record_and_where_it_came_from() {
-        let mut batch = Batch::new(Some("a".into()));
-        add(&mut batch, 1, "\"x\"", &[1, 2]);
-        add(&mut batch, 1, "\"y\"", &[3]);
-        batch.end_segment(FileEvent::Mark(Mark::default()), Some("a".into()));
-        add(&mut batch, 1, "\"z\"", &[4]);
-        add(&mut batch, 2, "\"z\"", &[]);
-
-        assert_eq!((batch.rows.len(), batch.records), (2, 5));
-        let entry = &batch.rows[0];
-        assert_eq!(entry.row.cell(1), "\"z\"");
-        assert_eq!(entry.origin, Origin { segment: 0, weight: 3, records: vec![1, 2, 3] });
-        assert_eq!(entry.merged, [Origin { segment: 1, weight: 1, records: vec![4] }]);
-    }
-
-    #[test]
-    fn parts_hold_every_row_once_in_the_order_of_the_key() {
+    fn batch(rows: i64) -> Batch {
         let mut batch = Batch::new(None);
-        for id in [5, 3, 9, 1, 7, 8, 2] {
-            add(&mut batch, id, "null", &[]);
+        for id in 0..rows {
+            batch.add(&Row::of([format!("{id:01000}").as_str()]), &Key::Int(id), &[]);
         }
-        let parts = batch.parts(3);
-        let mut all: Vec<_> = parts.iter().flatten().copied().collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..7).collect::<Vec<_>>());
-        for part in parts {
-            assert!(part.windows(2).all(|pair| batch.rows[pair[0]].key < batch.rows[pair[1]].key));
-        }
+        batch
+    }
+
+    #[test]
+    fn a_batch_is_full_with_the_rows_or_the_bytes_of_a_transaction() {
+        let limits = |rows, bytes| Limits { rows, bytes, gather: None };
+        assert!(!batch(9).is_full(&limits(10, 1 << 20)));
+        assert!(batch(10).is_full(&limits(10, 1 << 20)));
+        assert!(batch(9).is_full(&limits(10, 9000)));
+    }
+
+    #[test]
+    fn gathered_rows_go_to_disk_and_only_when_that_fails_the_batch_is_full() {
+        let dir = harness::Dir::new();
+        let limits = |folder: PathBuf| Limits { rows: 10, bytes: 1000, gather: Some(Gather { keys: 13_001, folder }) };
+
+        let mut batch = batch(13_000);
+        assert!(batch.is_full(&limits(dir.path().join("missing"))));
+        assert_eq!(batch.rows.on_disk(), 0);
+
+        assert!(!batch.is_full(&limits(dir.path().to_owned())));
+        assert_eq!(batch.rows.in_memory(), 0);
+        assert!(batch.rows.on_disk() > 13_000_000);
+
+        batch.add(&Row::of(["x"]), &Key::Int(-1), &[]);
+        assert!(batch.is_full(&limits(dir.path().to_owned())));
     }
 }

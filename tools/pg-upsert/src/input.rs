@@ -119,7 +119,7 @@ impl Parser<'_> {
                     debug!("A marker that this version does not know was passed over: {name}");
                 }
             }
-            if self.batch.is_full(self.expected.limits) {
+            if self.batch.is_full(&self.expected.limits) {
                 self.flush()?;
             }
         }
@@ -166,7 +166,17 @@ impl Parser<'_> {
                 Problem::new(Fault::Input, "the stream has rows of two kinds: a second `$schema` differs").into()
             );
         }
-        self.rows = Some(Rows::of(schema.clone(), "")?);
+        self.rows_are(schema, "")
+    }
+
+    fn rows_are(&mut self, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
+        let rows = Rows::of(schema.clone(), why_unknown)?;
+        // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
+        // the order in which they came.
+        if !schema.collects() || !rows.keys.parted() {
+            self.expected.limits.gather = None;
+        }
+        self.rows = Some(rows);
         self.send(Message::Schema(Box::new(schema)))
     }
 
@@ -207,8 +217,7 @@ impl Parser<'_> {
                     }
                 },
             };
-            self.rows = Some(Rows::of(schema.clone(), ", or not in the first row: name it with --columns")?);
-            self.send(Message::Schema(Box::new(schema)))?;
+            self.rows_are(schema, ", or not in the first row: name it with --columns")?;
         }
         let Some(rows) = &mut self.rows else { return Ok(()) };
         let parsed = rows.reader.read(line).and_then(|Parsed { row, records }| match rows.keys.key(&row) {
@@ -216,7 +225,7 @@ impl Parser<'_> {
             Err(reason) => Err(NoRow { reason, records }),
         });
         match parsed {
-            Ok((row, key, records)) => self.batch.add(row, key, records, &rows.merger),
+            Ok((row, key, records)) => self.batch.add(&row, &key, &records),
             Err(no_row) => self.refuse(no_row, line),
         }
         Ok(())

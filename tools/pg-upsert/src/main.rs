@@ -1,6 +1,6 @@
 //! `pg-upsert`: rows of a stream in, rows of a table of PostgreSQL out.
 //!
-//! Here: nothing but the parts. `input` reads lines and fills a `batch`; `run` takes one batch after the other, has it
+//! Here: nothing but the parts. `input` reads lines and fills a `batch`, whose rows wait in `gather`; `run` takes one batch after the other, has it
 //! written (`write`, `copy`, `retry`), and notes what is durable then (`settle`, `ledger`, `rejects`,
 //! `notes`). What the SQL looks like is in the crate `pg`.
 
@@ -8,6 +8,7 @@ mod args;
 mod batch;
 mod completion;
 mod copy;
+mod gather;
 mod input;
 mod key;
 mod ledger;

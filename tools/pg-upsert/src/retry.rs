@@ -1,8 +1,8 @@
 //! The one retry policy: backoff with jitter, a line in the log for each attempt that failed, an end when a stop is asked
-//! for. Which errors are worth another try, `pg::fault` says.
+//! for; and how long work may go on then. Which errors are worth another try, `pg::fault` says.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use cli::Stop;
@@ -15,7 +15,12 @@ pub(crate) struct Retry {
     total: Duration,
     stop: Stop,
     stopped: Arc<(Mutex<bool>, Condvar)>,
+    /// When a stop was seen first.
+    seen: Arc<OnceLock<Instant>>,
 }
+
+/// How long work is begun after a stop was asked for: the whole program has to end within ten seconds.
+const AFTER_STOP: Duration = Duration::from_secs(5);
 
 impl Retry {
     /// A policy that gives up after waiting for `total`.
@@ -27,12 +32,22 @@ impl Retry {
             wake.1.notify_all();
         });
         listen.map_err(|error| Problem::new(Fault::Local, format!("cannot listen for signals: {error}")))?;
-        Ok(Self { total, stop: stop.clone(), stopped })
+        Ok(Self { total, stop: stop.clone(), stopped, seen: Arc::default() })
     }
 
     /// The same, for a shorter time.
     pub(crate) fn at_most(&self, total: Duration) -> Self {
         Self { total: self.total.min(total), ..self.clone() }
+    }
+
+    /// The error that ends a batch which takes too long after a stop was asked for: nothing of it is noted then, and all
+    /// of it is read again.
+    pub(crate) fn in_time(&self) -> Result<(), Problem> {
+        if !self.stop.asked() || self.seen.get_or_init(Instant::now).elapsed() < AFTER_STOP {
+            return Ok(());
+        }
+        let message = "stopped before everything that had been read was written";
+        Err(Problem::new(Fault::Stopped, message).with_hint("the same command reads it again and goes on from there"))
     }
 
     /// Does something until it succeeds, fails for good, or has been tried for long enough.
@@ -75,7 +90,7 @@ mod tests {
     use super::*;
 
     fn retry(total: Duration) -> Retry {
-        Retry { total, stop: Stop::never(), stopped: Arc::default() }
+        Retry { total, stop: Stop::never(), stopped: Arc::default(), seen: Arc::default() }
     }
 
     fn error(fault: Fault) -> pg::Error {
@@ -105,5 +120,16 @@ mod tests {
     fn it_gives_up_with_the_last_error() {
         let result: Result<(), _> = retry(Duration::ZERO).run(|| Err(error(Fault::Transient)));
         assert_eq!(result.unwrap_err().fault(), Fault::Transient);
+    }
+
+    #[test]
+    fn after_a_stop_work_is_begun_for_a_while_only() {
+        assert!(retry(Duration::ZERO).in_time().is_ok());
+        let stopped = Retry { stop: Stop::now(), ..retry(Duration::ZERO) };
+        assert!(stopped.in_time().is_ok(), "it begins to count");
+
+        let long_ago = Instant::now().checked_sub(AFTER_STOP).unwrap();
+        let stopped = Retry { stop: Stop::now(), seen: Arc::new(OnceLock::from(long_ago)), ..retry(Duration::ZERO) };
+        assert_eq!(stopped.in_time().unwrap_err().fault(), Fault::Stopped);
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use ahash::RandomState;
+use item::scan::end_of_value;
 use profile::row::NULL;
 use profile::{Row, Schema};
 use serde::Deserialize;
@@ -20,6 +21,8 @@ const RECORDS: &str = "$records";
 #[derive(Debug)]
 pub(crate) struct RowReader {
     names: Vec<String>,
+    /// `{"id":`, `,"path":` and so on.
+    prefixes: Vec<String>,
     places: HashMap<String, usize, RandomState>,
     /// Where in the line each column's value stands.
     slots: Vec<Option<Range<usize>>>,
@@ -46,13 +49,20 @@ impl RowReader {
     pub(crate) fn new(schema: &Schema, why_unknown: &'static str) -> Self {
         let names: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
         let places = names.iter().cloned().enumerate().map(|(place, name)| (name, place)).collect();
-        Self { slots: vec![None; names.len()], names, places, why_unknown }
+        let prefixes = names.iter().enumerate().map(|(place, name)| {
+            let opening = if place == 0 { '{' } else { ',' };
+            format!("{opening}{}:", serde_json::Value::from(name.as_str()))
+        });
+        Self { slots: vec![None; names.len()], prefixes: prefixes.collect(), names, places, why_unknown }
     }
 
     /// The row in a line.
     pub(crate) fn read(&mut self, line: &[u8]) -> Result<Parsed, NoRow> {
         let no_row = |reason: String| NoRow { reason, records: Vec::new() };
         let line = std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?;
+        if let Some(parsed) = self.read_plain(line) {
+            return Ok(parsed);
+        }
         self.slots.fill(None);
         let mut found = Found::default();
         let visitor = Pairs { reader: self, line, found: &mut found, next: 0 };
@@ -78,6 +88,31 @@ impl RowReader {
             row.push(slot.clone().map_or(NULL, |range| &line[range]));
         }
         Ok(Parsed { row, records })
+    }
+}
+
+impl RowReader {
+    /// The row in a line as `ddb-parse` writes it: every column in its order, no white space. Nothing if it is any other.
+    fn read_plain(&self, line: &str) -> Option<Parsed> {
+        let bytes = line.as_bytes();
+        let mut row = Row::with_capacity(self.prefixes.len(), line.len());
+        let mut at = 0;
+        for prefix in &self.prefixes {
+            at += bytes[at..].starts_with(prefix.as_bytes()).then_some(prefix.len())?;
+            let end = end_of_value(bytes, at)?;
+            row.push(&line[at..end]);
+            at = end;
+        }
+        let mut records = Vec::new();
+        if let Some(numbers) = line[at..].strip_prefix(",\"$records\":[") {
+            let (numbers, rest) = numbers.split_once(']')?;
+            for number in numbers.split(',') {
+                // Digits alone: what else `parse` takes is no JSON.
+                records.push(number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))?);
+            }
+            at = line.len() - rest.len();
+        }
+        (&line[at..] == "}").then_some(Parsed { row, records })
     }
 }
 
@@ -171,6 +206,8 @@ mod tests {
                 vec![5, 9],
             ),
             (r#"{"$records":[7],"id":1,"id":2}"#, ["2", "null", "null"], vec![7]),
+            (r#"{"id":1,"a b":"x","j":[],"$records":[5,9]}"#, ["1", "\"x\"", "[]"], vec![5, 9]),
+            (r#"{"id":1,"a b":"x","j":[],"id":2}"#, ["2", "\"x\"", "[]"], vec![]),
         ] {
             assert_eq!(cells(line), Ok((expected.map(str::to_owned).to_vec(), records)), "{line}");
         }
@@ -184,6 +221,7 @@ mod tests {
             ("7", "not a JSON object", vec![]),
             ("", "not a JSON object", vec![]),
             (r#"{"id":1}{"#, "not JSON: trailing characters at line 1 column 9", vec![]),
+            (r#"{"id":1,"a b":"x","j":[],"z":2}"#, "`z` is not a column", vec![]),
             (r#"{"id":1,"$records":7}"#, "`$records` is not an array of record numbers", vec![]),
         ] {
             assert_eq!(cells(line), Err(NoRow { reason: reason.to_owned(), records }), "{line}");

@@ -13,17 +13,17 @@ use stream::{FileEvent, Source};
 use tracing::{info, warn};
 
 use crate::args::{Args, When};
-use crate::batch::{Batch, Limits};
+use crate::batch::{Batch, Gather, Limits};
 use crate::completion;
 use crate::input::{self, Expected, Message};
 use crate::ledger::Ledger;
 use crate::notes::{self, Notes};
 use crate::progress::{Progress, Standing, grouped, time};
-use crate::rejects::Rejects;
+use crate::rejects::{Rejected, Rejects};
 use crate::retry::Retry;
-use crate::settle;
+use crate::settle::{self, Settled};
 use crate::target::{self, Plain};
-use crate::write::{Refused, Writer};
+use crate::write::Writer;
 
 /// How long the first connection is tried: somebody may be watching.
 const FIRST: Duration = Duration::from_secs(15);
@@ -43,9 +43,11 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         }
         _ => None,
     };
-    let limits = Limits { rows: usize::try_from(args.batch_size).unwrap_or(usize::MAX), bytes: args.batch_bytes };
+    let rows = |rows: u32| usize::try_from(rows).unwrap_or(usize::MAX);
+    let gather = Gather { keys: rows(args.gather), folder: cli::log_dir(args.log_dir.as_deref()) };
+    let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
     let source = args.profile.is_some();
-    let expected = Expected { plain: plain.transpose()?, table, key: args.key.clone(), source, limits };
+    let expected = Expected { plain: plain.transpose()?, table, key: args.key.clone(), source, limits: limits.clone() };
 
     let (sender, messages) = sync_channel(0);
     let reader = std::thread::Builder::new().name("input".to_owned());
@@ -61,6 +63,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         args,
         stop,
         settings,
+        limits,
         retry,
         client: Some(client),
         profile,
@@ -86,6 +89,7 @@ struct Run<'a> {
     args: &'a Args,
     stop: &'a Stop,
     settings: Settings,
+    limits: Limits,
     retry: Retry,
     /// The first connection, until the table is known.
     client: Option<Client>,
@@ -147,7 +151,8 @@ impl Run<'_> {
         let before = target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)?;
         let connections = if self.args.dry_run { 1 } else { self.args.connections };
         let retry = self.retry.clone();
-        self.writer = Some(Writer::new(&self.settings, &schema, connections, retry, self.args.dry_run, before)?);
+        let (limits, dry_run) = (self.limits.clone(), self.args.dry_run);
+        self.writer = Some(Writer::new(&self.settings, &schema, limits, connections, retry, dry_run, before)?);
         self.schema = Some(schema);
         Ok(())
     }
@@ -190,29 +195,27 @@ impl Run<'_> {
     }
 
     /// Writes a batch and notes what is durable then.
-    fn batch(&mut self, batch: Batch) -> Result<(), Failure> {
+    fn batch(&mut self, mut batch: Batch) -> Result<(), Failure> {
         self.open()?;
         let begun = Instant::now();
-        let refused = match &self.writer {
-            Some(writer) if !batch.rows.is_empty() => writer.write(&batch)?,
-            _ => Vec::new(),
+        let rows = batch.rows.keys();
+        let settled = match &self.writer {
+            Some(writer) if rows > 0 => writer.write(&mut batch)?,
+            _ => Settled::of(&batch.segments),
         };
-        let tallies = settle::tally(&batch, &refused);
-        let rejected: u64 = tallies.iter().map(|tally| tally.rejected + tally.upstream).sum();
-        if !batch.rows.is_empty() {
+        if rows > 0 {
             self.batches += 1;
-            let records: u64 = tallies.iter().map(|tally| tally.written + tally.merged).sum();
             let number = self.batches;
-            info!("Inserted {} records (batch {number}) in {}", grouped(records), time(begun.elapsed()));
+            info!("Inserted {} records (batch {number}) in {}", grouped(settled.records()), time(begun.elapsed()));
         }
         if let Some(rejects) = &mut self.rejects {
-            for (key, skip) in settle::begun(&batch) {
+            for (key, skip) in settle::begun(&batch.segments) {
                 rejects.read_again(key, skip)?;
             }
         }
-        if rejected > 0 {
-            self.reject(&batch, &refused, rejected)?;
-        }
+        let count = settled.rejects();
+        let Settled { tallies, rejected } = settled;
+        self.reject(rejected, count)?;
         let mut entries = Vec::new();
         for (segment, tally) in batch.segments.into_iter().zip(tallies) {
             self.ledger.rows(tally);
@@ -224,20 +227,16 @@ impl Run<'_> {
     }
 
     /// Keeps what could not be written.
-    fn reject(&mut self, batch: &Batch, refused: &[Refused], count: u64) -> Result<(), Failure> {
-        let columns = self.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
-        let lines = settle::rejected(batch, refused, columns);
-        let Some(rejects) = &mut self.rejects else { return Ok(()) };
-        if let Some(first) = lines.first() {
-            let place = match (&first.key, first.record) {
-                (Some(key), Some(record)) => format!(" (record {record} of {key})"),
-                (Some(key), None) => format!(" ({key})"),
-                _ => String::new(),
-            };
-            let more = if count > 1 { ", first" } else { "" };
-            let path = rejects.path().display();
-            warn!("{} rejected, see {path}{more}: {}{place}", grouped(count), first.reason);
-        }
+    fn reject(&mut self, lines: Vec<Rejected>, count: u64) -> Result<(), Failure> {
+        let (Some(rejects), Some(first)) = (&mut self.rejects, lines.first()) else { return Ok(()) };
+        let place = match (&first.key, first.record) {
+            (Some(key), Some(record)) => format!(" (record {record} of {key})"),
+            (Some(key), None) => format!(" ({key})"),
+            _ => String::new(),
+        };
+        let more = if count > 1 { ", first" } else { "" };
+        let path = rejects.path().display();
+        warn!("{} rejected, see {path}{more}: {}{place}", grouped(count), first.reason);
         if self.args.dry_run && self.args.rejects.is_none() {
             return Ok(());
         }

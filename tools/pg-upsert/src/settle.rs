@@ -1,69 +1,96 @@
 //! What became of a batch: the counts of each segment, and the lines for the rejects file.
 
+use profile::Column;
 use stream::FileEvent;
 
-use crate::batch::{Batch, Origin};
+use crate::batch::{Entry, Origin, Segment};
 use crate::ledger::Tally;
 use crate::rejects::Rejected;
 use crate::write::Refused;
 
-/// What became of the records of each segment.
-pub(crate) fn tally(batch: &Batch, refused: &[Refused]) -> Vec<Tally> {
-    let mut tallies = vec![Tally::default(); batch.segments.len()];
-    for (segment, tally) in batch.segments.iter().zip(&mut tallies) {
-        for rejected in &segment.rejects {
-            if rejected.is_upstream() {
-                tally.upstream += rejected.weight;
-            } else {
-                tally.rejected += rejected.weight;
-            }
-        }
-    }
-    let mut written = vec![true; batch.rows.len()];
-    for refused in refused {
-        written[refused.place] = false;
-    }
-    for (entry, written) in batch.rows.iter().zip(written) {
-        for (place, origin) in std::iter::once(&entry.origin).chain(&entry.merged).enumerate() {
-            let tally = &mut tallies[origin.segment];
-            match (written, place) {
-                (false, _) => tally.rejected += origin.weight,
-                (true, 0) => {
-                    tally.written += 1;
-                    tally.merged += origin.weight - 1;
+/// What became of a batch's records: the counts of each segment, and the lines about all that was not written.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) tallies: Vec<Tally>,
+    pub(crate) rejected: Vec<Rejected>,
+}
+
+impl Settled {
+    /// What is known before any row is written: the lines that came as rejects, and those that are no rows.
+    pub(crate) fn of(segments: &[Segment]) -> Self {
+        let mut tallies = vec![Tally::default(); segments.len()];
+        for (segment, tally) in segments.iter().zip(&mut tallies) {
+            for rejected in &segment.rejects {
+                if rejected.is_upstream() {
+                    tally.upstream += rejected.weight;
+                } else {
+                    tally.rejected += rejected.weight;
                 }
-                (true, _) => tally.merged += origin.weight,
+            }
+        }
+        Self { tallies, rejected: segments.iter().flat_map(|segment| segment.rejects.iter().cloned()).collect() }
+    }
+
+    /// What became of these rows.
+    pub(crate) fn rows(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+        self.tallies.resize(segments.len(), Tally::default());
+        let mut written = vec![true; rows.len()];
+        for refused in refused {
+            written[refused.place] = false;
+            self.rejected.extend(refused_row(segments, &rows[refused.place], refused, columns));
+        }
+        for (entry, written) in rows.iter().zip(written) {
+            for (place, origin) in std::iter::once(&entry.origin).chain(&entry.merged).enumerate() {
+                let tally = &mut self.tallies[origin.segment];
+                match (written, place) {
+                    (false, _) => tally.rejected += origin.weight,
+                    (true, 0) => {
+                        tally.written += 1;
+                        tally.merged += origin.weight - 1;
+                    }
+                    (true, _) => tally.merged += origin.weight,
+                }
             }
         }
     }
-    tallies
+
+    /// Adds what became of other rows of the batch.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.tallies.resize(self.tallies.len().max(other.tallies.len()), Tally::default());
+        for (tally, other) in self.tallies.iter_mut().zip(other.tallies) {
+            tally.add(other);
+        }
+        self.rejected.extend(other.rejected);
+    }
+
+    /// How many records were rejected, here and before.
+    pub(crate) fn rejects(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.rejected + tally.upstream).sum()
+    }
+
+    /// How many records are in the table.
+    pub(crate) fn records(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.written + tally.merged).sum()
+    }
 }
 
 /// The files that begin in a batch, with how many of their records are left out.
-pub(crate) fn begun(batch: &Batch) -> impl Iterator<Item = (&str, u64)> {
-    batch.segments.iter().filter_map(|segment| match &segment.event {
+pub(crate) fn begun(segments: &[Segment]) -> impl Iterator<Item = (&str, u64)> {
+    segments.iter().filter_map(|segment| match &segment.event {
         Some(FileEvent::Begin(begin)) => Some((begin.key.as_str(), begin.skip)),
         _ => None,
     })
 }
 
-/// The lines about everything in a batch that was not written: what came as a reject, what is no row, what the server
-/// refused.
-pub(crate) fn rejected(batch: &Batch, refused: &[Refused], columns: &[profile::Column]) -> Vec<Rejected> {
-    let came = batch.segments.iter().flat_map(|segment| segment.rejects.iter().cloned());
-    came.chain(refused.iter().flat_map(|refused| refused_row(batch, refused, columns))).collect()
-}
-
 /// One line for each file that the row has records of.
-fn refused_row(batch: &Batch, refused: &Refused, columns: &[profile::Column]) -> Vec<Rejected> {
-    let entry = &batch.rows[refused.place];
+fn refused_row(segments: &[Segment], entry: &Entry, refused: &Refused, columns: &[Column]) -> Vec<Rejected> {
     let cells = columns.iter().zip(entry.row.cells());
     let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
     let data = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
 
     let mut files: Vec<(Option<&str>, u64, Vec<u64>)> = Vec::new();
     for Origin { segment, weight, records } in std::iter::once(&entry.origin).chain(&entry.merged) {
-        let file = batch.segments[*segment].file.as_deref();
+        let file = segments[*segment].file.as_deref();
         if let Some((_, sum, all)) = files.iter_mut().find(|(known, ..)| *known == file) {
             *sum += weight;
             all.extend(records);
@@ -83,7 +110,7 @@ fn refused_row(batch: &Batch, refused: &Refused, columns: &[profile::Column]) ->
 mod tests {
     use super::*;
     use crate::key::Key;
-    use profile::{Merger, Row, Schema};
+    use profile::{Row, Schema};
 
     fn schema() -> Schema {
         let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
@@ -91,21 +118,35 @@ mod tests {
         serde_json::from_str(schema).unwrap()
     }
 
-    /// A row of records 1 and 2 of `a`, merged with one of record 1 of `b`; and one of record 2 of `b`.
-    fn batch() -> Batch {
-        let merger = Merger::new(&schema()).unwrap();
-        let mut batch = Batch::new(Some("a".into()));
-        batch.add(Row::of(["1", "\"x\""]), Key::Int(1), vec![1, 2], &merger);
-        batch.end_segment(FileEvent::End(stream::End::default()), Some("b".into()));
-        batch.add(Row::of(["1", "\"y\""]), Key::Int(1), vec![1], &merger);
-        batch.add(Row::of(["2", "\"z\""]), Key::Int(2), vec![2], &merger);
-        batch
+    fn segments() -> [Segment; 2] {
+        ["a", "b"].map(|file| Segment { file: Some(file.into()), ..Segment::default() })
+    }
+
+    /// A row of records 1 and 2 of `a` and record 1 of `b`; and one of record 2 of `b`.
+    fn rows() -> [Entry; 2] {
+        let origin =
+            |segment, records: &[u64]| Origin { segment, weight: records.len() as u64, records: records.to_vec() };
+        [
+            Entry {
+                row: Row::of(["1", "\"y\""]),
+                key: Key::Int(1),
+                origin: origin(0, &[1, 2]),
+                merged: vec![origin(1, &[1])],
+            },
+            Entry { row: Row::of(["2", "\"z\""]), key: Key::Int(2), origin: origin(1, &[2]), merged: Vec::new() },
+        ]
+    }
+
+    fn settled(refused: &[Refused]) -> Settled {
+        let mut settled = Settled::of(&segments());
+        settled.rows(&segments(), &rows(), refused, &schema().columns);
+        settled
     }
 
     #[test]
     fn every_record_is_counted_in_its_own_file() {
         let counts = |refused: &[Refused]| {
-            let tallies = tally(&batch(), refused);
+            let tallies = settled(refused).tallies;
             tallies.iter().map(|tally| (tally.written, tally.merged, tally.rejected)).collect::<Vec<_>>()
         };
         assert_eq!(counts(&[]), [(1, 1, 0), (1, 1, 0)]);
@@ -114,11 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_two_halves_is_added_up() {
+        let mut both = settled(&[]);
+        both.add(settled(&[]));
+
+        let tallies: Vec<_> = both.tallies.iter().map(|tally| (tally.written, tally.merged)).collect();
+        assert_eq!(tallies, [(2, 2), (2, 2)]);
+        assert_eq!((both.records(), both.rejects()), (8, 0));
+    }
+
+    #[test]
     fn a_refused_row_is_kept_once_for_each_file() {
         let refused = Refused { place: 0, sqlstate: Some("22003".to_owned()), reason: "no".to_owned() };
-        let lines = rejected(&batch(), &[refused], &schema().columns);
+        let settled = settled(&[refused]);
         let lines: Vec<_> =
-            lines.iter().map(|line| (line.key.as_deref(), line.records.clone(), line.data.get())).collect();
+            settled.rejected.iter().map(|line| (line.key.as_deref(), line.records.clone(), line.data.get())).collect();
         let data = r#"{"id":1,"v":"y"}"#;
         assert_eq!(lines, [(Some("a"), vec![1, 2], data), (Some("b"), vec![1], data)]);
     }

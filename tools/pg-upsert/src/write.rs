@@ -2,18 +2,22 @@
 //! that is to blame is alone. Nothing here knows files or the bookmark.
 
 use std::io::Write as _;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use fault::{Classify as _, Failure, Fault};
+use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::Statements;
 use pg::{Pool, Settings};
-use profile::Schema;
+use profile::{Column, Merger, Schema};
 use tracing::warn;
 
-use crate::batch::{Batch, Entry};
+use crate::batch::{Batch, Entry, Limits};
 use crate::copy::{Encoder, Unwritable};
+use crate::gather::PARTS;
 use crate::key::Keys;
 use crate::retry::Retry;
+use crate::settle::Settled;
 
 /// What is handed to the driver at once: with smaller pieces it spends its time between them.
 const PIECE: usize = 256 << 10;
@@ -24,7 +28,7 @@ const SAME_KEY: &str = "21000";
 /// A row that was not written, and why.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// Its place in the batch.
+    /// Its place among the rows.
     pub(crate) place: usize,
     pub(crate) sqlstate: Option<String>,
     pub(crate) reason: String,
@@ -35,7 +39,11 @@ pub(crate) struct Writer {
     pool: Pool,
     statements: Statements,
     encoder: Encoder,
-    parts: usize,
+    columns: Vec<Column>,
+    keys: Keys,
+    merger: Merger,
+    limits: Limits,
+    connections: usize,
     retry: Retry,
     dry_run: bool,
     /// In a dry run without the table: what makes it, in each transaction.
@@ -47,50 +55,94 @@ impl Writer {
     pub(crate) fn new(
         settings: &Settings,
         schema: &Schema,
+        limits: Limits,
         connections: u32,
         retry: Retry,
         dry_run: bool,
         before: Vec<String>,
     ) -> Result<Self, Failure> {
+        let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
+        let keys = Keys::of(schema).map_err(no_column)?;
+        let merger = Merger::new(schema).map_err(no_column)?;
         let mut statements = Statements::of(schema);
-        let parted = Keys::of(schema).is_ok_and(|keys| keys.parted());
-        let parts = if parted && before.is_empty() { connections } else { 1 };
+        let connections = if keys.parted() && before.is_empty() { connections } else { 1 };
         // The stage is made after the table, here in the transaction that makes both.
         let prologue = if before.is_empty() { std::mem::take(&mut statements.prologue) } else { String::new() };
-        let pool = Pool::new(settings, parts, prologue)?;
-        let parts = usize::try_from(parts).unwrap_or(1);
-        Ok(Self { pool, statements, encoder: Encoder::new(schema), parts, retry, dry_run, before })
+        let pool = Pool::new(settings, connections, prologue)?;
+        let connections = usize::try_from(connections).unwrap_or(1);
+        let (encoder, columns) = (Encoder::new(schema), schema.columns.clone());
+        Ok(Self { pool, statements, encoder, columns, keys, merger, limits, connections, retry, dry_run, before })
     }
 
-    /// Writes and commits every row that can be written, and returns the others.
+    /// Writes and commits every row of a batch that can be written, and says what became of each record.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses what is not the fault of a record.
-    pub(crate) fn write(&self, batch: &Batch) -> Result<Vec<Refused>, Failure> {
-        let parts = batch.parts(self.parts);
-        let mut refused = Vec::new();
+    pub(crate) fn write(&self, batch: &mut Batch) -> Result<Settled, Failure> {
+        batch.rows.close();
+        let batch = &*batch;
+        // Transactions of one size, as many for each connection.
+        let rounds = batch.rows.keys().div_ceil(self.connections * self.limits.rows).max(1);
+        let rows = batch.rows.keys().div_ceil(self.connections * rounds);
+        let next = AtomicUsize::new(0);
+        let mut settled = Settled::of(&batch.segments);
         let results: Vec<_> = thread::scope(|scope| {
-            let running: Vec<_> =
-                parts.iter().skip(1).map(|part| scope.spawn(|| self.part(&batch.rows, part))).collect();
-            let first = parts.first().map_or(Ok(Vec::new()), |part| self.part(&batch.rows, part));
-            let others = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died())));
+            let others: Vec<_> =
+                (1..self.connections).map(|_| scope.spawn(|| self.parts(batch, rows, &next))).collect();
+            let first = self.parts(batch, rows, &next);
+            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died().into())));
             std::iter::once(first).chain(others).collect()
         });
         for result in results {
-            refused.extend(result?);
+            settled.add(result?);
         }
-        Ok(refused)
+        Ok(settled)
     }
 
-    fn part(&self, rows: &[Entry], places: &[usize]) -> Result<Vec<Refused>, pg::Error> {
-        let mut refused = Vec::new();
-        self.divide(rows, places, &mut refused)?;
-        Ok(refused)
+    /// Writes one part of the batch after the other that nobody has taken yet, about so many rows together.
+    fn parts(&self, batch: &Batch, rows: usize, next: &AtomicUsize) -> Result<Settled, Failure> {
+        let (mut settled, mut entries, mut bytes) = (Settled::default(), Vec::new(), 0);
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part < PARTS {
+                let begun = entries.len();
+                let taken = batch.rows.part(part, &self.keys, &self.merger, &mut entries);
+                taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
+                bytes += entries[begun..].iter().map(Entry::size).sum::<u64>();
+            }
+            if part >= PARTS || entries.len() >= rows || bytes >= self.limits.bytes {
+                let written = self.entries(batch, &mut entries, &mut settled);
+                if written.is_err() {
+                    // The others need not begin what comes to nothing.
+                    next.store(PARTS, Ordering::Relaxed);
+                }
+                written?;
+                entries.clear();
+                bytes = 0;
+            }
+            if part >= PARTS {
+                return Ok(settled);
+            }
+        }
+    }
+
+    /// Writes rows in the order of the key: neighbours in the index are written together, and two programs never wait
+    /// for each other in a circle.
+    fn entries(&self, batch: &Batch, entries: &mut [Entry], settled: &mut Settled) -> Result<(), Failure> {
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let transactions = entries.len().div_ceil(self.limits.rows).max(1);
+        for rows in entries.chunks(entries.len().div_ceil(transactions).max(1)) {
+            self.retry.in_time()?;
+            let mut refused = Vec::new();
+            self.divide(rows, 0..rows.len(), &mut refused)?;
+            settled.rows(&batch.segments, rows, &refused, &self.columns);
+        }
+        Ok(())
     }
 
     /// Writes these rows, halved as often as an error of data asks for it.
-    fn divide(&self, rows: &[Entry], places: &[usize], refused: &mut Vec<Refused>) -> Result<(), pg::Error> {
-        let error = match self.retry.run(|| self.attempt(rows, places)) {
+    fn divide(&self, rows: &[Entry], places: Range<usize>, refused: &mut Vec<Refused>) -> Result<(), pg::Error> {
+        let error = match self.retry.run(|| self.attempt(rows, places.clone())) {
             Ok(unwritable) => {
                 refused.extend(unwritable);
                 return Ok(());
@@ -98,25 +150,24 @@ impl Writer {
             Err(error) => error,
         };
         let of_record = error.fault() == Fault::Record;
-        match places {
-            [place] if of_record => {
-                let sqlstate = error.sqlstate().map(str::to_owned);
-                refused.push(Refused { place: *place, sqlstate, reason: error.cause().to_owned() });
-                Ok(())
-            }
-            [_, _, ..] if of_record || error.sqlstate() == Some(SAME_KEY) => {
-                let (first, second) = places.split_at(places.len() / 2);
-                let (count, one, two) = (places.len(), first.len(), second.len());
-                warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
-                self.divide(rows, first, refused)?;
-                self.divide(rows, second, refused)
-            }
-            _ => Err(error),
+        if places.len() == 1 && of_record {
+            let sqlstate = error.sqlstate().map(str::to_owned);
+            refused.push(Refused { place: places.start, sqlstate, reason: error.cause().to_owned() });
+            return Ok(());
         }
+        if places.len() > 1 && (of_record || error.sqlstate() == Some(SAME_KEY)) {
+            let middle = places.start + places.len() / 2;
+            let (first, second) = (places.start..middle, middle..places.end);
+            let (count, one, two) = (places.len(), first.len(), second.len());
+            warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
+            self.divide(rows, first, refused)?;
+            return self.divide(rows, second, refused);
+        }
+        Err(error)
     }
 
     /// One transaction. Rows that cannot even be sent are left out of it and returned.
-    fn attempt(&self, rows: &[Entry], places: &[usize]) -> Result<Vec<Refused>, pg::Error> {
+    fn attempt(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         const ACTION: &str = "cannot write rows";
         let failed = || pg::Error::on(ACTION);
         let mut session = self.pool.get()?;
@@ -129,7 +180,7 @@ impl Writer {
         let mut copy = transaction.copy_in(self.statements.copy.as_str()).map_err(failed())?;
         let mut unwritable = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + (16 << 10));
-        for &place in places {
+        for place in places {
             if let Err(Unwritable { sqlstate, reason }) = self.encoder.write(&rows[place].row, &mut piece) {
                 unwritable.push(Refused { place, sqlstate: Some(sqlstate.to_owned()), reason });
             }

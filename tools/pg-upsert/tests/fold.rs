@@ -143,12 +143,13 @@ fn rust_and_sql_agree_whatever_the_batches() {
             expected.insert(cells[0].clone(), row);
         }
         let batch = (random.below(30) + 1).to_string();
+        let gather = (random.below(30) + 1).to_string();
         let connections = (random.below(3) + 1).to_string();
 
         let run = program!("pg-upsert")
             .in_dir(&dir)
             .envs(postgres.envs())
-            .args(["-b", &batch, "--connections", &connections])
+            .args(["-b", &batch, "--gather", &gather, "--connections", &connections])
             .stdin(&stream)
             .run();
 
@@ -160,7 +161,10 @@ fn rust_and_sql_agree_whatever_the_batches() {
             let wanted = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
             let wanted = postgres.query(&format!("select {}::jsonb", pg::quote_text(&wanted)));
             let found = postgres.query(&format!("select to_jsonb(fold) from fold where id = {id}"));
-            assert_eq!(found, wanted, "{id} of seed {seed}, batches of {batch}, {connections} connections");
+            assert_eq!(
+                found, wanted,
+                "{id} of seed {seed}, batches of {batch}, {gather} gathered, {connections} connections"
+            );
         }
     }
 }

@@ -51,7 +51,7 @@ fn processes(dir: &Dir, program: &str) -> Vec<String> {
     found
 }
 
-const RUN: &str = "migrate -p pictures run --source . --create -b 500";
+const RUN: &str = "migrate -p pictures run --source . --create -b 500 --gather 500";
 
 #[test]
 fn an_export_in_s3_becomes_rows() {
@@ -137,7 +137,7 @@ fn ctrl_c_at_a_terminal_saves_the_bookmark_and_the_run_goes_on_from_there() {
 fn a_run_in_the_background_is_shown_stopped_and_continued() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
     export().write_to(&dir);
-    let start = "migrate start -p pictures --source . --create -b 200";
+    let start = "migrate start -p pictures --source . --create -b 200 --gather 200";
     bash(&dir, &postgres, "migrate -p pictures status").run().exits(3).stdout_has("not running");
 
     bash(&dir, &postgres, start).run().exits(0);

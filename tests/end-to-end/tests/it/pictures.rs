@@ -87,21 +87,26 @@ fn the_sequence_is_past_the_highest_id_when_all_is_done() {
     assert!(!dir.has("migrate-pictures.bookmark.json"));
 }
 
-/// Windows, batches, connections and the number of files do not show in the table.
+/// Windows, gathering, batches, connections and the number of files do not show in the table.
 #[test]
 fn the_table_does_not_depend_on_where_windows_batches_and_files_end() {
     let items = pictures(3000);
     let mut tables = Vec::new();
-    for (files, window, batch, connections) in
-        [(1, 50_000, 50_000, 1), (7, 10, 97, 1), (3, 1, 500, 3), (12, 333, 20, 2), (2, 50_000, 1, 4)]
-    {
+    for (files, window, batch, gather, connections) in [
+        (1, 50_000, 50_000, 500_000, 1),
+        (7, 10, 97, 1, 1),
+        (3, 1, 500, 100, 3),
+        (12, 333, 20, 20, 2),
+        (2, 50_000, 1, 70, 4),
+        (5, 100, 50, 500_000, 2),
+    ] {
         let (dir, postgres) = (Dir::new(), Postgres::new());
         let size = items.len().div_ceil(files);
         let export = Export::new("Pictures", "01700000000000-abcdef12");
         items.chunks(size).fold(export, Export::file).write_to(&dir);
 
         let parse = format!("ddb-parse -p pictures --window {window}");
-        let upsert = format!("pg-upsert --create -b {batch} --connections {connections}");
+        let upsert = format!("pg-upsert --create -b {batch} --gather {gather} --connections {connections}");
         bash(&dir, &postgres, &format!("ddb-list . | ddb-cat | {parse} | {upsert}")).run().exits(0);
 
         tables.push(pictures_table(&postgres));
@@ -124,7 +129,7 @@ fn the_table_does_not_depend_on_where_a_run_was_cut_off() {
     bash(&dir, &undisturbed, line).run().exits(0);
 
     let list = "ddb-list . --pending --profile pictures";
-    let upsert = "pg-upsert -p pictures --create -b 200";
+    let upsert = "pg-upsert -p pictures --create -b 200 --gather 200";
     for round in 0..8_u32 {
         // The stream breaks at some byte, in the middle of a line mostly, as when the programs before are killed.
         let bytes = round.wrapping_mul(2_654_435_761) % 500_000;

@@ -1,0 +1,472 @@
+//! Rows that wait to be written, in a form that takes little room: in memory, and when they are many in a temporary file
+//! without a name, which is gone when the process is. Rows of one key are put together when they are taken out.
+//!
+//! How many may wait, `batch` says; what becomes of them, `write`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use ahash::RandomState;
+use profile::{Merger, Row};
+
+use crate::batch::{Entry, Origin};
+use crate::key::{Key, Keys};
+
+/// Rows are parted by their keys, so that one part after the other can be put together in memory.
+pub(crate) const PARTS: usize = 256;
+
+/// Of one part, about so many bytes are in memory at once.
+const AT_ONCE: usize = 16 << 20;
+
+/// What a row costs beside its text, waiting and on its way.
+const WAITING: u64 = 32;
+const WRITING: u64 = 160;
+
+/// Rows that wait.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    /// Rows in memory, one after the other as [`encode`] writes them.
+    memory: Vec<u8>,
+    /// Hash of the key, and where the row begins.
+    index: Vec<(u64, usize)>,
+    disk: Option<Disk>,
+    /// Cells that are the same in most rows are not repeated.
+    pattern: Option<Row>,
+    hashes: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    bytes: u64,
+    state: RandomState,
+}
+
+/// Rows on disk.
+#[derive(Debug)]
+struct Disk {
+    file: File,
+    size: u64,
+    /// For each part where its rows are, in the order in which they came.
+    extents: Vec<Vec<Range<u64>>>,
+}
+
+impl Gathered {
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: Vec::new(),
+            index: Vec::new(),
+            disk: None,
+            pattern: None,
+            hashes: HashSet::default(),
+            bytes: 0,
+            // Of one key always the same.
+            state: RandomState::with_seeds(1, 2, 3, 4),
+        }
+    }
+
+    /// How many keys there are. Should two have the same hash, they count as one.
+    pub(crate) fn keys(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// The bytes of all rows as they came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bytes of memory that they take.
+    pub(crate) fn in_memory(&self) -> u64 {
+        self.memory.len() as u64 + WAITING * self.index.len() as u64
+    }
+
+    /// The bytes of disk that they take.
+    pub(crate) fn on_disk(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.size)
+    }
+
+    /// Adds a row that comes from these records of a segment.
+    pub(crate) fn add(&mut self, row: &Row, key: &Key, segment: usize, records: &[u64]) {
+        let hash = self.state.hash_one(key);
+        self.hashes.insert(hash);
+        self.bytes += row.text_size() as u64 + WRITING;
+        self.index.push((hash, self.memory.len()));
+        let pattern = self.pattern.get_or_insert_with(|| row.clone());
+        encode(hash, segment, records, row, pattern, &mut self.memory);
+    }
+
+    /// Moves what is in memory to a temporary file in the folder. When that fails everything is as before.
+    pub(crate) fn move_to_disk(&mut self, folder: &Path) -> io::Result<()> {
+        if self.disk.is_none() {
+            let file = tempfile::tempfile_in(folder)?;
+            self.disk = Some(Disk { file, size: 0, extents: vec![Vec::new(); PARTS] });
+        }
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        self.index.sort_by_key(|(hash, _)| part_of(*hash));
+        let mut sorted = Vec::with_capacity(self.memory.len());
+        let mut starts = Vec::with_capacity(PARTS + 1);
+        for &(hash, at) in &self.index {
+            while starts.len() <= part_of(hash) {
+                starts.push(sorted.len() as u64);
+            }
+            let length = Bytes(&self.memory[at..]).length();
+            sorted.extend_from_slice(&self.memory[at..at + length]);
+        }
+        starts.resize(PARTS + 1, sorted.len() as u64);
+        disk.file.write_all_at(&sorted, disk.size)?;
+        for (extents, ends) in disk.extents.iter_mut().zip(starts.windows(2)) {
+            if ends[0] < ends[1] {
+                extents.push(disk.size + ends[0]..disk.size + ends[1]);
+            }
+        }
+        disk.size += sorted.len() as u64;
+        self.memory.clear();
+        self.index.clear();
+        Ok(())
+    }
+
+    /// Puts the rows in memory into the order in which [`Gathered::part`] wants them.
+    pub(crate) fn close(&mut self) {
+        self.index.sort_unstable();
+    }
+
+    /// Appends the rows of one of [`PARTS`] parts, each key once. All rows of a key are in one part.
+    /// [`Gathered::close`] comes before.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub(crate) fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Vec<Entry>) -> io::Result<()> {
+        let mut known = HashMap::new();
+        let from = self.index.partition_point(|(hash, _)| part_of(*hash) < part);
+        let to = self.index.partition_point(|(hash, _)| part_of(*hash) <= part);
+        let mut extents = self.disk.as_ref().map_or(&[][..], |disk| &disk.extents[part]);
+        loop {
+            // As much as can be in memory at once: nearly always everything.
+            let (mut bytes, mut index) = (Vec::new(), Vec::new());
+            while let (Some((extent, rest)), Some(disk)) = (extents.split_first(), &self.disk) {
+                let start = bytes.len();
+                let size = usize::try_from(extent.end - extent.start).unwrap_or(usize::MAX);
+                if start > 0 && start + size > AT_ONCE {
+                    break;
+                }
+                bytes.resize(start + size, 0);
+                disk.file.read_exact_at(&mut bytes[start..], extent.start)?;
+                extents = rest;
+            }
+            let mut at = 0;
+            while at < bytes.len() {
+                let row = Bytes(&bytes[at..]);
+                index.push((row.hash(), false, at));
+                at += row.length();
+            }
+            let last = extents.is_empty();
+            if last {
+                // What is in memory came last.
+                index.extend(self.index[from..to].iter().map(|&(hash, at)| (hash, true, at)));
+            }
+            index.sort_unstable();
+            let begun = into.len();
+            for same_hash in index.chunk_by(|(one, ..), (other, ..)| one == other) {
+                let rows = same_hash.iter().map(|&(_, in_memory, at)| {
+                    let bytes = if in_memory { &self.memory[at..] } else { &bytes[at..] };
+                    self.decode(bytes, keys)
+                });
+                combine(rows.collect::<io::Result<_>>()?, merger, &known, into);
+            }
+            if last {
+                return Ok(());
+            }
+            known.extend(into.iter().enumerate().skip(begun).map(|(place, entry)| (entry.key.clone(), place)));
+        }
+    }
+
+    fn decode(&self, bytes: &[u8], keys: &Keys) -> io::Result<Waiting> {
+        let broken = || io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed");
+        let (row, origin) =
+            self.pattern.as_ref().and_then(|pattern| decode(Bytes(bytes), pattern)).ok_or_else(broken)?;
+        let key = keys.key(&row).map_err(|_| broken())?;
+        Ok(Waiting { row, key, origin })
+    }
+}
+
+/// A row that waited, with its key.
+struct Waiting {
+    row: Row,
+    key: Key,
+    origin: Origin,
+}
+
+/// Makes one entry for each key of rows that came in this order, or adds them to the entry that is there.
+fn combine(mut rows: Vec<Waiting>, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Vec<Entry>) {
+    while let Some(first) = rows.first() {
+        // Different keys of one hash are rare, and must not become one row.
+        let key = first.key.clone();
+        let (same, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.key == key);
+        rows = others;
+        let earlier = known.get(&key).copied();
+        let parts = earlier.map(|place| &into[place].row).into_iter().chain(same.iter().map(|waiting| &waiting.row));
+        let parts: Vec<_> = parts.collect();
+        let folded = (parts.len() > 1).then(|| merger.fold(&parts));
+        let mut same = same.into_iter();
+        let place = earlier.unwrap_or(into.len());
+        if earlier.is_none()
+            && let Some(Waiting { row, origin, .. }) = same.next()
+        {
+            into.push(Entry { row, key, origin, merged: Vec::new() });
+        }
+        if let Some(folded) = folded {
+            into[place].row = folded;
+        }
+        for waiting in same {
+            into[place].add(waiting.origin);
+        }
+    }
+}
+
+/// The hashes are spread already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+fn part_of(hash: u64) -> usize {
+    usize::try_from(hash >> 56).unwrap_or_default()
+}
+
+/// Length in all (4 bytes), hash (8), segment, how many records and their numbers, then for each cell 0 if it is that of
+/// the pattern, else its length + 1, then the cells.
+fn encode(hash: u64, segment: usize, records: &[u64], row: &Row, pattern: &Row, into: &mut Vec<u8>) {
+    let start = into.len();
+    into.extend_from_slice(&[0; 4]);
+    into.extend_from_slice(&hash.to_le_bytes());
+    put(segment as u64, into);
+    put(records.len() as u64, into);
+    for record in records {
+        put(*record, into);
+    }
+    put(row.len() as u64, into);
+    let differs = |index: usize, cell: &str| index >= pattern.len() || pattern.cell(index) != cell;
+    for (index, cell) in row.cells().enumerate() {
+        put(if differs(index, cell) { cell.len() as u64 + 1 } else { 0 }, into);
+    }
+    for (index, cell) in row.cells().enumerate() {
+        if differs(index, cell) {
+            into.extend_from_slice(cell.as_bytes());
+        }
+    }
+    // A line of the stream has at most 32 MiB.
+    let length = u32::try_from(into.len() - start).unwrap_or(u32::MAX);
+    into[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn decode(mut bytes: Bytes<'_>, pattern: &Row) -> Option<(Row, Origin)> {
+    let length = bytes.length();
+    bytes = Bytes(bytes.0.get(12..length)?);
+    let segment = usize::try_from(bytes.take()?).ok()?;
+    let count = bytes.take()?;
+    let mut records = Vec::with_capacity(usize::try_from(count).ok()?.min(length));
+    for _ in 0..count {
+        records.push(bytes.take()?);
+    }
+    let cells = usize::try_from(bytes.take()?).ok()?;
+    let mut sizes = bytes;
+    for _ in 0..cells {
+        bytes.take()?;
+    }
+    let mut row = Row::with_capacity(cells, bytes.0.len() + pattern.text_size());
+    for index in 0..cells {
+        match sizes.take()? {
+            0 => row.push(pattern.cell(index)),
+            size => {
+                let (cell, rest) = bytes.0.split_at_checked(usize::try_from(size - 1).ok()?)?;
+                row.push(std::str::from_utf8(cell).ok()?);
+                bytes = Bytes(rest);
+            }
+        }
+    }
+    Some((row, Origin { segment, weight: count.max(1), records }))
+}
+
+/// LEB128: seven bits a byte, the lowest first.
+fn put(mut number: u64, into: &mut Vec<u8>) {
+    while number >= 0x80 {
+        into.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    into.push(number.to_le_bytes()[0]);
+}
+
+/// Bytes that [`encode`] wrote.
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    /// The whole row's; at least 1, so that nobody who counts with it stands still.
+    fn length(&self) -> usize {
+        let bytes = self.0.first_chunk::<4>().copied().unwrap_or_default();
+        usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX).max(1)
+    }
+
+    fn hash(&self) -> u64 {
+        self.0.get(4..).and_then(|bytes| bytes.first_chunk::<8>()).copied().map_or(0, u64::from_le_bytes)
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profile::Schema;
+    use std::collections::BTreeMap;
+
+    const SCHEMA: &str = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
+        {"name":"id","type":"bigint"},{"name":"words","type":"jsonb","merge":"jsonb_merge"},
+        {"name":"last","type":"text","merge":"replace"},{"name":"first","type":"text","merge":"keep"}]}"#;
+
+    struct Parts {
+        keys: Keys,
+        merger: Merger,
+    }
+
+    impl Parts {
+        fn new() -> Self {
+            let schema: Schema = serde_json::from_str(SCHEMA).unwrap();
+            Self { keys: Keys::of(&schema).unwrap(), merger: Merger::new(&schema).unwrap() }
+        }
+
+        fn add(&self, gathered: &mut Gathered, row: &Row, segment: usize, records: &[u64]) {
+            gathered.add(row, &self.keys.key(row).unwrap(), segment, records);
+        }
+
+        /// Everything, by the key.
+        fn all(&self, gathered: &mut Gathered) -> BTreeMap<Key, Entry> {
+            gathered.close();
+            let mut entries = Vec::new();
+            for part in 0..PARTS {
+                gathered.part(part, &self.keys, &self.merger, &mut entries).unwrap();
+            }
+            let count = entries.len();
+            let all: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+            assert_eq!(all.len(), count, "each key comes once");
+            all
+        }
+    }
+
+    fn row(id: i64, words: &str, last: &str) -> Row {
+        Row::of([&*id.to_string(), words, last, "\"the same in every row\""])
+    }
+
+    #[test]
+    fn rows_of_one_key_become_one_that_knows_where_its_records_came_from() {
+        let parts = Parts::new();
+        let mut gathered = Gathered::new();
+        parts.add(&mut gathered, &row(1, r#"{"a":1}"#, "\"x\""), 0, &[1, 2]);
+        parts.add(&mut gathered, &row(2, "null", "\"é\""), 0, &[3]);
+        parts.add(&mut gathered, &row(1, r#"{"b":2}"#, "\"y\""), 0, &[4]);
+        parts.add(&mut gathered, &row(1, r#"{"a":3}"#, "\"z\""), 1, &[]);
+
+        assert_eq!(gathered.keys(), 2);
+        let all = parts.all(&mut gathered);
+        let one = &all[&Key::Int(1)];
+        let cells: Vec<_> = one.row.cells().collect();
+        assert_eq!(cells, ["1", r#"{"a":3,"b":2}"#, "\"z\"", "\"the same in every row\""]);
+        assert_eq!(one.origin, Origin { segment: 0, weight: 3, records: vec![1, 2, 4] });
+        assert_eq!(one.merged, [Origin { segment: 1, weight: 1, records: vec![] }]);
+        let two: Vec<_> = all[&Key::Int(2)].row.cells().collect();
+        assert_eq!(two, ["2", "null", "\"é\"", "\"the same in every row\""]);
+    }
+
+    /// On disk or in memory, in one piece or in many: what comes out is what folding the rows one by one gives.
+    #[test]
+    fn the_disk_does_not_show() {
+        let parts = Parts::new();
+        let dir = harness::Dir::new();
+        for every in [1, 7, 100, usize::MAX] {
+            let mut gathered = Gathered::new();
+            let mut expected: BTreeMap<i64, (Row, Vec<u64>)> = BTreeMap::new();
+            for record in 0..1000_u64 {
+                // Some keys come often, some once.
+                let id = (record * record % 701).cast_signed();
+                let row = row(id, &format!(r#"{{"w{}":{record}}}"#, record % 3), &format!("\"{record}\""));
+                parts.add(&mut gathered, &row, 0, &[record]);
+                expected
+                    .entry(id)
+                    .and_modify(|(before, records)| {
+                        *before = parts.merger.merge(before, &row);
+                        records.push(record);
+                    })
+                    .or_insert_with(|| (row, vec![record]));
+                if usize::try_from(record).unwrap() % every == every - 1 {
+                    gathered.move_to_disk(dir.path()).unwrap();
+                }
+            }
+
+            let all = parts.all(&mut gathered);
+
+            let found = all.values().map(|entry| (entry.row.clone(), entry.origin.records.clone()));
+            let found: BTreeMap<_, _> =
+                found.map(|(row, records)| (row.cell(0).parse().unwrap(), (row, records))).collect();
+            assert_eq!(found, expected, "to disk every {every} rows");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
+        }
+    }
+
+    #[test]
+    fn different_keys_of_one_hash_stay_apart() {
+        let parts = Parts::new();
+        let waiting = |id: i64, last: &str| Waiting {
+            row: row(id, "null", last),
+            key: Key::Int(id),
+            origin: Origin { segment: 0, weight: 1, records: vec![] },
+        };
+        let mut entries = Vec::new();
+        combine(vec![waiting(1, "1"), waiting(2, "2"), waiting(1, "3")], &parts.merger, &HashMap::new(), &mut entries);
+        let known = entries.iter().enumerate().map(|(place, entry)| (entry.key.clone(), place)).collect();
+        combine(vec![waiting(2, "4"), waiting(3, "5")], &parts.merger, &known, &mut entries);
+
+        let cells: Vec<_> = entries.iter().map(|entry| (entry.row.cell(0), entry.row.cell(2))).collect();
+        assert_eq!(cells, [("1", "3"), ("2", "4"), ("3", "5")]);
+    }
+
+    #[test]
+    fn numbers_of_every_size_come_back() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = Vec::new();
+            put(number, &mut bytes);
+            let mut rest = Bytes(&bytes);
+            assert_eq!(rest.take(), Some(number));
+            assert!(rest.0.is_empty());
+        }
+        assert_eq!(Bytes(&[0x80; 11]).take(), None);
+    }
+}
