@@ -5,6 +5,7 @@
 //! reads a flag.
 
 pub mod log;
+mod pipe;
 mod settings;
 mod stop;
 
@@ -52,6 +53,7 @@ pub fn run<P: Program>(body: impl FnOnce(&P, &Stop) -> Result<Exit, Failure>) ->
         return end(P::NAME, Err(failure));
     }
     let program = P::parse();
+    pipe::widen();
     let topic = program.topic().unwrap_or_else(|| P::NAME.to_owned());
     let result = log::init(&topic, program.common())
         .and_then(|()| Stop::listen().map_err(|error| settings::problem("cannot listen for signals", &error)))

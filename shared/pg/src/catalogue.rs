@@ -5,7 +5,7 @@ use ::fault::Fault;
 use postgres::GenericClient;
 use profile::{Column, Policy, Schema};
 
-use crate::Error;
+use crate::{Error, quote_name};
 
 /// A table as the server has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,20 @@ impl Table {
             primary_key: keys.iter().find(|(primary, _)| *primary).map(|(_, columns)| columns.clone()),
             unique: keys.into_iter().map(|(_, columns)| columns).collect(),
         }))
+    }
+
+    /// Whether it has no row, and nothing by which COPY into it would do other than INSERT (rules, row security).
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn is_empty(&self, client: &mut impl GenericClient) -> Result<bool, Error> {
+        let name = format!("{}.{}", quote_name(&self.schema), quote_name(&self.name));
+        let plain =
+            "select not (relhasrules or relrowsecurity) from pg_catalog.pg_class where oid = $1::text::regclass";
+        let empty = format!("select not exists (select from {name})");
+        let failed = || Error::on(format!("cannot look into the table `{}`", self.name));
+        let plain: bool = client.query_one(plain, &[&name]).map_err(failed())?.get(0);
+        Ok(plain && client.query_one(&empty, &[]).map_err(failed())?.get::<_, bool>(0))
     }
 
     /// A column by name.

@@ -18,6 +18,8 @@ pub struct Statements {
     pub prologue: String,
     /// Takes the rows in text format into the stage, which is empty at the beginning of each transaction.
     pub copy: String,
+    /// Takes the rows in text format into the table itself, which must have none of their keys.
+    pub load: String,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
     pub merge: String,
 }
@@ -51,6 +53,7 @@ impl Statements {
             create: format!("create table if not exists {table} ({})", definitions.join(", ")),
             prologue: prologue.join(";\n"),
             copy: format!("copy {STAGE} ({list}) from stdin"),
+            load: format!("copy {table} ({list}) from stdin"),
             merge: format!(
                 "insert into {table} as old ({list}) select {list} from {STAGE} on conflict ({key}) {conflict}"
             ),

@@ -22,7 +22,7 @@ pub use compile::Options;
 pub use error::Error;
 pub use plan::{Fate, Plan};
 pub use policy::{Merger, Policy};
-pub use row::Row;
+pub use row::{Row, RowView, Rows};
 pub use schema::{Column, ColumnType, Kind, Schema};
 pub use text::text_of;
 

@@ -16,7 +16,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::row::{NULL, Row};
+use crate::row::{NULL, Row, RowView};
 use crate::schema::Schema;
 
 /// How two values of one column become one.
@@ -154,12 +154,12 @@ impl Merger {
 
     /// The row that two rows of one key become: `a` came earlier, `b` later.
     pub fn merge(&self, a: &Row, b: &Row) -> Row {
-        self.fold(&[a, b])
+        self.fold(&[a.view(), b.view()])
     }
 
     /// The row that rows of one key become, which are in the order in which they came. It is what merging the first two,
     /// then the result with the third and so on gives, in one step.
-    pub fn fold(&self, rows: &[&Row]) -> Row {
+    pub fn fold(&self, rows: &[RowView<'_>]) -> Row {
         let chosen: Vec<_> = self.groups.iter().map(|side| side.choose(rows)).collect();
         let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
         let mut cells = Vec::with_capacity(rows.len());
@@ -199,11 +199,11 @@ impl Merger {
 
 impl Side {
     /// The last row that qualifies. Merged with others it still does, so whatever came before has no say.
-    fn choose(&self, rows: &[&Row]) -> Option<usize> {
-        rows.iter().rposition(|row| self.qualifies(row))
+    fn choose(&self, rows: &[RowView<'_>]) -> Option<usize> {
+        rows.iter().rposition(|row| self.qualifies(*row))
     }
 
-    fn qualifies(&self, row: &Row) -> bool {
+    fn qualifies(&self, row: RowView<'_>) -> bool {
         let elements: Option<Vec<&RawValue>> = serde_json::from_str(row.cell(self.column)).ok();
         elements.into_iter().flatten().any(|element| {
             let Ok(fields) = serde_json::from_str::<Object<'_>>(element.get()) else { return false };

@@ -43,26 +43,19 @@ impl Row {
         self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 
+    /// The row to look at.
+    pub fn view(&self) -> RowView<'_> {
+        RowView { text: &self.text, ends: &self.ends }
+    }
+
     /// The JSON text of a cell; [`NULL`] where there is none.
     pub fn cell(&self, index: usize) -> &str {
-        let Some(&end) = self.ends.get(index) else { return NULL };
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start as usize..end as usize]
-    }
-
-    /// How many cells there are.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is no cell.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.view().cell(index)
     }
 
     /// Every cell.
     pub fn cells(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len()).map(|index| self.cell(index))
+        self.view().cells()
     }
 
     /// Empties the row and keeps its memory.
@@ -71,13 +64,86 @@ impl Row {
         self.ends.clear();
     }
 
-    /// The bytes of its cells.
-    pub fn text_size(&self) -> usize {
-        self.text.len()
-    }
-
     /// The bytes that the row holds, its own bookkeeping included.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.text.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+}
+
+/// A row that lies in somebody's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct RowView<'a> {
+    text: &'a str,
+    ends: &'a [u32],
+}
+
+impl<'a> RowView<'a> {
+    /// The JSON text of a cell; [`NULL`] where there is none.
+    pub fn cell(self, index: usize) -> &'a str {
+        let Some(&end) = self.ends.get(index) else { return NULL };
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start as usize..end as usize]
+    }
+
+    /// Every cell.
+    pub fn cells(self) -> impl Iterator<Item = &'a str> {
+        (0..self.ends.len()).map(move |index| self.cell(index))
+    }
+
+    /// How many cells there are.
+    pub fn count(self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of its cells.
+    pub fn text_size(self) -> usize {
+        self.text.len()
+    }
+
+    /// The row in memory of its own.
+    pub fn to_row(self) -> Row {
+        Row { text: self.text.to_owned(), ends: self.ends.to_vec() }
+    }
+}
+
+/// Many rows in one piece of memory.
+#[derive(Debug, Default)]
+pub struct Rows {
+    text: String,
+    ends: Vec<u32>,
+    /// Where the text and the ends of each row end.
+    bounds: Vec<(usize, usize)>,
+}
+
+impl Rows {
+    /// Adds a row.
+    pub fn push(&mut self, row: RowView<'_>) {
+        self.text.push_str(row.text);
+        self.ends.extend_from_slice(row.ends);
+        self.bounds.push((self.text.len(), self.ends.len()));
+    }
+
+    /// One of the rows, in the order in which they came.
+    pub fn get(&self, index: usize) -> RowView<'_> {
+        let (text, ends) = index.checked_sub(1).map_or((0, 0), |before| self.bounds[before]);
+        let (text_end, ends_end) = self.bounds[index];
+        RowView { text: &self.text[text..text_end], ends: &self.ends[ends..ends_end] }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.bounds.len()
+    }
+
+    /// The bytes that they take.
+    pub fn size(&self) -> usize {
+        self.text.len() + size_of_val(self.ends.as_slice()) + size_of_val(self.bounds.as_slice())
+    }
+
+    /// Leaves none, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.bounds.clear();
     }
 }

@@ -380,7 +380,9 @@ fn a_second_signal_ends_a_program_that_nobody_reads_from() {
     let dir = Dir::new();
     dir.write("x.json", "{}\n");
     let (_reader, mut full) = std::io::pipe().unwrap();
-    full.write_all(&vec![b'x'; 64 << 10]).unwrap();
+    // As large as the program makes it.
+    let size = rustix::pipe::fcntl_setpipe_size(&full, 1 << 20).unwrap();
+    full.write_all(&vec![b'x'; size]).unwrap();
 
     let mut cat = cat(&dir, ["x.json"]);
     cat.command().stdout(full);

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "ROWS",
-        default_value_t = 5_000,
+        default_value_t = 2_000,
         value_parser = clap::value_parser!(u64).range(1..),
         help_heading = "Output options"
     )]

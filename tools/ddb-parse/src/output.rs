@@ -130,23 +130,23 @@ impl JsonRows {
         });
         Ok(Self { names: names.collect(), rows: Rows::new(profile, window)?, records })
     }
+}
 
-    fn write(&self, merged: &Merged, line: &mut Vec<u8>) {
-        for (name, cell) in self.names.iter().zip(merged.row.cells()) {
-            line.extend_from_slice(name.as_bytes());
-            line.extend_from_slice(cell.as_bytes());
-        }
-        if self.records {
-            let mut separator: &[u8] = b",\"$records\":[";
-            for record in &merged.records {
-                line.extend_from_slice(separator);
-                line.extend_from_slice(record.to_string().as_bytes());
-                separator = b",";
-            }
-            line.push(b']');
-        }
-        line.push(b'}');
+fn write(names: &[String], records: bool, merged: &Merged, line: &mut Vec<u8>) {
+    for (name, cell) in names.iter().zip(merged.row.cells()) {
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(cell.as_bytes());
     }
+    if records {
+        let mut separator: &[u8] = b",\"$records\":[";
+        for record in &merged.records {
+            line.extend_from_slice(separator);
+            line.extend_from_slice(record.to_string().as_bytes());
+            separator = b",";
+        }
+        line.push(b']');
+    }
+    line.push(b'}');
 }
 
 impl Output for JsonRows {
@@ -165,13 +165,13 @@ impl Output for JsonRows {
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let rows: Vec<_> = self.rows.window.drain().collect();
-        for merged in &rows {
-            self.write(merged, writer.compose());
+        let Self { rows, names, records } = self;
+        rows.window.drain(|merged| {
+            write(names, *records, &merged, writer.compose());
             writer.end_line().map_err(PipeError::writing)?;
-        }
-        self.rows.written += rows.len() as u64;
-        Ok(())
+            rows.written += 1;
+            Ok(())
+        })
     }
 
     fn counts(&self) -> (u64, u64) {
@@ -240,13 +240,12 @@ impl Output for CsvRows {
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let rows: Vec<_> = self.rows.window.drain().collect();
-        for merged in &rows {
-            let line = csv_line(&self.rows.profile.schema, &merged.row)?;
-            writer.data(&line).map_err(PipeError::writing)?;
-        }
-        self.rows.written += rows.len() as u64;
-        Ok(())
+        let Rows { window, profile, written, .. } = &mut self.rows;
+        window.drain(|merged| {
+            writer.data(&csv_line(&profile.schema, &merged.row)?).map_err(PipeError::writing)?;
+            *written += 1;
+            Ok(())
+        })
     }
 
     fn counts(&self) -> (u64, u64) {

@@ -1,21 +1,29 @@
 //! Rows of one key that come close together are merged before they are written. The window is bounded in rows and
 //! bytes; what lies further apart is merged by the target. The rule of merging is `profile`'s.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
-use profile::{Kind, Merger, Row, Schema};
+use ahash::RandomState;
+use profile::{Kind, Merger, Row, RowView, Rows, Schema};
 
-/// Room for the rows of a window. Rows take a few times the window's bytes at most, which keeps the program within 64 MiB.
+/// Room for the rows of a window.
 const BYTES: usize = 12 << 20;
 
-/// Rows by key, in the order in which their keys came first.
+/// The rows of the window, in the order in which their keys came first.
 #[derive(Debug)]
 pub(crate) struct Window {
     merger: Merger,
     key: Vec<(usize, Kind)>,
-    places: HashMap<Box<str>, usize, ahash::RandomState>,
-    rows: Vec<Merged>,
-    bytes: usize,
+    rows: Rows,
+    /// For each row its record, and the next row of its key.
+    places: Vec<(u64, Option<usize>)>,
+    /// First and last row of each key, in the order of the first.
+    chains: Vec<(usize, usize)>,
+    /// Where in `chains` a key is, by the hash of the key.
+    known: HashMap<u64, usize, RandomState>,
+    hasher: RandomState,
     most_rows: usize,
     merged: u64,
 }
@@ -33,9 +41,11 @@ impl Window {
         Ok(Self {
             merger: Merger::new(schema)?,
             key,
-            places: HashMap::default(),
-            rows: Vec::new(),
-            bytes: 0,
+            rows: Rows::default(),
+            places: Vec::new(),
+            chains: Vec::new(),
+            known: HashMap::default(),
+            hasher: RandomState::new(),
             most_rows: usize::try_from(most_rows).unwrap_or(usize::MAX),
             merged: 0,
         })
@@ -43,21 +53,27 @@ impl Window {
 
     /// Takes the row of a record. True when the window is full and has to be [drained](Self::drain).
     pub(crate) fn add(&mut self, row: &Row, record: u64) -> bool {
-        let key = self.key_of(row);
-        if let Some(&place) = self.places.get(key.as_str()) {
-            let earlier = &mut self.rows[place];
-            self.bytes -= earlier.row.size();
-            earlier.row = self.merger.merge(&earlier.row, row);
-            earlier.records.push(record);
-            self.bytes += earlier.row.size() + size_of::<u64>();
-            self.merged += 1;
-        } else {
-            // The index takes about as much again as the key.
-            self.bytes += row.size() + size_of::<Merged>() + 2 * key.len() + 64;
-            self.places.insert(key.into_boxed_str(), self.rows.len());
-            self.rows.push(Merged { row: row.clone(), records: vec![record] });
+        let place = self.places.len();
+        self.rows.push(row.view());
+        self.places.push((record, None));
+        let mut hash = self.hash(row.view());
+        loop {
+            let Some(&chain) = self.known.get(&hash) else {
+                self.known.insert(hash, self.chains.len());
+                self.chains.push((place, place));
+                break;
+            };
+            let (first, last) = self.chains[chain];
+            if self.same_key(self.rows.get(first), row.view()) {
+                self.chains[chain].1 = place;
+                self.places[last].1 = Some(place);
+                self.merged += 1;
+                break;
+            }
+            // Another key of the same hash: a place is found beside it.
+            hash = hash.wrapping_add(1);
         }
-        self.rows.len() >= self.most_rows || self.bytes >= BYTES
+        self.chains.len() >= self.most_rows || self.rows.size() >= BYTES
     }
 
     /// How many records were merged into a row of another one so far.
@@ -65,28 +81,49 @@ impl Window {
         self.merged
     }
 
-    /// Empties the window.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Merged> {
+    /// Hands every row to `take` and empties the window.
+    pub(crate) fn drain<E>(&mut self, mut take: impl FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
+        let mut rows = Vec::new();
+        for &(first, _) in &self.chains {
+            rows.clear();
+            let mut records = Vec::with_capacity(1);
+            let mut next = Some(first);
+            while let Some(place) = next {
+                rows.push(self.rows.get(place));
+                records.push(self.places[place].0);
+                next = self.places[place].1;
+            }
+            let row = if let [row] = rows.as_slice() { row.to_row() } else { self.merger.fold(&rows) };
+            take(Merged { row, records })?;
+        }
+        self.rows.clear();
         self.places.clear();
-        self.bytes = 0;
-        self.rows.drain(..)
+        self.chains.clear();
+        self.known.clear();
+        Ok(())
     }
 
-    /// The key's cells as one text. Numbers are equal as numbers, not as texts.
-    fn key_of(&self, row: &Row) -> String {
-        let mut text = String::new();
-        for (index, kind) in &self.key {
-            let cell = row.cell(*index);
-            if matches!(kind, Kind::Numeric | Kind::Float) {
-                let plain = item::number::plain(cell);
-                let whole = plain.contains('.');
-                text.push_str(if whole { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain });
-            } else {
-                text.push_str(cell);
-            }
-            // No JSON text has this byte in it.
-            text.push('\u{1f}');
+    fn hash(&self, row: RowView<'_>) -> u64 {
+        let cells = self.key.iter().map(|(index, kind)| comparable(row.cell(*index), *kind));
+        let mut hasher = self.hasher.build_hasher();
+        for cell in cells {
+            std::hash::Hash::hash(&*cell, &mut hasher);
         }
-        text
+        std::hash::Hasher::finish(&hasher)
     }
+
+    fn same_key(&self, one: RowView<'_>, other: RowView<'_>) -> bool {
+        self.key
+            .iter()
+            .all(|(index, kind)| comparable(one.cell(*index), *kind) == comparable(other.cell(*index), *kind))
+    }
+}
+
+/// A key's cell in a form in which equal keys are equal texts. Numbers are equal as numbers, not as texts.
+fn comparable(cell: &str, kind: Kind) -> Cow<'_, str> {
+    if !matches!(kind, Kind::Numeric | Kind::Float) {
+        return Cow::Borrowed(cell);
+    }
+    let plain = item::number::plain(cell);
+    if plain.contains('.') { Cow::Owned(plain.trim_end_matches('0').trim_end_matches('.').to_owned()) } else { plain }
 }

@@ -157,7 +157,7 @@ impl Batch {
 
     /// Adds a row that was made of these records.
     pub(crate) fn add(&mut self, row: &Row, key: &Key, records: &[u64]) {
-        self.rows.add(row, key, self.segments.len() - 1, records);
+        self.rows.add(row.view(), key, self.segments.len() - 1, records);
     }
 
     /// Adds a line that was refused.

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use ahash::RandomState;
-use profile::{Merger, Row};
+use profile::{Merger, Row, RowView, Rows};
 
 use crate::batch::{Entry, Origin};
 use crate::key::{Key, Keys};
@@ -90,13 +90,13 @@ impl Gathered {
     }
 
     /// Adds a row that comes from these records of a segment.
-    pub(crate) fn add(&mut self, row: &Row, key: &Key, segment: usize, records: &[u64]) {
+    pub(crate) fn add(&mut self, row: RowView<'_>, key: &Key, segment: usize, records: &[u64]) {
         let hash = self.state.hash_one(key);
         self.hashes.insert(hash);
         self.bytes += row.text_size() as u64 + WRITING;
         self.index.push((hash, self.memory.len()));
-        let pattern = self.pattern.get_or_insert_with(|| row.clone());
-        encode(hash, segment, records, row, pattern, &mut self.memory);
+        let pattern = self.pattern.get_or_insert_with(|| row.to_row());
+        encode(hash, segment, records, row, pattern.view(), &mut self.memory);
     }
 
     /// Moves what is in memory to a temporary file in the folder. When that fails everything is as before.
@@ -140,7 +140,7 @@ impl Gathered {
     /// # Errors
     /// The temporary file cannot be read.
     pub(crate) fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Vec<Entry>) -> io::Result<()> {
-        let mut known = HashMap::new();
+        let (mut known, mut waiting) = (HashMap::new(), Waiting::default());
         let from = self.index.partition_point(|(hash, _)| part_of(*hash) < part);
         let to = self.index.partition_point(|(hash, _)| part_of(*hash) <= part);
         let mut extents = self.disk.as_ref().map_or(&[][..], |disk| &disk.extents[part]);
@@ -171,11 +171,12 @@ impl Gathered {
             index.sort_unstable();
             let begun = into.len();
             for same_hash in index.chunk_by(|(one, ..), (other, ..)| one == other) {
-                let rows = same_hash.iter().map(|&(_, in_memory, at)| {
+                waiting.clear();
+                for &(_, in_memory, at) in same_hash {
                     let bytes = if in_memory { &self.memory[at..] } else { &bytes[at..] };
-                    self.decode(bytes, keys)
-                });
-                combine(rows.collect::<io::Result<_>>()?, merger, &known, into);
+                    self.decode(bytes, keys, &mut waiting)?;
+                }
+                waiting.combine(merger, &known, into);
             }
             if last {
                 return Ok(());
@@ -184,45 +185,55 @@ impl Gathered {
         }
     }
 
-    fn decode(&self, bytes: &[u8], keys: &Keys) -> io::Result<Waiting> {
+    fn decode(&self, bytes: &[u8], keys: &Keys, into: &mut Waiting) -> io::Result<()> {
         let broken = || io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed");
-        let (row, origin) =
-            self.pattern.as_ref().and_then(|pattern| decode(Bytes(bytes), pattern)).ok_or_else(broken)?;
-        let key = keys.key(&row).map_err(|_| broken())?;
-        Ok(Waiting { row, key, origin })
+        let pattern = self.pattern.as_ref().ok_or_else(broken)?;
+        let origin = decode(Bytes(bytes), pattern.view(), &mut into.row).ok_or_else(broken)?;
+        let key = keys.key(&into.row).map_err(|_| broken())?;
+        into.rows.push(into.row.view());
+        into.from.push((key, origin));
+        Ok(())
     }
 }
 
-/// A row that waited, with its key.
+/// Rows whose keys have one hash, in the order in which they came.
+#[derive(Debug, Default)]
 struct Waiting {
+    rows: Rows,
+    /// Key and origin of each.
+    from: Vec<(Key, Origin)>,
+    /// Where a row is put together.
     row: Row,
-    key: Key,
-    origin: Origin,
 }
 
-/// Makes one entry for each key of rows that came in this order, or adds them to the entry that is there.
-fn combine(mut rows: Vec<Waiting>, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Vec<Entry>) {
-    while let Some(first) = rows.first() {
-        // Different keys of one hash are rare, and must not become one row.
-        let key = first.key.clone();
-        let (same, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.key == key);
-        rows = others;
-        let earlier = known.get(&key).copied();
-        let parts = earlier.map(|place| &into[place].row).into_iter().chain(same.iter().map(|waiting| &waiting.row));
-        let parts: Vec<_> = parts.collect();
-        let folded = (parts.len() > 1).then(|| merger.fold(&parts));
-        let mut same = same.into_iter();
-        let place = earlier.unwrap_or(into.len());
-        if earlier.is_none()
-            && let Some(Waiting { row, origin, .. }) = same.next()
-        {
-            into.push(Entry { row, key, origin, merged: Vec::new() });
-        }
-        if let Some(folded) = folded {
-            into[place].row = folded;
-        }
-        for waiting in same {
-            into[place].add(waiting.origin);
+impl Waiting {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.from.clear();
+    }
+
+    /// Makes one entry for each key, or adds its rows to the entry that is there.
+    fn combine(&mut self, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Vec<Entry>) {
+        let mut from: Vec<_> = self.from.drain(..).map(Some).collect();
+        for first in 0..from.len() {
+            let Some((key, origin)) = from[first].take() else { continue };
+            // Different keys of one hash are rare, and must not become one row.
+            let same = |from: &Option<(Key, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
+            let others: Vec<_> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
+            let origins = others.iter().filter_map(|&place| from[place].take()).map(|(_, origin)| origin);
+            let rows = std::iter::once(first).chain(others.iter().copied()).map(|place| self.rows.get(place));
+            if let Some(entry) = known.get(&key).map(|&place| &mut into[place]) {
+                let rows: Vec<_> = std::iter::once(entry.row.view()).chain(rows).collect();
+                entry.row = merger.fold(&rows);
+                entry.add(origin);
+                origins.for_each(|origin| entry.add(origin));
+                continue;
+            }
+            let row =
+                if others.is_empty() { self.rows.get(first).to_row() } else { merger.fold(&rows.collect::<Vec<_>>()) };
+            let mut entry = Entry { row, key, origin, merged: Vec::new() };
+            origins.for_each(|origin| entry.add(origin));
+            into.push(entry);
         }
     }
 }
@@ -253,7 +264,7 @@ fn part_of(hash: u64) -> usize {
 
 /// Length in all (4 bytes), hash (8), segment, how many records and their numbers, then for each cell 0 if it is that of
 /// the pattern, else its length + 1, then the cells.
-fn encode(hash: u64, segment: usize, records: &[u64], row: &Row, pattern: &Row, into: &mut Vec<u8>) {
+fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern: RowView<'_>, into: &mut Vec<u8>) {
     let start = into.len();
     into.extend_from_slice(&[0; 4]);
     into.extend_from_slice(&hash.to_le_bytes());
@@ -262,8 +273,8 @@ fn encode(hash: u64, segment: usize, records: &[u64], row: &Row, pattern: &Row, 
     for record in records {
         put(*record, into);
     }
-    put(row.len() as u64, into);
-    let differs = |index: usize, cell: &str| index >= pattern.len() || pattern.cell(index) != cell;
+    put(row.count() as u64, into);
+    let differs = |index: usize, cell: &str| index >= pattern.count() || pattern.cell(index) != cell;
     for (index, cell) in row.cells().enumerate() {
         put(if differs(index, cell) { cell.len() as u64 + 1 } else { 0 }, into);
     }
@@ -277,7 +288,7 @@ fn encode(hash: u64, segment: usize, records: &[u64], row: &Row, pattern: &Row, 
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn decode(mut bytes: Bytes<'_>, pattern: &Row) -> Option<(Row, Origin)> {
+fn decode(mut bytes: Bytes<'_>, pattern: RowView<'_>, row: &mut Row) -> Option<Origin> {
     let length = bytes.length();
     bytes = Bytes(bytes.0.get(12..length)?);
     let segment = usize::try_from(bytes.take()?).ok()?;
@@ -291,7 +302,7 @@ fn decode(mut bytes: Bytes<'_>, pattern: &Row) -> Option<(Row, Origin)> {
     for _ in 0..cells {
         bytes.take()?;
     }
-    let mut row = Row::with_capacity(cells, bytes.0.len() + pattern.text_size());
+    row.clear();
     for index in 0..cells {
         match sizes.take()? {
             0 => row.push(pattern.cell(index)),
@@ -302,7 +313,7 @@ fn decode(mut bytes: Bytes<'_>, pattern: &Row) -> Option<(Row, Origin)> {
             }
         }
     }
-    Some((row, Origin { segment, weight: count.max(1), records }))
+    Some(Origin { segment, weight: count.max(1), records })
 }
 
 /// LEB128: seven bits a byte, the lowest first.
@@ -365,7 +376,7 @@ mod tests {
         }
 
         fn add(&self, gathered: &mut Gathered, row: &Row, segment: usize, records: &[u64]) {
-            gathered.add(row, &self.keys.key(row).unwrap(), segment, records);
+            gathered.add(row.view(), &self.keys.key(row).unwrap(), segment, records);
         }
 
         /// Everything, by the key.
@@ -444,15 +455,18 @@ mod tests {
     #[test]
     fn different_keys_of_one_hash_stay_apart() {
         let parts = Parts::new();
-        let waiting = |id: i64, last: &str| Waiting {
-            row: row(id, "null", last),
-            key: Key::Int(id),
-            origin: Origin { segment: 0, weight: 1, records: vec![] },
+        let waiting = |rows: &[(i64, &str)]| {
+            let mut waiting = Waiting::default();
+            for (id, last) in rows {
+                waiting.rows.push(row(*id, "null", last).view());
+                waiting.from.push((Key::Int(*id), Origin { segment: 0, weight: 1, records: vec![] }));
+            }
+            waiting
         };
         let mut entries = Vec::new();
-        combine(vec![waiting(1, "1"), waiting(2, "2"), waiting(1, "3")], &parts.merger, &HashMap::new(), &mut entries);
+        waiting(&[(1, "1"), (2, "2"), (1, "3")]).combine(&parts.merger, &HashMap::new(), &mut entries);
         let known = entries.iter().enumerate().map(|(place, entry)| (entry.key.clone(), place)).collect();
-        combine(vec![waiting(2, "4"), waiting(3, "5")], &parts.merger, &known, &mut entries);
+        waiting(&[(2, "4"), (3, "5")]).combine(&parts.merger, &known, &mut entries);
 
         let cells: Vec<_> = entries.iter().map(|entry| (entry.row.cell(0), entry.row.cell(2))).collect();
         assert_eq!(cells, [("1", "3"), ("2", "4"), ("3", "5")]);

@@ -148,11 +148,11 @@ impl Run<'_> {
             Some(client) if !client.is_closed() => client,
             _ => self.retry.run(|| target::connect(&self.settings))?,
         };
-        let before = target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)?;
+        let prepared = target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)?;
         let connections = if self.args.dry_run { 1 } else { self.args.connections };
         let retry = self.retry.clone();
         let (limits, dry_run) = (self.limits.clone(), self.args.dry_run);
-        self.writer = Some(Writer::new(&self.settings, &schema, limits, connections, retry, dry_run, before)?);
+        self.writer = Some(Writer::new(&self.settings, &schema, limits, connections, retry, dry_run, prepared)?);
         self.schema = Some(schema);
         Ok(())
     }

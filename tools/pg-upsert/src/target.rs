@@ -88,19 +88,27 @@ pub(crate) fn unknown_rows() -> Problem {
         .with_hint("name it: --table TABLE --key COLUMN")
 }
 
+/// The table as it is before the first row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Prepared {
+    /// In a dry run without the table: what makes it, in each transaction.
+    pub(crate) before: Vec<String>,
+    /// Whether there is nothing in it that a row could be merged with.
+    pub(crate) empty: bool,
+}
+
 /// Makes sure that the table is there and fits.
 ///
-/// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays;
-/// what has to be made again in every transaction comes back.
+/// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays.
 pub(crate) fn prepare(
     client: &mut Client,
     schema: &Schema,
     create: Option<&[String]>,
     dry_run: bool,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Prepared, Failure> {
     if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
         table.check(schema)?;
-        return Ok(Vec::new());
+        return Ok(Prepared { before: Vec::new(), empty: table.is_empty(client)? });
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
@@ -114,11 +122,11 @@ pub(crate) fn prepare(
         transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     }
     if dry_run {
-        return Ok(statements);
+        return Ok(Prepared { before: statements, empty: false });
     }
     transaction.commit().map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     info!("Made the table {name}");
-    Ok(Vec::new())
+    Ok(Prepared { before: Vec::new(), empty: true })
 }
 
 /// The first connection: it finds wrong settings before anything is read.

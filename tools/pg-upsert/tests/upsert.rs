@@ -92,6 +92,23 @@ fn a_server_on_this_machine_is_reached_by_its_socket() {
     assert_eq!(postgres.query("select id from people"), "1");
 }
 
+/// Rows are copied into an empty table as they are, until one of them is there already.
+#[test]
+fn an_empty_table_takes_rows_that_conflict_as_any_other_does() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table people (id int primary key, mail text unique)");
+    let rows = [(1, "a"), (2, "b"), (3, "c"), (4, "c"), (1, "d"), (5, "e")];
+    let rows = rows.map(|(id, mail)| format!("{{\"id\":{id},\"mail\":\"{mail}\"}}\n")).concat();
+
+    for batch in ["1", "2", "100"] {
+        postgres.query("truncate people");
+        let run = upsert(&dir, &postgres).args(["--table", "people", "-b", batch]).stdin(&rows).run();
+        run.exits(1).stderr_has("6 records = ").stderr_has(" + 1 rejected");
+        let table = postgres.query("select id, mail from people order by id");
+        assert_eq!(table, "1|d\n2|b\n3|c\n5|e", "-b {batch}");
+    }
+}
+
 #[test]
 fn rows_that_say_what_they_are_make_their_table() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
