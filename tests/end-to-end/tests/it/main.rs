@@ -6,6 +6,7 @@
 mod migrate;
 mod orders;
 mod pictures;
+mod readme;
 mod stream;
 
 use std::fmt::Write as _;

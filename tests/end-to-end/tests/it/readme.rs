@@ -1,0 +1,73 @@
+//! The commands that the README shows, run as they stand there. A command that neither runs nor is named below as one
+//! that cannot run in a test fails.
+
+use std::fs;
+
+use harness::export::Export;
+use harness::postgres::Postgres;
+use harness::s3::S3;
+use harness::{Dir, gzip};
+
+use crate::{bash, pictures, root};
+
+/// What a reader's machine needs, or is tested elsewhere.
+const NOT_RUN: [&str; 9] = [
+    // Whole programs of their own, which install packages.
+    "scripts/demo",
+    "scripts/test",
+    "cargo build",
+    "sudo ",
+    "journalctl ",
+    "cp .env.example .env",
+    // Follows the log until it is interrupted: tests/shell.
+    "migrate -p pictures logs -f",
+    // The form of a command.
+    "migrate -p NAME",
+    // The picture of the pipeline.
+    "ddb-list           ddb-cat",
+];
+
+/// The lines of the README that begin like a command.
+fn commands(text: &str) -> Vec<String> {
+    let programs = ["ddb-", "pg-", "migrate ", "jq ", "cargo ", "scripts/", "sudo ", "journalctl ", "cp "];
+    let code = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
+    let code = code.filter(|line| programs.iter().any(|program| line.starts_with(program)));
+    code.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let (dir, postgres, s3) = (Dir::new(), Postgres::new(), S3::start());
+    Export::new("Pictures", "01700000000000-abcdef12").under("exports/").file(pictures(60)).put_to(&s3);
+    s3.put("exports/AWSDynamoDB/01700000000000-abcdef12/data/x.json.gz", gzip(pictures(5).join("\n") + "\n"));
+    let bucket = s3.url("");
+    let bucket = bucket.trim_start_matches("s3://").trim_end_matches('/');
+    dir.write(".env", format!("S3_BUCKET={bucket}\nS3_PREFIX=exports/\n"));
+    dir.write("x.json.gz", gzip("{\"Item\":{\"OrderId\":{\"S\":\"o-1\"},\"Id\":{\"N\":\"1\"}}}\n"));
+    dir.write("people.ndjson", "{\"id\":1,\"name\":\"a\",\"age\":7}\n");
+    postgres.query("create table people (id int primary key, name text)");
+    for profile in ["pictures", "orders"] {
+        let line = format!("ddb-parse -p {profile} | pg-upsert --create");
+        bash(&dir, &postgres, &line).stdin("").run().exits(0);
+    }
+
+    let mut ran = 0;
+    for command in commands(&fs::read_to_string(root("README.md")).unwrap()) {
+        if NOT_RUN.iter().any(|known| command.starts_with(known)) {
+            continue;
+        }
+        let line = command.replace("s3://bucket/", &s3.url("")).replace("s3://my-bucket/", &s3.url(""));
+        let run = bash(&dir, &postgres, &line).envs(s3.envs()).run();
+        // `status` says with its code whether something runs.
+        if line != "migrate -p pictures status" {
+            run.exits(0);
+        }
+        ran += 1;
+    }
+
+    assert!(ran > 15, "{ran} commands were found");
+    assert_eq!(postgres.query("select count(*) from pictures"), "11");
+    assert_eq!(postgres.query("select * from people"), "1|a");
+    assert_eq!(postgres.query("select order_id from orders"), "o-1");
+    assert_eq!(dir.read("orders.csv").lines().count(), 2);
+}
