@@ -21,6 +21,7 @@ setup() {
 
 teardown() {
   [ ! -s migrate-pictures.pid ] || migrate -p pictures stop >/dev/null 2>&1 || true
+  [ -z "${survivor:-}" ] || kill "$survivor" 2>/dev/null || true
   [ -z "${public:-}" ] || rm -r "$public"
 }
 
@@ -304,12 +305,12 @@ pg-upsert -p pictures -b 500 --create --log-dir $PWD" ]
   migrate -p pictures run >out 2>&1 3>&- 4>&- &
   run=$!
   read -r _ <ready
+  # Its programs go on.
+  survivor=$(cat list.pid)
   kill -KILL "$run"
   wait "$run" || true
   run -3 migrate -p pictures status
   [[ ${lines[1]} == 'last run: ended without a word'* ]]
-  # Its programs go on.
-  kill -TERM "$(cat list.pid)"
   stand_in ddb-list true
   migrate -p pictures run
   run -3 migrate -p pictures status
