@@ -496,11 +496,16 @@ fn the_first_signal_drains_and_the_second_ends_at_once() {
         stdin.write_all(Stream::new().schema().rows(&[row(0, "first", &[])]).text().as_bytes()).unwrap();
         // Whoever writes rows listens for signals.
         postgres.wait_for("select count(*) from t where id = 0", "1");
-        for _ in 0..signals {
-            signal(&child, "-TERM");
-        }
+        signal(&child, "-TERM");
         if signals == 2 {
-            assert_eq!(child.wait().unwrap().signal(), Some(15));
+            // Two that are pending at once are one: more may be needed.
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status;
+                }
+                signal(&child, "-TERM");
+            };
+            assert_eq!(status.signal(), Some(15));
             continue;
         }
         stdin.write_all(Stream::new().rows(&[row(1, "drained", &[1])]).text().as_bytes()).unwrap();
