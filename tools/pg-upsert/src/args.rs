@@ -56,7 +56,8 @@ pub(crate) struct Args {
 
     /// Gather rows of at most so many keys before they are written, where rows are merged
     ///
-    /// Merging here is cheaper than in the table. What does not fit into memory waits in a temporary file of the log
+    /// Merging here is cheaper than in the table. After the first batch no more is gathered than can be written in five
+    /// seconds. What does not fit into memory waits in a temporary file of the log
     /// folder. A run that is killed reads what had been gathered again.
     #[arg(long, value_name = "KEYS", default_value = "500000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
     pub(crate) gather: u32,

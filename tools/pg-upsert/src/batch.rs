@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use profile::{Merger, Row, Schema};
@@ -19,6 +20,9 @@ use crate::rejects::Rejected;
 /// A batch that has waited for so long is written at the next mark, so that a filter which lets little through does not
 /// keep the bookmark from moving.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long writing what is gathered should take.
+const WRITING: Duration = Duration::from_secs(5);
 
 /// The memory and the disk of rows that are gathered.
 const MEMORY: u64 = 12 << 20;
@@ -102,13 +106,30 @@ pub(crate) struct Limits {
 }
 
 /// Gathers rows of many more keys than a transaction has: merging rows of one key that lie far apart is cheaper here than
-/// in the table.
+/// in the table. No more than can be written in five seconds, as soon as that is known, so that little is read again
+/// after a stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Gather {
-    /// Rows of so many keys at most.
-    pub(crate) keys: usize,
     /// The folder for what memory cannot hold.
-    pub(crate) folder: PathBuf,
+    folder: PathBuf,
+    /// Rows of so many keys at most.
+    most: usize,
+    now: Arc<AtomicUsize>,
+}
+
+impl Gather {
+    /// Rows of at most so many keys, and files in that folder.
+    pub(crate) fn new(most: usize, folder: PathBuf) -> Self {
+        Self { folder, most, now: Arc::new(AtomicUsize::new(most)) }
+    }
+
+    /// So many rows were written in that time. A short time says little.
+    pub(crate) fn learn(&self, rows: usize, time: Duration) {
+        if time >= Duration::from_secs(1) {
+            let in_time = rows as u128 * WRITING.as_nanos() / time.as_nanos();
+            self.now.store(usize::try_from(in_time).unwrap_or(usize::MAX).min(self.most), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Batch {
@@ -129,10 +150,11 @@ impl Batch {
 
     /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
     pub(crate) fn is_full(&mut self, limits: &Limits) -> bool {
-        let Some(Gather { keys, folder }) = &limits.gather else {
+        let Some(Gather { folder, most, now }) = &limits.gather else {
             return self.rows.keys() >= limits.rows || self.bytes + self.rows.bytes() >= limits.bytes;
         };
-        if self.rows.keys() >= *keys || self.rows.on_disk() >= DISK || self.bytes >= limits.bytes {
+        let keys = now.load(Ordering::Relaxed).max(limits.rows).min(*most);
+        if self.rows.keys() >= keys || self.rows.on_disk() >= DISK || self.bytes >= limits.bytes {
             return true;
         }
         if self.rows.in_memory() < MEMORY {
@@ -230,7 +252,7 @@ mod tests {
     #[test]
     fn gathered_rows_go_to_disk_and_only_when_that_fails_the_batch_is_full() {
         let dir = harness::Dir::new();
-        let limits = |folder: PathBuf| Limits { rows: 10, bytes: 1000, gather: Some(Gather { keys: 13_001, folder }) };
+        let limits = |folder: PathBuf| Limits { rows: 10, bytes: 1000, gather: Some(Gather::new(13_001, folder)) };
 
         let mut batch = batch(13_000);
         assert!(batch.is_full(&limits(dir.path().join("missing"))));
@@ -242,5 +264,21 @@ mod tests {
 
         batch.add(&Row::of(["x"]), &Key::Int(-1), &[]);
         assert!(batch.is_full(&limits(dir.path().to_owned())));
+    }
+
+    #[test]
+    fn no_more_is_gathered_than_can_be_written_in_five_seconds() {
+        let gather = Gather::new(12, PathBuf::new());
+        let limits = Limits { rows: 3, bytes: 1 << 20, gather: Some(gather.clone()) };
+        let full = |rows| batch(rows).is_full(&limits);
+        assert_eq!((full(11), full(12)), (false, true), "nothing is known");
+
+        for (rows, seconds, most) in [(20, 10, 10), (20, 100, 3), (1000, 10, 12)] {
+            gather.learn(rows, Duration::from_secs(seconds));
+            assert_eq!((full(most - 1), full(most)), (false, true), "{rows} rows in {seconds} s");
+        }
+
+        gather.learn(1, Duration::from_millis(900));
+        assert_eq!((full(11), full(12)), (false, true), "a short time says little");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use fault::{Failure, Fault, PipeError, Problem};
@@ -44,6 +45,8 @@ pub(crate) struct Expected {
     /// The stream has to begin with `$source`.
     pub(crate) source: bool,
     pub(crate) limits: Limits,
+    /// Where it is said how many records are held back.
+    pub(crate) gathered: Arc<AtomicU64>,
 }
 
 /// Reads the stream to its end. The receiver is gone when the program ends for another reason.
@@ -225,7 +228,10 @@ impl Parser<'_> {
             Err(reason) => Err(NoRow { reason, records }),
         });
         match parsed {
-            Ok((row, key, records)) => self.batch.add(&row, &key, &records),
+            Ok((row, key, records)) => {
+                self.batch.add(&row, &key, &records);
+                self.expected.gathered.fetch_add((records.len() as u64).max(1), Ordering::Relaxed);
+            }
             Err(no_row) => self.refuse(no_row, line),
         }
         Ok(())
@@ -250,7 +256,9 @@ impl Parser<'_> {
         }
         let file = self.batch.file().cloned();
         let batch = std::mem::replace(&mut self.batch, Batch::new(file));
-        self.send(Message::Batch(Box::new(batch)))
+        self.send(Message::Batch(Box::new(batch)))?;
+        self.expected.gathered.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     fn send(&self, message: Message) -> Result<(), Halt> {

@@ -22,6 +22,8 @@ pub(crate) struct Standing {
     pub(crate) records: u64,
     /// Rows of this process.
     pub(crate) rows: u64,
+    /// Records whose rows are gathered and not yet written.
+    pub(crate) gathered: u64,
     /// Records of this process and those before it that were rejected.
     pub(crate) rejected: u64,
     /// Files that are done, those of earlier processes too.
@@ -65,12 +67,12 @@ impl Progress {
 
 /// `12/42 files, 1,200,000 of 4,000,000 records (30%), 300,000 rows, 98,000 records/s, 29s left`
 fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> String {
-    let Standing { records, rows, rejected, files } = standing;
+    let Standing { records, rows, gathered, rejected, files } = standing;
     let mut parts = Vec::new();
     let mut left = None;
     // Only for a person to read: no count depends on it.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
-    let rate = (records as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+    let rate = ((records + gathered) as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     match source {
         Some(source) => {
             parts.push(format!("{}/{} files", grouped(files), grouped(source.files)));
@@ -79,7 +81,7 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
                 Some(items) if items > 0 => {
                     let percent = (so_far.min(items) * 100) / items;
                     parts.push(format!("{} of {} records ({percent}%)", grouped(so_far), grouped(items)));
-                    left = (rate > 0).then(|| Duration::from_secs(items.saturating_sub(so_far) / rate));
+                    left = (rate > 0).then(|| Duration::from_secs(items.saturating_sub(so_far + gathered) / rate));
                 }
                 _ => parts.push(format!("{} records", grouped(so_far))),
             }
@@ -87,6 +89,9 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
         None => parts.push(format!("{} records", grouped(records))),
     }
     parts.push(format!("{} rows", grouped(rows)));
+    if gathered > 0 {
+        parts.push(format!("{} records gathered", grouped(gathered)));
+    }
     if rejected > 0 {
         parts.push(format!("{} rejected", grouped(rejected)));
     }
@@ -147,10 +152,15 @@ mod tests {
     #[test]
     fn the_line_says_how_far_and_how_long() {
         let source = Source { files: 42, items: Some(4_000_000), ..Source::default() };
-        let standing = Standing { records: 1_000_000, rows: 300_000, rejected: 2, files: 12 };
+        let standing = Standing { records: 1_000_000, rows: 300_000, gathered: 0, rejected: 2, files: 12 };
         assert_eq!(
             line(Some(&source), standing, Duration::from_secs(10)),
             "12/42 files, 1,000,000 of 4,000,000 records (25%), 300,000 rows, 2 rejected, 100,000 records/s, 30s left"
+        );
+        let standing = Standing { records: 0, rows: 0, gathered: 1_000_000, rejected: 0, files: 0 };
+        assert_eq!(
+            line(Some(&source), standing, Duration::from_secs(10)),
+            "0/42 files, 0 of 4,000,000 records (0%), 0 rows, 1,000,000 records gathered, 100,000 records/s, 30s left"
         );
     }
 }

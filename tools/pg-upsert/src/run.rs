@@ -1,6 +1,8 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -44,10 +46,18 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         _ => None,
     };
     let rows = |rows: u32| usize::try_from(rows).unwrap_or(usize::MAX);
-    let gather = Gather { keys: rows(args.gather), folder: cli::log_dir(args.log_dir.as_deref()) };
+    let gather = Gather::new(rows(args.gather), cli::log_dir(args.log_dir.as_deref()));
     let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
     let source = args.profile.is_some();
-    let expected = Expected { plain: plain.transpose()?, table, key: args.key.clone(), source, limits: limits.clone() };
+    let gathered = Arc::new(AtomicU64::new(0));
+    let expected = Expected {
+        plain: plain.transpose()?,
+        table,
+        key: args.key.clone(),
+        source,
+        limits: limits.clone(),
+        gathered: Arc::clone(&gathered),
+    };
 
     let (sender, messages) = sync_channel(0);
     let reader = std::thread::Builder::new().name("input".to_owned());
@@ -74,6 +84,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         ledger: Ledger::new(args.lossy, source),
         rejects: None,
         progress: Progress::new(shown),
+        gathered,
         batches: 0,
         stopped: false,
     };
@@ -102,6 +113,8 @@ struct Run<'a> {
     ledger: Ledger,
     rejects: Option<Rejects>,
     progress: Progress,
+    /// Records that the reading thread holds.
+    gathered: Arc<AtomicU64>,
     batches: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
@@ -205,6 +218,9 @@ impl Run<'_> {
         };
         if rows > 0 {
             self.batches += 1;
+            if let Some(gather) = &self.limits.gather {
+                gather.learn(rows, begun.elapsed());
+            }
             let number = self.batches;
             info!("Inserted {} records (batch {number}) in {}", grouped(settled.records()), time(begun.elapsed()));
         }
@@ -259,7 +275,8 @@ impl Run<'_> {
     fn standing(&self) -> Standing {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
-        Standing { records: run.records, rows: run.written, rejected: run.rejected, files }
+        let gathered = self.gathered.load(Ordering::Relaxed);
+        Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
     }
 
     /// The stream is over: whole, or not.
