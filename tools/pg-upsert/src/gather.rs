@@ -23,6 +23,9 @@ pub(crate) const PARTS: usize = 256;
 /// Of one part, about so many bytes are in memory at once.
 const AT_ONCE: usize = 16 << 20;
 
+/// What stays free on the disk: bookmark, rejects and log are there too.
+const RESERVE: u64 = 64 << 20;
+
 /// What a row costs beside its text, waiting and on its way.
 const WAITING: u64 = 32;
 const WRITING: u64 = 160;
@@ -106,6 +109,10 @@ impl Gathered {
             self.disk = Some(Disk { file, size: 0, extents: vec![Vec::new(); PARTS] });
         }
         let Some(disk) = &mut self.disk else { return Ok(()) };
+        let space = rustix::fs::fstatvfs(&disk.file)?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < RESERVE + self.memory.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.index.sort_by_key(|(hash, _)| part_of(*hash));
         let mut sorted = Vec::with_capacity(self.memory.len());
         let mut starts = Vec::with_capacity(PARTS + 1);

@@ -229,11 +229,14 @@ impl Run<'_> {
                 rejects.read_again(key, skip)?;
             }
         }
+        let Batch { segments, rows, .. } = batch;
+        // Its temporary file makes room for what is written now.
+        drop(rows);
         let count = settled.rejects();
         let Settled { tallies, rejected } = settled;
         self.reject(rejected, count)?;
         let mut entries = Vec::new();
-        for (segment, tally) in batch.segments.into_iter().zip(tallies) {
+        for (segment, tally) in segments.into_iter().zip(tallies) {
             self.ledger.rows(tally);
             let Some(event) = segment.event else { continue };
             entries.extend(self.event(event));
