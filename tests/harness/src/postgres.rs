@@ -1,6 +1,7 @@
-//! A private PostgreSQL server, started once by each test binary, and a fresh database for each test.
+//! A private PostgreSQL server, started once by each test binary, and a fresh database for each test; a test that breaks
+//! the server itself starts one of its own.
 //!
-//! The server lies in a temporary folder, listens on a port of 127.0.0.1 that was free, and wants a password. It
+//! A server lies in a temporary folder, listens on a port of 127.0.0.1 that was free, and wants a password. It
 //! survives no test run: a shell waits for the end of the test process, in whatever way it comes, and then stops the
 //! server and removes the folder.
 
@@ -31,9 +32,11 @@ as "$BIN/pg_ctl" -D "$DIR/data" -m immediate stop </dev/null >/dev/null 2>&1
 rm -rf "$DIR"
 "#;
 
-static SERVER: OnceLock<Server> = OnceLock::new();
+static SERVER: OnceLock<Arc<Server>> = OnceLock::new();
 
-struct Server {
+/// A server, which lives as long as this does.
+#[derive(Debug)]
+pub struct Server {
     version: u32,
     port: u16,
     bin: PathBuf,
@@ -44,7 +47,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
+    /// Starts a server.
+    pub fn start() -> Arc<Self> {
         let (version, bin) = binaries();
         let dir = tempfile::Builder::new().prefix("ddb-pipe-postgres-").tempdir().expect("a temporary folder").keep();
         if root() {
@@ -75,17 +79,42 @@ impl Server {
             }
             fs::write(data.join("postgresql.auto.conf"), config).expect("a file can be written");
             if let Some(watchdog) = launch(&bin, &dir) {
-                return Self { version, port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog };
+                return Arc::new(Self { version, port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog });
             }
         }
         panic!("the server does not start:\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default());
     }
 
-    fn psql(&self, database: &str, sql: &str) -> String {
+    /// Lets it die as by a power cut, and starts it again: it recovers what was committed.
+    pub fn crash(&self) {
+        let data = self.dir.join("data");
+        let control = self.bin.join("pg_ctl");
+        run(as_owner(&control).arg("-D").arg(&data).args(["-m", "immediate", "stop"]));
+        let log = self.dir.join("log");
+        let mut start = as_owner(&control);
+        start.arg("-D").arg(&data).args(["-w", "-t", "60", "-l"]).arg(log).arg("start");
+        // The server would keep the pipes of a captured output open.
+        let status = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.is_ok_and(|status| status.success()), "the server does not start again");
+    }
+
+    /// `psql` in a database, as the superuser, which reads SQL from its stdin and goes on after errors.
+    pub fn session(&self, database: &str) -> Command {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.env_clear().env("PGPASSWORD", PASSWORD).env("PGOPTIONS", "-c client_min_messages=warning");
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER, "-d", database]);
-        let output = psql.arg("-p").arg(self.port.to_string()).args(["-c", sql]).output().expect("psql runs");
+        psql.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", USER, "-d", database]);
+        psql.arg("-p").arg(self.port.to_string());
+        psql
+    }
+
+    /// The server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> String {
+        let mut psql = self.session(database);
+        let output = psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).output().expect("psql runs");
         assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
     }
@@ -149,29 +178,35 @@ fn free_port() -> u16 {
 /// A database of the test's own; dropped with its connections after the test.
 #[derive(Debug)]
 pub struct Postgres {
+    server: Arc<Server>,
     database: String,
 }
 
 impl Postgres {
-    /// A new, empty database.
+    /// A new, empty database of the server that all tests of this process share.
     #[expect(clippy::new_without_default, reason = "a database is made, which `default` does not suggest")]
     pub fn new() -> Self {
-        let server = SERVER.get_or_init(Server::start);
+        Self::on(SERVER.get_or_init(Server::start))
+    }
+
+    /// A new, empty database of that server.
+    pub fn on(server: &Arc<Server>) -> Self {
         let database = format!("test_{}", server.databases.fetch_add(1, Ordering::Relaxed));
         // In a linguistic order, as most databases have it: what needs the order of bytes has to say so.
         let order = if server.version >= 15 { "locale_provider icu icu_locale 'en-US'" } else { "" };
         server.psql("postgres", &format!("create database {database} template template0 {order}"));
-        Self { database }
+        Self { server: Arc::clone(server), database }
     }
 
-    fn server() -> &'static Server {
-        SERVER.get_or_init(Server::start)
+    /// Its server.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// Runs SQL. The result's rows are lines, its columns are parted by `|`.
     #[track_caller]
     pub fn query(&self, sql: &str) -> String {
-        Self::server().psql(&self.database, sql)
+        self.server.psql(&self.database, sql)
     }
 
     /// The database's name.
@@ -181,12 +216,12 @@ impl Postgres {
 
     /// The server's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        Self::server().port
+        self.server.port
     }
 
     /// The folder of the server's unix socket.
     pub fn socket_dir(&self) -> &Path {
-        &Self::server().dir
+        &self.server.dir
     }
 
     /// What a program needs in its environment to connect.
@@ -237,7 +272,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if !thread::panicking() {
-            Self::server().psql("postgres", &format!("drop database if exists {} with (force)", self.database));
+            self.server.psql("postgres", &format!("drop database if exists {} with (force)", self.database));
         }
     }
 }
