@@ -17,6 +17,9 @@ use fault::{Exit, Failure, Fault, explain};
 pub use settings::{log_dir, profile_file};
 pub use stop::Stop;
 
+/// Retries that a stop ends.
+pub type Retry = retry::Retry<Stop>;
+
 /// Flags that every program has, with `#[command(flatten)]`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Log options")]

@@ -133,7 +133,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 /// The crates whose log lines are meant for the person who runs the programs.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "ddb_list",
     "ddb_cat",
     "ddb_parse",
@@ -146,6 +146,7 @@ const OURS: [&str; 12] = [
     "item",
     "stream",
     "fault",
+    "retry",
 ];
 
 #[derive(Default)]

@@ -1,11 +1,21 @@
 //! SIGINT and SIGTERM: the first asks, the second ends the program at once.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use fault::{Fault, Problem};
+use retry::Interrupt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// How long work is begun after a stop was asked for: the whole program has to end within ten seconds.
+const AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// How often one who waits looks whether a stop is asked for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Whether a stop was asked for.
 ///
@@ -15,6 +25,8 @@ use signal_hook::flag;
 pub struct Stop {
     asked: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
+    /// When [`Stop::in_time`] saw it first.
+    seen: Arc<OnceLock<Instant>>,
 }
 
 impl Stop {
@@ -32,12 +44,12 @@ impl Stop {
 
     /// A stop that nobody asks for, for tests of what takes one.
     pub fn never() -> Self {
-        Self { asked: Arc::default(), signal: Arc::default() }
+        Self { asked: Arc::default(), signal: Arc::default(), seen: Arc::default() }
     }
 
     /// A stop that has been asked for, for the same.
     pub fn now() -> Self {
-        Self { asked: Arc::new(AtomicBool::new(true)), signal: Arc::default() }
+        Self { asked: Arc::new(AtomicBool::new(true)), ..Self::never() }
     }
 
     /// True from the first signal on.
@@ -53,14 +65,61 @@ impl Stop {
         }
     }
 
+    /// The error that ends work which takes too long after a stop was asked for: nothing of it is noted then, and all of
+    /// it is done again.
+    pub fn in_time(&self) -> Result<(), Problem> {
+        if !self.asked() || self.seen.get_or_init(Instant::now).elapsed() < AFTER_STOP {
+            return Ok(());
+        }
+        let message = "stopped before everything that had been read was written";
+        Err(Problem::new(Fault::Stopped, message).with_hint("the same command reads it again and goes on from there"))
+    }
+
     /// Calls `action` once, on a thread of its own, when a stop is asked for: for waits that a flag cannot end.
     pub fn on_signal(&self, action: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-        std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        thread::Builder::new().name("stop".to_owned()).spawn(move || {
             if signals.forever().next().is_some() {
                 action();
             }
         })?;
         Ok(())
+    }
+}
+
+impl Interrupt for Stop {
+    fn asked(&self) -> bool {
+        self.asked()
+    }
+
+    fn wait(&self, wait: Duration) {
+        let begun = Instant::now();
+        while let Some(left) = wait.checked_sub(begun.elapsed())
+            && !self.asked()
+        {
+            thread::sleep(left.min(LOOK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_stop_work_is_begun_for_a_while_only() {
+        assert!(Stop::never().in_time().is_ok());
+        assert!(Stop::now().in_time().is_ok(), "it begins to count");
+
+        let long_ago = Instant::now().checked_sub(AFTER_STOP).unwrap();
+        let stopped = Stop { seen: Arc::new(OnceLock::from(long_ago)), ..Stop::now() };
+        assert!(stopped.in_time().is_err());
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_or_with_a_stop() {
+        Stop::never().wait(Duration::from_millis(1));
+        // Would outlast the test.
+        Stop::now().wait(Duration::from_hours(24));
     }
 }

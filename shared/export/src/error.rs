@@ -149,7 +149,7 @@ pub enum Error {
         /// Byte in the object, compressed.
         at: u64,
         /// How often it was tried.
-        attempts: usize,
+        attempts: u64,
         /// What happened last.
         source: Box<dyn StdError + Send + Sync>,
     },

@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
+use retry::Limits;
 use tracing::warn;
 
 use crate::error::{Error, Result};
@@ -89,10 +90,12 @@ impl Store {
 }
 
 /// Finds the export under a prefix or in a folder; without a manifest, the data files under it.
-pub fn find(location: &Location, choice: &Choice) -> Result<Export> {
+///
+/// What S3 could not do is tried again within `limits`.
+pub fn find(location: &Location, choice: &Choice, limits: Limits) -> Result<Export> {
     let (store, source, objects) = match location {
         Location::S3 { bucket, key } => {
-            let client = s3::Client::new()?;
+            let client = s3::Client::new(limits)?;
             let objects = client.list(bucket, key)?;
             (Store::S3 { client, bucket: bucket.clone() }, location.to_string(), objects)
         }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Stdin};
 
+use retry::Limits;
+
 use crate::error::Result;
 use crate::location::Location;
 use crate::{local, s3};
@@ -10,8 +12,9 @@ use crate::{local, s3};
 const BUFFER: usize = 256 << 10;
 
 /// Opens data files; keeps one connection to S3 for all of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Opener {
+    limits: Limits,
     client: Option<s3::Client>,
 }
 
@@ -31,6 +34,11 @@ pub enum Input {
 pub struct S3Body(s3::Body);
 
 impl Opener {
+    /// What S3 could not do is tried again within `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, client: None }
+    }
+
     /// Opens `s3://bucket/key`, a path, or `-` for stdin. With an `etag` only the object that has it.
     pub fn open(&mut self, address: &str, etag: Option<&str>) -> Result<Input> {
         if address == "-" {
@@ -41,7 +49,7 @@ impl Opener {
             Location::S3 { bucket, key } => {
                 let client = match self.client.take() {
                     Some(client) => client,
-                    None => s3::Client::new()?,
+                    None => s3::Client::new(self.limits)?,
                 };
                 let body = client.open(&bucket, &key, etag);
                 self.client = Some(client);

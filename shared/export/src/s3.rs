@@ -1,7 +1,7 @@
 //! S3: listing, and reading objects through broken connections. The only user of the AWS SDK.
 //!
 //! Credentials, region and endpoint come by the SDK's usual chain. The SDK's own retries are off: a body that breaks in
-//! the middle is beyond them, so [`Policy`] answers for all attempts in one place.
+//! the middle is beyond them, so [`retry`] answers for all attempts in one place, with a line in the log for each.
 
 use std::error::Error as StdError;
 use std::io::{self, BufRead, Read};
@@ -16,11 +16,10 @@ use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId as _;
 use aws_sdk_s3::primitives::ByteStream;
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
+use retry::{Attempts, Limits};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::find::Object;
@@ -30,9 +29,6 @@ const DEFAULT_REGION: &str = "eu-west-1";
 
 /// Bytes of a body that are read ahead.
 const READ_AHEAD: u32 = 4 << 20;
-
-/// Attempts without progress in a row, if `AWS_MAX_ATTEMPTS` says nothing else.
-const ATTEMPTS: usize = 9;
 
 /// A body that gives nothing for so long is broken.
 const STALLED: Duration = Duration::from_mins(1);
@@ -47,6 +43,7 @@ pub(crate) struct Client(Arc<Inner>);
 struct Inner {
     runtime: Runtime,
     s3: aws_sdk_s3::Client,
+    limits: Limits,
 }
 
 /// What an attempt came to.
@@ -58,40 +55,16 @@ enum Failed {
     Replaced,
 }
 
-/// How often and how long is tried again: attempts without progress in a row.
-struct Policy {
-    waits: ExponentialBackoff,
-    attempts: usize,
-}
-
-impl Policy {
-    fn new() -> Self {
-        let builder = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200));
-        let attempts = std::env::var("AWS_MAX_ATTEMPTS").ok().and_then(|attempts| attempts.parse().ok());
-        let retries = attempts.unwrap_or(ATTEMPTS).saturating_sub(1);
-        let builder = builder.with_max_delay(Duration::from_secs(20)).with_max_times(retries).with_jitter();
-        Self { waits: builder.build(), attempts: 0 }
-    }
-
-    /// Waits for the next attempt; gives the cause back when there is none.
-    async fn next(&mut self, key: &str, at: u64, cause: Cause) -> Result<()> {
-        self.attempts += 1;
-        let Some(wait) = self.waits.next() else {
-            return Err(Error::Unavailable { key: key.to_owned(), at, attempts: self.attempts, source: cause });
-        };
-        warn!("cannot read `{key}` at byte {at}: {}; again in {} ms", fault::explain(&*cause), wait.as_millis());
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-}
-
 impl Client {
-    pub(crate) fn new() -> Result<Self> {
+    /// The SDK's own variable `AWS_MAX_ATTEMPTS` counts where the limits say no number.
+    pub(crate) fn new(limits: Limits) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime =
             runtime.map_err(|source| Error::Refused { key: "the network".to_owned(), source: Box::new(source) })?;
         let s3 = runtime.block_on(connect());
-        Ok(Self(Arc::new(Inner { runtime, s3 })))
+        let attempts = std::env::var("AWS_MAX_ATTEMPTS").ok().and_then(|attempts| attempts.parse::<u32>().ok());
+        let limits = limits.or_retries(attempts.map(|attempts| attempts.saturating_sub(1)));
+        Ok(Self(Arc::new(Inner { runtime, s3, limits })))
     }
 
     /// Every object whose key begins with the prefix, sorted by key.
@@ -100,25 +73,29 @@ impl Client {
         self.0.runtime.block_on(async {
             let mut objects = Vec::new();
             let mut next = None;
-            let mut policy = Policy::new();
+            let mut attempts = self.attempts();
             loop {
                 let request = self.0.s3.list_objects_v2().bucket(bucket).prefix(prefix);
                 match request.set_continuation_token(next.clone()).send().await {
                     Ok(page) => {
-                        policy = Policy::new();
+                        attempts = self.attempts();
                         objects.extend(page.contents().iter().map(object));
                         next = page.next_continuation_token;
                         if next.is_none() {
                             break;
                         }
                     }
-                    Err(error) => again(&mut policy, &address, 0, failed(error)).await?,
+                    Err(error) => again(&mut attempts, &address, 0, failed(error)).await?,
                 }
             }
             // S3 lists by the bytes of keys already; others may not.
             objects.sort_by(|a, b| a.key.cmp(&b.key));
             Ok(objects)
         })
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts::new("S3", self.0.limits)
     }
 
     /// A small object as a whole.
@@ -139,6 +116,7 @@ impl Client {
         let (sender, receiver) = mpsc::channel(1024);
         let fetch = Fetch {
             s3: self.0.s3.clone(),
+            limits: self.0.limits,
             bucket: bucket.to_owned(),
             key: key.to_owned(),
             etag: etag.map(|etag| format!("\"{etag}\"")),
@@ -180,10 +158,18 @@ fn object(object: &aws_sdk_s3::types::Object) -> Object {
     }
 }
 
-async fn again(policy: &mut Policy, key: &str, at: u64, failed: Failed) -> Result<()> {
+/// Waits for the next attempt; the error, if there is none or it would be in vain.
+async fn again(attempts: &mut Attempts, key: &str, at: u64, failed: Failed) -> Result<()> {
     let key = key.to_owned();
     match failed {
-        Failed::Transient(cause) => policy.next(&key, at, cause).await,
+        Failed::Transient(source) => {
+            let cause = format!("cannot read `{key}` at byte {at}: {}", fault::explain(&*source));
+            let Some(wait) = attempts.next_wait(cause) else {
+                return Err(Error::Unavailable { key, at, attempts: attempts.made(), source });
+            };
+            tokio::time::sleep(wait).await;
+            Ok(())
+        }
         Failed::Refused(source) => Err(Error::Refused { key, source }),
         Failed::Gone => Err(Error::Gone { key }),
         Failed::Replaced => Err(Error::Replaced { key, at }),
@@ -230,6 +216,7 @@ where
 /// One object on its way.
 struct Fetch {
     s3: aws_sdk_s3::Client,
+    limits: Limits,
     bucket: String,
     key: String,
     /// With quotes, as the headers have it.
@@ -249,7 +236,7 @@ impl Fetch {
     /// Sends the whole object, whatever breaks in between, or why that cannot be.
     async fn run(mut self) {
         let address = format!("s3://{}/{}", self.bucket, self.key);
-        let mut policy = Policy::new();
+        let mut attempts = Attempts::new("S3", self.limits);
         loop {
             let before = self.at;
             let failed = match self.request().await {
@@ -260,9 +247,9 @@ impl Fetch {
                 Err(failed) => failed,
             };
             if self.at > before {
-                policy = Policy::new();
+                attempts = Attempts::new("S3", self.limits);
             }
-            if let Err(error) = again(&mut policy, &address, self.at, failed).await {
+            if let Err(error) = again(&mut attempts, &address, self.at, failed).await {
                 // A receiver that is gone wants nothing.
                 let _ = self.sender.send(Err(error)).await;
                 return;

@@ -93,6 +93,12 @@ impl Classify for Error {
     }
 }
 
+impl From<retry::Stopped> for Error {
+    fn from(stopped: retry::Stopped) -> Self {
+        Self::found(Fault::Stopped, stopped.0)
+    }
+}
+
 /// The server's message, detail and hint; without an answer of the server, every cause once.
 fn cause(error: &postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     pub(crate) no_markers: bool,
 
     #[command(flatten)]
+    pub(crate) retry: retry::Limits,
+
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use cli::Stop;
+use export::Opener;
 use fault::{Exit, Failure, Fault, PipeError, Problem};
 use stream::{FileEvent, Marker, Reject, Writer};
 use tracing::{error, warn};
@@ -43,7 +44,8 @@ fn cat(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     })
     .map_err(|error| Problem::new(Fault::Local, format!("cannot listen for signals: {error}")))?;
     let budget = Budget::default();
-    let read = Read::new(List::new(&args.files), args.skip, args.limit, sender, budget.clone());
+    let read =
+        Read::new(List::new(&args.files), args.skip, args.limit, Opener::new(args.retry), sender, budget.clone());
     let reader = std::thread::Builder::new().name("read".to_owned()).spawn(move || read.run());
     let reader = reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
 

@@ -67,10 +67,11 @@ impl Read {
         list: List,
         skip: Option<u64>,
         limit: Option<u64>,
+        opener: Opener,
         events: SyncSender<Event>,
         budget: Budget,
     ) -> Self {
-        Self { list, skip, limit, events, opener: Opener::default(), budget, ahead: None }
+        Self { list, skip, limit, events, opener, budget, ahead: None }
     }
 
     /// Reads to the end of the list, or until nobody listens.

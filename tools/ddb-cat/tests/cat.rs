@@ -228,7 +228,7 @@ fn a_connection_that_breaks_goes_on_from_the_byte_where_it_broke() {
 
     run.exits(0)
         .stdout_has(r#""event":"end","key":"s3://exports/x.json.gz","records":200000,"#)
-        .stderr_has("WARN [ddb-cat] cannot read `s3://exports/x.json.gz` at byte ");
+        .stderr_has("WARN [ddb-cat] S3: cannot read `s3://exports/x.json.gz` at byte ");
     assert!(data_of(run.output()) == content, "the records are others");
     let gets = s3.gets();
     assert_eq!(gets.len(), 3, "{gets:?}");
@@ -289,6 +289,28 @@ fn a_server_that_is_busy_is_asked_again() {
     let run = cat_s3(&s3, ["s3://exports/x.json"]).run();
 
     run.exits(0).stdout_has("\n{}\n").stderr_has("503 SlowDown: Please reduce your request rate.");
+    assert_eq!(s3.gets().len(), 3);
+}
+
+#[test]
+fn each_retry_is_a_line_with_its_cause_and_their_number_is_set() {
+    let s3 = S3::start();
+    s3.put("x.json", "{}\n");
+    s3.slow_down(9);
+
+    let args = ["s3://exports/x.json", "--retries", "2", "--retry-max-wait", "1"];
+    // A flag wins over the variable of the SDK.
+    let run = cat_s3(&s3, args).env("AWS_MAX_ATTEMPTS", "7").run();
+
+    let said = |attempt: u32| {
+        run.messages().lines().any(|line| {
+            line.contains("S3: cannot read `s3://exports/x.json` at byte 0: 503 SlowDown: ")
+                && line.contains("; trying again in ")
+                && line.ends_with(&format!(" s (attempt {attempt} of 3)"))
+        })
+    };
+    assert!(said(2) && said(3), "{}", run.messages());
+    run.exits(69).stderr_has("after 3 attempts without progress");
     assert_eq!(s3.gets().len(), 3);
 }
 

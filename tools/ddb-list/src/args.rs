@@ -68,6 +68,9 @@ pub(crate) struct Args {
     pub(crate) plain: bool,
 
     #[command(flatten)]
+    pub(crate) retry: retry::Limits,
+
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 

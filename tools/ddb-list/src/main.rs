@@ -15,6 +15,7 @@ use checkpoint::State;
 use cli::Stop;
 use export::{Choice, DataFile, Export, Location};
 use fault::{Exit, Failure, Fault, PipeError, Problem};
+use retry::Limits;
 use serde::Serialize;
 use stream::{MARKER_VERSION, Marker, Source, SourceDone, Writer};
 
@@ -39,7 +40,7 @@ struct Entry<'a> {
 
 fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let mut writer = Writer::new(io::stdout().lock(), !args.plain);
-    let Some(mut export) = find(args.location()?, args.choice(), stop)? else {
+    let Some(mut export) = find(args.location()?, args.choice(), args.retry, stop)? else {
         let signal = stop.signal().unwrap_or_default();
         writer.marker(&Marker::Stop(stream::Stop { signal })).map_err(PipeError::writing)?;
         writer.flush().map_err(PipeError::writing)?;
@@ -72,13 +73,13 @@ fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
 }
 
 /// The export, or nothing if a stop is asked for before it is found.
-fn find(location: Location, choice: Choice, stop: &Stop) -> Result<Option<Export>, Failure> {
+fn find(location: Location, choice: Choice, limits: Limits, stop: &Stop) -> Result<Option<Export>, Failure> {
     // On a thread, because S3 may keep us waiting for minutes.
     let (sender, found) = sync_channel(1);
     let finder = std::thread::Builder::new().name("find".to_owned());
     let finder = finder.spawn(move || {
         // Nobody takes it after a stop.
-        let _ = sender.send(export::find(&location, &choice));
+        let _ = sender.send(export::find(&location, &choice, limits));
     });
     finder.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
     loop {

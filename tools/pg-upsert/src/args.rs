@@ -66,10 +66,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Writing")]
     pub(crate) connections: u32,
 
-    /// Go on trying for so long when PostgreSQL cannot be reached
-    #[arg(long, value_name = "SECONDS", default_value = "300", help_heading = "Writing")]
-    pub(crate) retry_for: u64,
-
     /// Rows may be missing: a filter between the programs leaves some out on purpose
     ///
     /// They are counted as dropped. Without this, a file of which a record is missing is failed.
@@ -89,6 +85,9 @@ pub(crate) struct Args {
     /// Show a progress line on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Log options")]
     pub(crate) progress: When,
+
+    #[command(flatten)]
+    pub(crate) retry: retry::Limits,
 
     #[command(flatten)]
     pub(crate) common: cli::Common,

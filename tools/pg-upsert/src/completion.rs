@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use checkpoint::Counts;
+use cli::Retry;
 use fault::{Exit, Failure};
 use pg::Settings;
 use tracing::info;
 
 use crate::progress::{grouped, time};
-use crate::retry::Retry;
 
 /// Runs the profile's statements in one transaction.
 pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[String]) -> Result<(), Failure> {

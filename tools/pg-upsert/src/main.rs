@@ -1,7 +1,7 @@
 //! `pg-upsert`: rows of a stream in, rows of a table of PostgreSQL out.
 //!
 //! Here: nothing but the parts. `input` reads lines and fills a `batch`, whose rows wait in `gather`; `run` takes one batch after the other, has it
-//! written (`write`, `copy`, `retry`), and notes what is durable then (`settle`, `ledger`, `rejects`,
+//! written (`write`, `copy`), and notes what is durable then (`settle`, `ledger`, `rejects`,
 //! `notes`). What the SQL looks like is in the crate `pg`.
 
 mod args;
@@ -15,7 +15,6 @@ mod ledger;
 mod notes;
 mod progress;
 mod rejects;
-mod retry;
 mod row;
 mod run;
 mod settle;

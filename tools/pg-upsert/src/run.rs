@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use checkpoint::{Bookmark as _, Entry};
-use cli::Stop;
+use cli::{Retry, Stop};
 use fault::{Exit, Failure, Fault, Problem};
 use pg::{Client, Settings};
 use profile::{Options, Profile, Schema};
@@ -22,18 +22,17 @@ use crate::ledger::Ledger;
 use crate::notes::{self, Notes};
 use crate::progress::{Progress, Standing, grouped, time};
 use crate::rejects::{Rejected, Rejects};
-use crate::retry::Retry;
 use crate::settle::{self, Settled};
 use crate::target::{self, Plain};
 use crate::write::Writer;
 
-/// How long the first connection is tried: somebody may be watching.
-const FIRST: Duration = Duration::from_secs(15);
+/// Seconds in which the first connection is tried: somebody may be watching.
+const FIRST: u64 = 15;
 
 /// Reads rows from stdin until they end.
 pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let settings = Settings::from_env()?;
-    let retry = Retry::new(Duration::from_secs(args.retry_for), stop)?;
+    let retry = Retry::new("PostgreSQL", args.retry, stop.clone());
     let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
     let table = args.table.as_deref().map(target::parse_table);
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use cli::Retry;
 use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::Statements;
 use pg::{Pool, Settings};
@@ -17,7 +18,6 @@ use crate::batch::{Batch, Entry, Limits};
 use crate::copy::{Encoder, Unwritable};
 use crate::gather::PARTS;
 use crate::key::Keys;
-use crate::retry::Retry;
 use crate::settle::Settled;
 use crate::target::Prepared;
 
@@ -153,7 +153,7 @@ impl Writer {
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let transactions = entries.len().div_ceil(self.limits.rows).max(1);
         for rows in entries.chunks(entries.len().div_ceil(transactions).max(1)) {
-            self.retry.in_time()?;
+            self.retry.stop().in_time()?;
             let mut refused = Vec::new();
             self.divide(rows, 0..rows.len(), &mut refused)?;
             settled.rows(&batch.segments, rows, &refused, &self.columns);
