@@ -76,6 +76,12 @@ impl Export {
             .with("outputView", "NEW_AND_OLD_IMAGES")
     }
 
+    /// Without the data files that it has so far.
+    pub fn without_files(mut self) -> Self {
+        self.files.clear();
+        self
+    }
+
     /// With a data file of these lines.
     pub fn file<L: AsRef<str>>(self, lines: impl IntoIterator<Item = L>) -> Self {
         let lines: Vec<_> = lines.into_iter().map(|line| format!("{}\n", line.as_ref())).collect();

@@ -22,6 +22,9 @@ pub const USER: &str = "postgres";
 /// Its password.
 pub const PASSWORD: &str = "pass-word-of-the-tests";
 
+/// What our own sessions are like, whatever a test has set for its database.
+const OPTIONS: &str = "-c client_min_messages=warning -c default_transaction_read_only=off";
+
 /// Runs until its stdin is closed, which the death of the test process does.
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
@@ -98,10 +101,11 @@ impl Server {
         assert!(status.is_ok_and(|status| status.success()), "the server does not start again");
     }
 
-    /// `psql` in a database, as the superuser, which reads SQL from its stdin and goes on after errors.
+    /// `psql` in a database, as the superuser, which reads SQL from its stdin and goes on after errors. It may write even
+    /// where others may not.
     pub fn session(&self, database: &str) -> Command {
         let mut psql = Command::new(self.bin.join("psql"));
-        psql.env_clear().env("PGPASSWORD", PASSWORD).env("PGOPTIONS", "-c client_min_messages=warning");
+        psql.env_clear().env("PGPASSWORD", PASSWORD).env("PGOPTIONS", OPTIONS);
         psql.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", USER, "-d", database]);
         psql.arg("-p").arg(self.port.to_string());
         psql

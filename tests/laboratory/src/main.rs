@@ -1,0 +1,149 @@
+//! The fault laboratory: it runs the real programs against a real PostgreSQL and a real S3 server, breaks something at an
+//! instant that a seed decides, runs `migrate run` again until the work is complete, and compares the table, the rejects
+//! and the ledger with those of an undisturbed run.
+//!
+//! Seed N takes the Nth fault (and begins again after the last), so that as many seeds as there are faults try all of
+//! them. A seed that fails is printed and is tried again by `laboratory --seed N`.
+
+mod collection;
+mod experiment;
+mod fault;
+mod front;
+mod instant;
+mod outcome;
+mod wire;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+use harness::postgres::Server;
+
+use crate::collection::Collection;
+use crate::experiment::{Experiment, Reference, Report};
+use crate::fault::{FAULTS, Fault};
+use crate::outcome::Difference;
+
+/// Breaks runs and looks whether anything is lost, doubled or wrong afterwards.
+#[derive(Parser)]
+struct Args {
+    /// How many seeds; without it one for each fault.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// This one alone.
+    #[arg(long, conflicts_with_all = ["seeds", "first"])]
+    seed: Option<u64>,
+    /// Only faults with this in their name; seeds of others are left out.
+    #[arg(long)]
+    fault: Option<String>,
+    /// How many at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+/// What was seen of one fault.
+#[derive(Default)]
+struct Tried {
+    seeds: u64,
+    injected: u64,
+    difference: Difference,
+    failed: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let faults: Vec<&Fault> = FAULTS.iter().copied().flatten().collect();
+    let (first, seeds) = match args.seed {
+        Some(seed) => (seed, 1),
+        None => (args.first, args.seeds.unwrap_or(faults.len() as u64)),
+    };
+    let next = AtomicU64::new(first);
+    let tried = Mutex::new(BTreeMap::<&str, Tried>::new());
+    thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(|| {
+                let server = Server::start();
+                let references =
+                    [Reference::of(Collection::pictures(), &server), Reference::of(Collection::orders(), &server)];
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let fault = faults[usize::try_from((seed - 1) % faults.len() as u64).unwrap_or_default()];
+                    if args.fault.as_ref().is_some_and(|wanted| !fault.name.contains(wanted.as_str())) {
+                        continue;
+                    }
+                    let begun = Instant::now();
+                    let report =
+                        catch_unwind(AssertUnwindSafe(|| Experiment::conduct(fault, seed, &references, &server)));
+                    let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+                    let entry = tried.entry(fault.name).or_default();
+                    entry.seeds += 1;
+                    if let Ok(report) = report {
+                        tell(seed, fault, &report, begun);
+                        entry.injected += report.injected;
+                        entry.difference.lost += report.difference.lost;
+                        entry.difference.doubled += report.difference.doubled;
+                        entry.difference.wrong += report.difference.wrong;
+                        entry.failed += u64::from(!report.complaints.is_empty());
+                    } else {
+                        println!("seed {seed}: {}: FAILED: the laboratory itself (see above)", fault.name);
+                        entry.failed += 1;
+                    }
+                }
+            });
+        }
+    });
+    let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if summary(&tried) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line for each seed, and everything about one that failed.
+fn tell(seed: u64, fault: &Fault, report: &Report, begun: Instant) {
+    let Report { story, skipped, complaints, .. } = report;
+    let name = fault.name;
+    let seconds = begun.elapsed().as_secs_f64();
+    if let Some(why) = skipped {
+        println!("seed {seed}: {name}: not tried: {why}");
+    } else if complaints.is_empty() {
+        println!("seed {seed}: {name}: {story}: well, {seconds:.1} s");
+    } else {
+        println!("seed {seed}: {name}: {story}: FAILED, {seconds:.1} s\n{}", complaints.join("\n"));
+        println!("again by: laboratory --seed {seed}");
+    }
+}
+
+/// The table of all faults; whether all is well.
+fn summary(tried: &BTreeMap<&str, Tried>) -> bool {
+    println!(
+        "\n{:<52} {:>5} {:>8} {:>5} {:>7} {:>5} {:>6}",
+        "fault", "seeds", "injected", "lost", "doubled", "wrong", "failed"
+    );
+    let mut sum = Tried::default();
+    let line = |name: &str, tried: &Tried| {
+        let Tried { seeds, injected, difference, failed } = tried;
+        let Difference { lost, doubled, wrong } = difference;
+        println!("{name:<52} {seeds:>5} {injected:>8} {lost:>5} {doubled:>7} {wrong:>5} {failed:>6}");
+    };
+    for (name, tried) in tried {
+        line(name, tried);
+        sum.seeds += tried.seeds;
+        sum.injected += tried.injected;
+        sum.failed += tried.failed;
+        sum.difference.lost += tried.difference.lost;
+        sum.difference.doubled += tried.difference.doubled;
+        sum.difference.wrong += tried.difference.wrong;
+    }
+    line("all", &sum);
+    sum.failed == 0
+}
