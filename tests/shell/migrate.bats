@@ -96,6 +96,16 @@ ddb-parse -p pictures --max-id 1000
 pg-upsert -p pictures -b 500 --gather 900 --create --log-dir $PWD" ]
 }
 
+@test "limits of retries go to each program that speaks to a service" {
+  recorders
+  migrate -p pictures run --retries 3 --retry-max-wait=9 --retry-for 60
+  [ "$(cat ddb-cat.argv)" = 'ddb-cat --retries 3 --retry-max-wait 9 --retry-for 60' ]
+  grep -q -- '--retries 3 --retry-max-wait 9 --retry-for 60$' ddb-list.argv
+  grep -q -- '--retries 3 --retry-max-wait 9 --retry-for 60$' pg-upsert.argv
+  [ "$(cat ddb-parse.argv)" = 'ddb-parse -p pictures' ]
+  run -2 migrate -p pictures run --retries often
+}
+
 @test "options stand before or after the command, with a space or with =" {
   recorders
   migrate -p pictures -b 7 --s3-bucket b --s3-prefix a/ --max-id 9 run
