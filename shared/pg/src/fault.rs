@@ -31,6 +31,9 @@ pub fn hint(code: &str) -> Option<&'static str> {
         "28P01" | "28000" => "check PG_USER and PASSWORD, and the server's pg_hba.conf",
         "3D000" => "check DATABASE",
         "42501" => "the role needs INSERT, SELECT and UPDATE on the table and TEMPORARY on the database",
+        "42703" | "42P01" => {
+            "a table or column is not there, or no longer: mend the table or the profile, then run again"
+        }
         "42P07" => "another program made the same table; run again",
         _ => return None,
     })
@@ -59,6 +62,8 @@ mod tests {
             ("57P03", Fault::Transient), // cannot_connect_now
             ("58030", Fault::Transient), // io_error
             ("25006", Fault::Transient), // read_only_sql_transaction: a failover is under way
+            ("25P03", Fault::Transient), // idle_in_transaction_session_timeout
+            ("25P04", Fault::Transient), // transaction_timeout
             ("55P03", Fault::Transient), // lock_not_available
             ("0A000", Fault::Setup),     // feature_not_supported
             ("25P02", Fault::Setup),     // in_failed_sql_transaction

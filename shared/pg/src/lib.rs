@@ -14,7 +14,7 @@ pub mod statement;
 mod tls;
 
 pub use error::Error;
-pub use pool::{Client, Pool, Session};
+pub use pool::{Client, Pool};
 pub use settings::{Settings, TlsMode};
 
 /// A name as an SQL identifier: `say "hi"` becomes `"say ""hi"""`.

@@ -1,10 +1,9 @@
-//! Connections that are kept and, when they break, opened again. What runs over them is the caller's matter.
+//! Connections that are kept and, when they break, opened again. What runs over them is the caller's matter, and so is
+//! trying again: nothing is repeated here.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::fault::Fault;
+use ::fault::{Classify as _, Fault};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -14,32 +13,14 @@ use crate::{Error, Settings};
 /// One connection.
 pub type Client = postgres::Client;
 
-/// How long [`Pool::get`] waits. A caller that wants to wait longer tries again, and says so.
+/// How long one attempt to open a connection may take.
 const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Connections that have all run the same statements when they were opened.
 #[derive(Clone)]
 pub struct Pool {
     sessions: r2d2::Pool<Sessions>,
-    last: Arc<Mutex<Option<Error>>>,
     connecting: String,
-}
-
-/// A connection of the pool, given back when dropped.
-pub struct Session(r2d2::PooledConnection<Sessions>);
-
-impl Deref for Session {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.0
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.0
-    }
 }
 
 impl Pool {
@@ -49,8 +30,7 @@ impl Pool {
     /// # Errors
     /// The settings of TLS are wrong. The server is not asked yet.
     pub fn new(settings: &Settings, connections: u32, prologue: String) -> Result<Self, Error> {
-        let last = Arc::new(Mutex::new(None));
-        let manager = Sessions { manager: settings.manager()?, prologue, last: Arc::clone(&last) };
+        let manager = Sessions { manager: settings.manager()?, prologue };
         let sessions = r2d2::Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
@@ -58,28 +38,39 @@ impl Pool {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { sessions, last, connecting: settings.connecting() })
+        Ok(Self { sessions, connecting: settings.connecting() })
     }
 
-    /// A connection that was not known to be broken when it came back last.
+    /// Does something over a connection, which is kept for the next time unless this fails for a reason that time may
+    /// mend: after a failover, a connection to the old primary would be read-only for ever.
     ///
     /// # Errors
-    /// What stood in the way of the last attempt to open one.
-    pub fn get(&self) -> Result<Session, Error> {
-        self.sessions.get().map(Session).map_err(|_| {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-            last.unwrap_or_else(|| {
-                Error::found(Fault::Transient, format!("{}: no connection in time", self.connecting))
-            })
-        })
+    /// What stood in the way of opening a connection, or what `work` says.
+    pub fn run<T>(&self, work: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+        let mut session = self
+            .sessions
+            .get()
+            .map_err(|_| Error::found(Fault::Transient, format!("{}: no connection in time", self.connecting)))?;
+        let result = match &mut session.client {
+            Ok(client) => work(client),
+            Err(error) => Err(error.clone()),
+        };
+        session.spent = result.as_ref().is_err_and(|error| error.fault() == Fault::Transient);
+        result
     }
+}
+
+/// A connection, or why there is none: the pool itself would try again without a word.
+struct Session {
+    client: Result<Client, Error>,
+    /// Not to be used again.
+    spent: bool,
 }
 
 /// Opens and prepares connections.
 struct Sessions {
     manager: PostgresConnectionManager<MakeRustlsConnect>,
     prologue: String,
-    last: Arc<Mutex<Option<Error>>>,
 }
 
 impl Sessions {
@@ -91,21 +82,20 @@ impl Sessions {
 }
 
 impl ManageConnection for Sessions {
-    type Connection = Client;
+    type Connection = Session;
     type Error = postgres::Error;
 
-    fn connect(&self) -> Result<Client, postgres::Error> {
-        self.open().inspect_err(|error| {
-            let error = Error::of("cannot open a connection to PostgreSQL", error);
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        })
+    fn connect(&self) -> Result<Session, postgres::Error> {
+        let client = self.open().map_err(Error::on("cannot open a connection to PostgreSQL"));
+        Ok(Session { client, spent: false })
     }
 
-    fn is_valid(&self, client: &mut Client) -> Result<(), postgres::Error> {
-        self.manager.is_valid(client)
+    fn is_valid(&self, _: &mut Session) -> Result<(), postgres::Error> {
+        // Never asked, see `test_on_check_out`: what is broken shows when it is used.
+        Ok(())
     }
 
-    fn has_broken(&self, client: &mut Client) -> bool {
-        self.manager.has_broken(client)
+    fn has_broken(&self, session: &mut Session) -> bool {
+        session.spent || session.client.as_mut().map_or(true, |client| self.manager.has_broken(client))
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -291,6 +291,7 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct ProxyState {
     cut: bool,
+    lose_commit: bool,
     streams: Vec<TcpStream>,
 }
 
@@ -309,10 +310,11 @@ impl Proxy {
                     continue;
                 }
                 let server = TcpStream::connect(("127.0.0.1", target)).expect("the server is up");
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
-                    thread::spawn(move || forward(&from, &to));
-                }
+                let copy = |socket: &TcpStream| socket.try_clone().expect("a socket");
+                let (from, to, watched) = (copy(&client), copy(&server), Arc::clone(&shared));
+                thread::spawn(move || ask(&from, &to, &watched));
+                let (from, to) = (copy(&server), copy(&client));
+                thread::spawn(move || forward(&from, &to));
                 state.streams.extend([client, server]);
             }
         });
@@ -333,14 +335,34 @@ impl Proxy {
         }
     }
 
+    /// Lets the next COMMIT through and breaks the connection before its answer.
+    pub fn lose_the_answer_to_commit(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).lose_commit = true;
+    }
+
     /// Lets connections through again.
     pub fn mend(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).cut = false;
     }
 }
 
+/// Hands on what the client asks.
+fn ask(mut client: &TcpStream, mut server: &TcpStream, state: &Mutex<ProxyState>) {
+    let mut buffer = [0; 64 << 10];
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
+        let commit = buffer[..length].windows(7).any(|window| window == b"COMMIT\0");
+        if commit && std::mem::take(&mut state.lock().unwrap_or_else(PoisonError::into_inner).lose_commit) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        if server.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Write);
+}
+
 fn forward(mut from: &TcpStream, mut to: &TcpStream) {
     // Either side may be cut at any time: that is what it is for.
-    let _ = io::copy(&mut from.by_ref(), &mut to);
+    let _ = io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);
 }

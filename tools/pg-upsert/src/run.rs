@@ -37,20 +37,23 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let table = args.table.as_deref().map(target::parse_table);
 
     // Wrong settings are found before anything is read.
-    let mut client = retry.at_most(FIRST).run(|| target::connect(&settings))?;
-    let plain = match (&table, &profile) {
-        (Some(table), None) if !args.create => {
-            Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref()))
-        }
-        _ => None,
-    };
+    let (client, plain) = retry.at_most(FIRST).run(|| {
+        let mut client = target::connect(&settings)?;
+        let plain = match (&table, &profile) {
+            (Some(table), None) if !args.create => {
+                Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref())?)
+            }
+            _ => None,
+        };
+        Ok::<_, pg::Error>((client, plain))
+    })?;
     let rows = |rows: u32| usize::try_from(rows).unwrap_or(usize::MAX);
     let gather = Gather::new(rows(args.gather), cli::log_dir(args.log_dir.as_deref()));
     let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
     let source = args.profile.is_some();
     let gathered = Arc::new(AtomicU64::new(0));
     let expected = Expected {
-        plain: plain.transpose()?,
+        plain,
         table,
         key: args.key.clone(),
         source,
@@ -156,11 +159,14 @@ impl Run<'_> {
             return Err(Problem::new(Fault::Setup, message).into());
         }
         let on_create = self.args.create.then(|| self.on_create(&schema.profile));
-        let mut client = match self.client.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => self.retry.run(|| target::connect(&self.settings))?,
-        };
-        let prepared = target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)?;
+        let mut first = self.client.take();
+        let prepared = self.retry.run(|| {
+            let mut client = match first.take() {
+                Some(client) if !client.is_closed() => client,
+                _ => target::connect(&self.settings)?,
+            };
+            target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)
+        })?;
         let connections = if self.args.dry_run { 1 } else { self.args.connections };
         let retry = self.retry.clone();
         let (limits, dry_run) = (self.limits.clone(), self.args.dry_run);

@@ -33,12 +33,12 @@ impl Plain {
         (schema, name): &(Option<String>, String),
         key: Option<&[String]>,
         columns: Option<&[String]>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, pg::Error> {
         let Some(table) = Table::find(client, schema.as_deref(), name)? else {
-            return Err(Problem::new(Fault::Setup, format!("there is no table `{name}`")).into());
+            return Err(pg::Error::found(Fault::Setup, format!("there is no table `{name}`")));
         };
         let key = key.map(<[String]>::to_vec).or_else(|| table.primary_key.clone()).ok_or_else(|| {
-            Problem::new(Fault::Setup, format!("the table `{name}` has no primary key"))
+            pg::Error::found(Fault::Setup, format!("the table `{name}` has no primary key"))
                 .with_hint("name the columns that identify a row with --key")
         })?;
         let every = || table.columns.iter().filter(|column| !column.computed).map(|column| column.name.clone());
@@ -105,16 +105,16 @@ pub(crate) fn prepare(
     schema: &Schema,
     create: Option<&[String]>,
     dry_run: bool,
-) -> Result<Prepared, Failure> {
+) -> Result<Prepared, pg::Error> {
     if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
         table.check(schema)?;
         return Ok(Prepared { before: Vec::new(), empty: table.is_empty(client)? });
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
-        return Err(Problem::new(Fault::Setup, format!("there is no table `{name}`"))
-            .with_hint("--create makes it")
-            .into());
+        return Err(
+            pg::Error::found(Fault::Setup, format!("there is no table `{name}`")).with_hint("--create makes it")
+        );
     };
     let statements: Vec<_> = std::iter::once(Statements::of(schema).create).chain(on_create.iter().cloned()).collect();
     let mut transaction = client.transaction().map_err(pg::Error::on("cannot make the table"))?;

@@ -10,7 +10,7 @@ use std::thread;
 use cli::Retry;
 use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::Statements;
-use pg::{Pool, Settings};
+use pg::{Client, Pool, Settings};
 use profile::{Column, Merger, Schema};
 use tracing::warn;
 
@@ -194,11 +194,23 @@ impl Writer {
 
     /// One transaction. Rows that cannot even be sent are left out of it and returned. Into an empty table they go as they
     /// are, which costs the server a third less; else over the stage, to be merged.
+    ///
+    /// If the answer to COMMIT is lost, nobody knows whether the rows are written: they are written again, which merging
+    /// makes harmless.
     fn attempt(&self, rows: &[Entry], places: Range<usize>, empty: bool) -> Result<Vec<Refused>, pg::Error> {
+        self.pool.run(|client| self.transaction(client, rows, places, empty))
+    }
+
+    fn transaction(
+        &self,
+        client: &mut Client,
+        rows: &[Entry],
+        places: Range<usize>,
+        empty: bool,
+    ) -> Result<Vec<Refused>, pg::Error> {
         const ACTION: &str = "cannot write rows";
         let failed = || pg::Error::on(ACTION);
-        let mut session = self.pool.get()?;
-        let mut transaction = session.transaction().map_err(failed())?;
+        let mut transaction = client.transaction().map_err(failed())?;
         if !self.before.is_empty() {
             for statement in self.before.iter().chain([&self.statements.prologue]) {
                 transaction.batch_execute(statement).map_err(failed())?;
