@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::tolerance::MaxRejects;
+
 const EXAMPLES: &str = "\
 Examples:
   ddb-list s3://bucket/exports/ | ddb-cat | ddb-parse -p pictures | pg-upsert -p pictures
@@ -71,6 +73,13 @@ pub(crate) struct Args {
     /// They are counted as dropped. Without this, a file of which a record is missing is failed.
     #[arg(long, help_heading = "Writing")]
     pub(crate) lossy: bool,
+
+    /// Stop the run when more records than this are rejected: a number, or a percentage of those that were read
+    ///
+    /// A percentage counts from 10,000 records on as if they had been read. Records of earlier processes of the run count
+    /// too. A run whose first 100 records are all rejects is stopped in any case but 100%, which switches this off.
+    #[arg(long, value_name = "N|P%", default_value = "1%", help_heading = "Files")]
+    pub(crate) max_rejects: MaxRejects,
 
     /// Keep records that cannot be written in this file
     ///

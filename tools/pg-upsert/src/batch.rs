@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::gather::Gathered;
 use crate::key::Key;
 use crate::rejects::Rejected;
+use crate::tolerance::Reading;
 
 /// A batch that has waited for so long is written at the next mark, so that a filter which lets little through does not
 /// keep the bookmark from moving.
@@ -59,6 +60,11 @@ impl Entry {
         (self.row.size() + records.sum::<usize>()) as u64 + OVERHEAD
     }
 
+    /// How many records it was made of.
+    pub(crate) fn weight(&self) -> u64 {
+        self.origin.weight + self.merged.iter().map(|origin| origin.weight).sum::<u64>()
+    }
+
     /// Notes where records came from that were merged into the row.
     pub(crate) fn add(&mut self, origin: Origin) {
         let known = self.merged.iter().position(|there| there.segment == origin.segment);
@@ -89,6 +95,8 @@ pub(crate) struct Batch {
     pub(crate) rows: Gathered,
     /// In the order of the stream; the last one is open.
     pub(crate) segments: Vec<Segment>,
+    /// What this process has read by now, this batch included.
+    pub(crate) reading: Reading,
     /// What the segments take.
     bytes: u64,
     begun: Instant,
@@ -138,6 +146,7 @@ impl Batch {
         Self {
             rows: Gathered::new(),
             segments: vec![Segment { file, ..Segment::default() }],
+            reading: Reading::default(),
             bytes: 0,
             begun: Instant::now(),
         }

@@ -2,9 +2,9 @@
 //! so that the next batch fills while one is written.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 
 use fault::{Failure, Fault, PipeError, Problem};
 use profile::{Merger, Schema};
@@ -16,6 +16,7 @@ use crate::key::Keys;
 use crate::rejects::Rejected;
 use crate::row::{self, NoRow, Parsed, RowReader};
 use crate::target::Plain;
+use crate::tolerance::{MaxRejects, Reading};
 
 /// What the stream brings.
 #[derive(Debug)]
@@ -47,12 +48,23 @@ pub(crate) struct Expected {
     pub(crate) limits: Limits,
     /// Where it is said how many records are held back.
     pub(crate) gathered: Arc<AtomicU64>,
+    pub(crate) max_rejects: MaxRejects,
+    /// Records and rejects of earlier processes of the run, once the bookmark is open.
+    pub(crate) earlier: Arc<OnceLock<(u64, u64)>>,
 }
 
 /// Reads the stream to its end. The receiver is gone when the program ends for another reason.
 pub(crate) fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
     let mut lines = Reader::new(input);
-    let mut parser = Parser { expected, messages, rows: None, batch: Batch::new(None), files: 0, met_source: false };
+    let mut parser = Parser {
+        expected,
+        messages,
+        rows: None,
+        batch: Batch::new(None),
+        reading: Reading::default(),
+        files: 0,
+        met_source: false,
+    };
     let result = parser.read(&mut lines);
     let last = match result {
         Ok(()) => Message::End(lines.torn()),
@@ -83,6 +95,7 @@ struct Parser<'a> {
     messages: &'a SyncSender<Message>,
     rows: Option<Rows>,
     batch: Batch,
+    reading: Reading,
     /// Files in the whole list.
     files: u64,
     met_source: bool,
@@ -143,10 +156,7 @@ impl Parser<'_> {
                 self.schema(schema)
             }
             Marker::File(event) => self.file(event),
-            Marker::Reject(reject) => {
-                self.batch.reject(Rejected::upstream(reject));
-                Ok(())
-            }
+            Marker::Reject(reject) => self.reject(Rejected::upstream(reject)),
             Marker::Stop(_) => {
                 self.flush()?;
                 self.send(Message::Stopped)
@@ -188,10 +198,17 @@ impl Parser<'_> {
         let next = match &event {
             FileEvent::Begin(begin) => {
                 self.announce(begin);
+                self.reading.begin(begin.skip);
                 Some(Arc::from(begin.key.as_str()))
             }
-            FileEvent::Mark(_) => self.batch.file().cloned(),
-            FileEvent::End(_) => None,
+            FileEvent::Mark(mark) => {
+                self.reading.up_to(mark.records);
+                self.batch.file().cloned()
+            }
+            FileEvent::End(end) => {
+                self.reading.up_to(end.records);
+                None
+            }
             FileEvent::Fail(fail) => self.batch.file().filter(|file| ***file != *fail.key).cloned(),
         };
         self.batch.end_segment(event, next);
@@ -215,8 +232,7 @@ impl Parser<'_> {
                 Some(plain) => match row::names(line) {
                     Ok(names) => plain.schema(&names)?,
                     Err(reason) => {
-                        self.refuse(NoRow { reason, records: Vec::new() }, line);
-                        return Ok(());
+                        return self.refuse(NoRow { reason, records: Vec::new() }, line);
                     }
                 },
             };
@@ -230,16 +246,32 @@ impl Parser<'_> {
         match parsed {
             Ok((row, key, records)) => {
                 self.batch.add(&row, &key, &records);
+                self.reading.came(&records);
                 self.expected.gathered.fetch_add((records.len() as u64).max(1), Ordering::Relaxed);
             }
-            Err(no_row) => self.refuse(no_row, line),
+            Err(no_row) => self.refuse(no_row, line)?,
         }
         Ok(())
     }
 
-    fn refuse(&mut self, NoRow { reason, records }: NoRow, line: &[u8]) {
+    fn refuse(&mut self, NoRow { reason, records }: NoRow, line: &[u8]) -> Result<(), Halt> {
         let file = self.batch.file().cloned();
-        self.batch.reject(Rejected::own(file.as_deref(), records, reason, line));
+        self.reject(Rejected::own(file.as_deref(), records, reason, line))
+    }
+
+    /// Keeps a reject. When there are too many, the batch is handed on at once for the run to decide.
+    fn reject(&mut self, rejected: Rejected) -> Result<(), Halt> {
+        self.reading.came(&rejected.records);
+        self.reading.rejected(rejected.weight);
+        self.batch.reject(rejected);
+        let (records, rejects) = self.earlier();
+        let (records, rejects) = (records + self.reading.records(), rejects + self.reading.rejects());
+        let accepted = records.saturating_sub(rejects);
+        if self.expected.max_rejects.exceeded(records, accepted, rejects) { self.flush() } else { Ok(()) }
+    }
+
+    fn earlier(&self) -> (u64, u64) {
+        self.expected.earlier.get().copied().unwrap_or_default()
     }
 
     fn require_source(&self) -> Result<(), Problem> {
@@ -255,7 +287,8 @@ impl Parser<'_> {
             return Ok(());
         }
         let file = self.batch.file().cloned();
-        let batch = std::mem::replace(&mut self.batch, Batch::new(file));
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(file));
+        batch.reading = self.reading;
         self.send(Message::Batch(Box::new(batch)))?;
         self.expected.gathered.store(0, Ordering::Relaxed);
         Ok(())

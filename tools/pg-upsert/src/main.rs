@@ -2,7 +2,7 @@
 //!
 //! Here: nothing but the parts. `input` reads lines and fills a `batch`, whose rows wait in `gather`; `run` takes one batch after the other, has it
 //! written (`write`, `copy`), and notes what is durable then (`settle`, `ledger`, `rejects`,
-//! `notes`). What the SQL looks like is in the crate `pg`.
+//! `notes`), as long as `tolerance` allows. What the SQL looks like is in the crate `pg`.
 
 mod args;
 mod batch;
@@ -19,6 +19,7 @@ mod row;
 mod run;
 mod settle;
 mod target;
+mod tolerance;
 mod write;
 
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use checkpoint::{Bookmark as _, Entry};
@@ -24,6 +24,7 @@ use crate::progress::{Progress, Standing, grouped, time};
 use crate::rejects::{Rejected, Rejects};
 use crate::settle::{self, Settled};
 use crate::target::{self, Plain};
+use crate::tolerance::{Reading, Reasons, Watch};
 use crate::write::Writer;
 
 /// Seconds in which the first connection is tried: somebody may be watching.
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
     let source = args.profile.is_some();
     let gathered = Arc::new(AtomicU64::new(0));
+    let earlier = Arc::default();
     let expected = Expected {
         plain,
         table,
@@ -59,6 +61,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         source,
         limits: limits.clone(),
         gathered: Arc::clone(&gathered),
+        max_rejects: args.max_rejects,
+        earlier: Arc::clone(&earlier),
     };
 
     let (sender, messages) = sync_channel(0);
@@ -87,6 +91,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         rejects: None,
         progress: Progress::new(shown),
         gathered,
+        earlier,
+        reasons: Reasons::default(),
         batches: 0,
         stopped: false,
     };
@@ -117,6 +123,9 @@ struct Run<'a> {
     progress: Progress,
     /// Records that the reading thread holds.
     gathered: Arc<AtomicU64>,
+    /// Records and rejects of earlier processes.
+    earlier: Arc<OnceLock<(u64, u64)>>,
+    reasons: Reasons,
     batches: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
@@ -204,6 +213,9 @@ impl Run<'_> {
         let identity = notes::identity(source, &profile.name, self.schema.as_ref());
         let notes = Notes::open(&checkpoint::path(&folder, &profile.name), &identity, self.args.dry_run)?;
         let path = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
+        let totals = notes.state.totals();
+        // Set once, like all of this.
+        let _ = self.earlier.set((totals.records, totals.rejected));
         self.rejects = Some(match &notes.journal {
             Some(_) => Rejects::of_run(path, &notes.state, notes.resumed)?,
             None => Rejects::at(path),
@@ -217,11 +229,14 @@ impl Run<'_> {
         self.open()?;
         let begun = Instant::now();
         let rows = batch.rows.keys();
+        let reading = batch.reading;
+        let known = Settled::of(&batch.segments);
+        let watch = self.watch(reading, known.rejects());
         let settled = match &self.writer {
-            Some(writer) if rows > 0 => writer.write(&mut batch)?,
-            _ => Settled::of(&batch.segments),
+            Some(writer) if rows > 0 => writer.write(&mut batch, &watch)?,
+            _ => known,
         };
-        if rows > 0 {
+        if rows > 0 && !settled.cut {
             self.batches += 1;
             if let Some(gather) = &self.limits.gather {
                 gather.learn(rows, begun.elapsed());
@@ -238,8 +253,14 @@ impl Run<'_> {
         // Its temporary file makes room for what is written now.
         drop(rows);
         let count = settled.rejects();
-        let Settled { tallies, rejected } = settled;
+        let Settled { tallies, rejected, cut } = settled;
+        for line in &rejected {
+            self.reasons.add(&line.reason, line.weight);
+        }
         self.reject(rejected, count)?;
+        if cut {
+            return Err(self.too_many(&watch));
+        }
         let mut entries = Vec::new();
         for (segment, tally) in segments.into_iter().zip(tallies) {
             self.ledger.rows(tally);
@@ -247,7 +268,36 @@ impl Run<'_> {
             entries.extend(self.event(event));
         }
         notes::report(&entries);
-        self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))
+        self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))?;
+        let watch = self.watch(reading, 0);
+        if watch.exceeded() { Err(self.too_many(&watch)) } else { Ok(()) }
+    }
+
+    /// The counts of the run so far, with so many rejects that the ledger does not have yet.
+    fn watch(&self, reading: Reading, rejects: u64) -> Watch {
+        let (records, rejected) = self.earlier.get().copied().unwrap_or_default();
+        let run = self.ledger.run();
+        let read = records + reading.records().max(run.records);
+        let accepted = records.saturating_sub(rejected) + run.written + run.merged + reading.left_out();
+        Watch::new(self.args.max_rejects, read, accepted, rejected + run.rejected + rejects)
+    }
+
+    /// The error that stops the run. What is written so far and the rejects are on disk.
+    fn too_many(&self, watch: &Watch) -> Failure {
+        let reason = self
+            .reasons
+            .most_frequent()
+            .map_or_else(String::new, |(reason, times)| format!("; most often, {} times: {reason}", grouped(*times)));
+        let kept = self.rejects.as_ref().filter(|_| !self.args.dry_run || self.args.rejects.is_some());
+        let place = kept.map_or_else(String::new, |rejects| format!("; they are in {}", rejects.path().display()));
+        let hint = if self.notes.is_some() {
+            "mend the profile, then `migrate reset` and run again; or raise --max-rejects (100% is no limit)"
+        } else {
+            "mend what makes the rows, then run again; or raise --max-rejects (100% is no limit)"
+        };
+        let (rejected, read) = (grouped(watch.rejected()), grouped(watch.read()));
+        let message = format!("too many rejects: {rejected} of {read} records{reason}{place}");
+        Problem::new(Fault::Input, message).with_hint(hint).into()
     }
 
     /// Keeps what could not be written.

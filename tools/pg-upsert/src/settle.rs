@@ -13,6 +13,8 @@ use crate::write::Refused;
 pub(crate) struct Settled {
     pub(crate) tallies: Vec<Tally>,
     pub(crate) rejected: Vec<Rejected>,
+    /// Writing ended before the last row, because there were too many rejects: nothing of the batch can be noted.
+    pub(crate) cut: bool,
 }
 
 impl Settled {
@@ -28,7 +30,18 @@ impl Settled {
                 }
             }
         }
-        Self { tallies, rejected: segments.iter().flat_map(|segment| segment.rejects.iter().cloned()).collect() }
+        Self {
+            tallies,
+            rejected: segments.iter().flat_map(|segment| segment.rejects.iter().cloned()).collect(),
+            cut: false,
+        }
+    }
+
+    /// Writing was cut in these rows, of which these were refused: their lines alone are kept.
+    pub(crate) fn cut(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+        self.cut = true;
+        let lines = refused.iter().flat_map(|refused| refused_row(segments, &rows[refused.place], refused, columns));
+        self.rejected.extend(lines);
     }
 
     /// What became of these rows.
@@ -61,6 +74,7 @@ impl Settled {
             tally.add(other);
         }
         self.rejected.extend(other.rejected);
+        self.cut |= other.cut;
     }
 
     /// How many records were rejected, here and before.

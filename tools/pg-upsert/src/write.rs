@@ -20,6 +20,7 @@ use crate::gather::PARTS;
 use crate::key::Keys;
 use crate::settle::Settled;
 use crate::target::Prepared;
+use crate::tolerance::Watch;
 
 /// What is handed to the driver at once: with smaller pieces it spends its time between them.
 const PIECE: usize = 256 << 10;
@@ -99,7 +100,7 @@ impl Writer {
     ///
     /// # Errors
     /// The server cannot be reached, or refuses what is not the fault of a record.
-    pub(crate) fn write(&self, batch: &mut Batch) -> Result<Settled, Failure> {
+    pub(crate) fn write(&self, batch: &mut Batch, watch: &Watch) -> Result<Settled, Failure> {
         batch.rows.close();
         let batch = &*batch;
         // Transactions of one size, as many for each connection.
@@ -109,8 +110,8 @@ impl Writer {
         let mut settled = Settled::of(&batch.segments);
         let results: Vec<_> = thread::scope(|scope| {
             let others: Vec<_> =
-                (1..self.connections).map(|_| scope.spawn(|| self.parts(batch, rows, &next))).collect();
-            let first = self.parts(batch, rows, &next);
+                (1..self.connections).map(|_| scope.spawn(|| self.parts(batch, rows, &next, watch))).collect();
+            let first = self.parts(batch, rows, &next, watch);
             let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died().into())));
             std::iter::once(first).chain(others).collect()
         });
@@ -121,7 +122,7 @@ impl Writer {
     }
 
     /// Writes one part of the batch after the other that nobody has taken yet, about so many rows together.
-    fn parts(&self, batch: &Batch, rows: usize, next: &AtomicUsize) -> Result<Settled, Failure> {
+    fn parts(&self, batch: &Batch, rows: usize, next: &AtomicUsize, watch: &Watch) -> Result<Settled, Failure> {
         let (mut settled, mut entries, mut bytes) = (Settled::default(), Vec::new(), 0);
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
@@ -132,8 +133,8 @@ impl Writer {
                 bytes += entries[begun..].iter().map(Entry::size).sum::<u64>();
             }
             if part >= PARTS || entries.len() >= rows || bytes >= self.limits.bytes {
-                let written = self.entries(batch, &mut entries, &mut settled);
-                if written.is_err() {
+                let written = self.entries(batch, &mut entries, &mut settled, watch);
+                if written.is_err() || settled.cut {
                     // The others need not begin what comes to nothing.
                     next.store(PARTS, Ordering::Relaxed);
                 }
@@ -149,23 +150,46 @@ impl Writer {
 
     /// Writes rows in the order of the key: neighbours in the index are written together, and two programs never wait
     /// for each other in a circle.
-    fn entries(&self, batch: &Batch, entries: &mut [Entry], settled: &mut Settled) -> Result<(), Failure> {
+    fn entries(
+        &self,
+        batch: &Batch,
+        entries: &mut [Entry],
+        settled: &mut Settled,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let transactions = entries.len().div_ceil(self.limits.rows).max(1);
         for rows in entries.chunks(entries.len().div_ceil(transactions).max(1)) {
             self.retry.stop().in_time()?;
             let mut refused = Vec::new();
-            self.divide(rows, 0..rows.len(), &mut refused)?;
+            self.divide(rows, 0..rows.len(), &mut refused, watch)?;
+            if !refused.is_empty() && watch.exceeded() {
+                settled.cut(&batch.segments, rows, &refused, &self.columns);
+                return Ok(());
+            }
             settled.rows(&batch.segments, rows, &refused, &self.columns);
         }
         Ok(())
     }
 
-    /// Writes these rows, halved as often as an error of data asks for it.
-    fn divide(&self, rows: &[Entry], places: Range<usize>, refused: &mut Vec<Refused>) -> Result<(), pg::Error> {
+    /// Writes these rows, halved as often as an error of data asks for it, until too many are refused.
+    fn divide(
+        &self,
+        rows: &[Entry],
+        places: Range<usize>,
+        refused: &mut Vec<Refused>,
+        watch: &Watch,
+    ) -> Result<(), pg::Error> {
+        if !refused.is_empty() && watch.exceeded() {
+            return Ok(());
+        }
         let empty = self.empty.load(Ordering::Relaxed);
         let error = match self.retry.run(|| self.attempt(rows, places.clone(), empty)) {
             Ok(unwritable) => {
+                let unwritten = unwritable.iter().map(|refused| rows[refused.place].weight()).sum();
+                let all: u64 = rows[places].iter().map(Entry::weight).sum();
+                watch.accept(all - unwritten);
+                watch.reject(unwritten);
                 refused.extend(unwritable);
                 return Ok(());
             }
@@ -173,11 +197,12 @@ impl Writer {
         };
         if empty && error.sqlstate() == Some(ALREADY_THERE) {
             self.empty.store(false, Ordering::Relaxed);
-            return self.divide(rows, places, refused);
+            return self.divide(rows, places, refused, watch);
         }
         let of_record = error.fault() == Fault::Record;
         if places.len() == 1 && of_record {
             let sqlstate = error.sqlstate().map(str::to_owned);
+            watch.reject(rows[places.start].weight());
             refused.push(Refused { place: places.start, sqlstate, reason: error.cause().to_owned() });
             return Ok(());
         }
@@ -186,8 +211,8 @@ impl Writer {
             let (first, second) = (places.start..middle, middle..places.end);
             let (count, one, two) = (places.len(), first.len(), second.len());
             warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
-            self.divide(rows, first, refused)?;
-            return self.divide(rows, second, refused);
+            self.divide(rows, first, refused, watch)?;
+            return self.divide(rows, second, refused, watch);
         }
         Err(error)
     }

@@ -596,3 +596,117 @@ fn keys_that_only_postgresql_takes_for_equal_are_written_one_after_the_other() {
 
     assert_eq!(postgres.query("select extract(epoch from at)::bigint, v from e"), "1704067200|b");
 }
+
+/// `$reject` lines of a program before this one, for records with these numbers.
+fn rejected(records: impl Iterator<Item = u64>) -> String {
+    let line = |n| {
+        format!(
+            "{{\"$reject\":{{\"key\":\"a\",\"record\":{n},\"stage\":\"ddb-parse\",\"reason\":\"`Id` is missing\",\"data\":{{\"n\":{n}}}}}}}\n"
+        )
+    };
+    records.map(line).collect()
+}
+
+const NO_LIMIT: [&str; 2] = ["--max-rejects", "100%"];
+
+#[test]
+fn a_run_whose_first_hundred_records_are_rejects_stops_before_its_input_ends() {
+    let (dir, postgres) = migration();
+    let mut child = upsert(&dir, &postgres).args(["-p", "t", "--max-rejects", "1000"]).stdin_piped().spawn();
+    let mut stdin = child.stdin.take().unwrap();
+    let begin = Stream::new().source(1).schema().begin("a", 0).text();
+
+    // Nothing more comes, and the input stays open.
+    stdin.write_all((begin + &rejected(1..=100)).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    let last: Vec<_> = said.lines().rev().take(2).collect();
+    assert_eq!(
+        last[1],
+        "pg-upsert: too many rejects: 100 of 100 records; most often, 100 times: `Id` is missing; \
+         they are in ./migrate-t.rejects.jsonl"
+    );
+    assert!(last[0].starts_with("hint: mend the profile, then `migrate reset` and run again; or raise --max-rejects"));
+    assert_eq!(rejects(&dir).len(), 100);
+    drop(stdin);
+}
+
+#[test]
+fn records_that_are_filtered_out_are_records_and_no_rejects() {
+    let (dir, postgres) = migration();
+    let begin = Stream::new().source(1).schema().begin("a", 0).text();
+    // Every other record was left out without a word.
+    let end = Stream::new()
+        .line(r#"{"$file":{"event":"end","key":"a","records":200,"filtered":100,"merged":0,"rows":0,"rejected":100}}"#);
+    let input = begin + &rejected((1..=100).map(|n| 2 * n)) + &end.text();
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(input).run();
+
+    run.exits(1).stderr_has("200 records = 0 rows written + 0 merged + 100 filtered out + 100 rejected");
+}
+
+#[test]
+fn more_than_the_percentage_stop_the_run_and_what_was_written_stays() {
+    let (dir, postgres) = migration();
+    let rows: Vec<_> = (1..=50).map(|id| row(id, "v", &[id])).collect();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).text();
+
+    // Of the first 10,000 records 100 may be rejects.
+    let whole = Stream::new()
+        .line(r#"{"$file":{"event":"end","key":"a","records":150,"filtered":0,"merged":0,"rows":50,"rejected":100}}"#);
+    let input = stream.clone() + &rejected(51..=150) + &whole.text();
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(input).run().exits(1);
+
+    let input = stream.clone() + &rejected(51..=151);
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(input).run();
+    run.exits(65).stderr_has("pg-upsert: too many rejects: 101 of 151 records; most often, 101 times: `Id` is missing");
+    assert_eq!(postgres.query("select count(*) from t"), "50");
+    assert_eq!(rejects(&dir).len(), 101);
+
+    let input = stream + &rejected(51..=151);
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).args(NO_LIMIT).stdin(input).run();
+    run.exits(65).stderr_has("the stream ended inside `a`");
+}
+
+#[test]
+fn rejects_of_earlier_processes_of_the_run_count() {
+    let (dir, postgres) = migration();
+    let begin = |skip| Stream::new().source(1).schema().begin("a", skip);
+    let mark = |records| {
+        Stream::new()
+            .line(&format!(r#"{{"$file":{{"event":"mark","key":"a","records":{records},"filtered":0,"rejected":2}}}}"#))
+    };
+    let args = ["-p", "t", "--max-rejects", "3"];
+    let input = begin(0).rows(&[row(1, "v", &[1])]).text() + &rejected(2..=3) + &mark(3).text();
+    upsert(&dir, &postgres).args(args).stdin(input).run().exits(65).stderr_has("the stream ended inside `a`");
+
+    let input = begin(3).text() + &rejected(4..=5) + &mark(5).text();
+    let run = upsert(&dir, &postgres).args(args).stdin(input).run();
+
+    run.exits(65).stderr_has("pg-upsert: too many rejects: 4 of 5 records");
+}
+
+/// A constraint that no row holds: the batch is not written to its end, nothing of it is noted, and nothing is lost.
+#[test]
+fn a_batch_that_postgresql_refuses_as_a_whole_is_not_tried_to_its_end() {
+    let (dir, postgres) = migration();
+    postgres.query("alter table t add constraint never check (v = 'w')");
+    let rows: Vec<_> = (1..=400).map(|id| row(id, "v", &[id])).collect();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).mark("a", 400).end("a", 400).text();
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(&stream).run();
+
+    run.exits(65)
+        .stderr_has(
+            "pg-upsert: too many rejects: 100 of 400 records; most often, 100 times: new row for relation \"t\"",
+        )
+        .stderr_has("check constraint \"never\"");
+    assert_eq!(rejects(&dir).len(), 100);
+
+    postgres.query("alter table t drop constraint never");
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(&stream).run().exits(0);
+    assert_eq!(postgres.query("select count(*) from t"), "400");
+    assert_eq!(rejects(&dir).len(), 0, "they were met again, and are in the table");
+}
