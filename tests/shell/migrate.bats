@@ -89,11 +89,11 @@ begin() {
 
 @test "the pipeline, and which program gets which option" {
   recorders
-  run -0 migrate -p pictures run -b 500 --gather 900 -m 1000 --source exports --latest --create
+  run -0 migrate -p pictures run -b 500 --gather 900 --max-rejects 0.5% -m 1000 --source exports --latest --create
   [ "$(calls)" = "ddb-list --latest --source exports --pending --profile pictures --log-dir $PWD
 ddb-cat 
 ddb-parse -p pictures --max-id 1000
-pg-upsert -p pictures -b 500 --gather 900 --create --log-dir $PWD" ]
+pg-upsert -p pictures -b 500 --gather 900 --max-rejects 0.5% --create --log-dir $PWD" ]
 }
 
 @test "limits of retries go to each program that speaks to a service" {
