@@ -348,7 +348,7 @@ impl Proxy {
 
 /// Hands on what the client asks.
 fn ask(mut client: &TcpStream, mut server: &TcpStream, state: &Mutex<ProxyState>) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = client.read(&mut buffer) {
         let commit = buffer[..length].windows(7).any(|window| window == b"COMMIT\0");
         if commit && std::mem::take(&mut state.lock().unwrap_or_else(PoisonError::into_inner).lose_commit) {

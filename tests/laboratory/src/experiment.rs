@@ -158,7 +158,7 @@ impl Experiment {
     /// Takes note of how a run ended.
     pub fn heard(&mut self, ended: Ended) -> Ended {
         self.story.push(format!("exit {}", ended.code));
-        self.said.extend([&format!("--- exit {}\n", ended.code), &ended.said]);
+        self.said.push_str(&format!("--- exit {}\n{}", ended.code, ended.said));
         self.is_complete = matches!(ended.code, 0 | 1) && ended.said.contains(" COMPLETED: ");
         let by_signal = ended.code > 128;
         self.check(by_signal || CODES.contains(&ended.code), || format!("exit code {}", ended.code));
