@@ -1,5 +1,6 @@
 //! The data of the experiments: small exports with everything in them that a run has to count.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use fastrand::Rng;
@@ -26,8 +27,8 @@ pub struct Collection {
     pub column_type: &'static str,
     /// The lines of each file.
     pub files: Vec<Vec<String>>,
-    /// How many different keys there are among the good items.
-    pub keys: usize,
+    /// The keys of the good items in each.
+    pub keys: Vec<BTreeSet<String>>,
     /// How many records no table can take.
     pub bad: usize,
 }
@@ -39,7 +40,7 @@ impl Collection {
         let mut made = Made::default();
         let pictures = 500;
         for _ in 0..FILES {
-            made.files.push(Vec::new());
+            made.begin();
             for _ in 0..RECORDS {
                 let (id, language, format) = (rng.u32(1..=pictures), rng.u32(0..6), rng.usize(0..4));
                 match rng.u32(0..400) {
@@ -61,7 +62,7 @@ impl Collection {
         let mut rng = Rng::with_seed(2);
         let mut made = Made::default();
         for file in 0..FILES {
-            made.files.push(Vec::new());
+            made.begin();
             for record in 0..RECORDS {
                 let id = format!("o-{}", rng.u32(0..2500));
                 let number = file * RECORDS + record;
@@ -79,6 +80,11 @@ impl Collection {
         made.collection("orders", &["loaded_at"], ("order_id", "total", "numeric"))
     }
 
+    /// How many rows there are when everything is loaded.
+    pub fn rows(&self) -> usize {
+        self.keys.iter().flatten().collect::<BTreeSet<_>>().len()
+    }
+
     /// As DynamoDB would export it.
     pub fn export(&self) -> Export {
         self.files.iter().fold(empty(), Export::file)
@@ -92,17 +98,22 @@ fn empty() -> Export {
 #[derive(Default)]
 struct Made {
     files: Vec<Vec<String>>,
-    keys: std::collections::BTreeSet<String>,
+    keys: Vec<BTreeSet<String>>,
     bad: usize,
 }
 
 impl Made {
+    fn begin(&mut self) {
+        self.files.push(Vec::new());
+        self.keys.push(BTreeSet::new());
+    }
+
     fn other(&mut self, line: String) {
         self.files.last_mut().expect("a file was begun").push(line);
     }
 
     fn good(&mut self, key: &str, line: String) {
-        self.keys.insert(key.to_owned());
+        self.keys.last_mut().expect("a file was begun").insert(key.to_owned());
         self.other(line);
     }
 
@@ -118,7 +129,7 @@ impl Made {
         (key, column, column_type): (&'static str, &'static str, &'static str),
     ) -> Collection {
         let Self { files, keys, bad } = self;
-        Collection { name, clock, key, column, column_type, files, keys: keys.len(), bad }
+        Collection { name, clock, key, column, column_type, files, keys, bad }
     }
 }
 

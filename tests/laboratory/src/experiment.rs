@@ -1,5 +1,6 @@
 //! One seed: a world, a fault in it, and the runs until the work is complete.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl Reference {
         let ended = world.run();
         assert_eq!(ended.code, 1, "an undisturbed run ends with its rejects:\n{}", ended.said);
         let outcome = world.outcome();
-        assert_eq!(outcome.size(), (unfinished.keys, unfinished.bad), "{}", ended.said);
+        assert_eq!(outcome.size(), (unfinished.rows(), unfinished.bad), "{}", ended.said);
         let counts = ANYWHERE.iter().map(|&instant| (instant, world.instants.count(instant))).collect();
         Box::leak(Box::new(Self { collection: unfinished.clone(), outcome, counts }))
     }
@@ -79,7 +80,7 @@ pub struct Experiment {
     pub injected: u64,
     reference: &'static Reference,
     story: Vec<String>,
-    said: String,
+    said: Vec<String>,
     complaints: Vec<String>,
     skipped: Option<String>,
     is_complete: bool,
@@ -98,7 +99,7 @@ impl Experiment {
             injected: 0,
             reference,
             story: vec![reference.collection.name.to_owned()],
-            said: String::new(),
+            said: Vec::new(),
             complaints: Vec::new(),
             skipped: None,
             is_complete: false,
@@ -129,7 +130,7 @@ impl Experiment {
             self.check(!pid.exists(), || "a pid file is left".to_owned());
         }
         if !self.complaints.is_empty() {
-            self.complaints.push(self.said.clone());
+            self.complaints.append(&mut self.said);
         }
         let Self { world, story, skipped, injected, complaints, cleaning, .. } = self;
         drop(world);
@@ -158,7 +159,8 @@ impl Experiment {
     /// Takes note of how a run ended.
     pub fn heard(&mut self, ended: Ended) -> Ended {
         self.story.push(format!("exit {}", ended.code));
-        self.said.push_str(&format!("--- exit {}\n{}", ended.code, ended.said));
+        self.said.push(format!("--- exit {}\n{}", ended.code, ended.said));
+        self.look_whether_done_is_durable();
         self.is_complete = matches!(ended.code, 0 | 1) && ended.said.contains(" COMPLETED: ");
         let by_signal = ended.code > 128;
         self.check(by_signal || CODES.contains(&ended.code), || format!("exit code {}", ended.code));
@@ -166,6 +168,21 @@ impl Experiment {
         let silent = ended.said.trim().is_empty();
         self.check(by_signal || !silent, || "a run ended without a word".to_owned());
         ended
+    }
+
+    /// Every row of a file that the bookmark says is done has to be in the table, whatever became of the run.
+    fn look_whether_done_is_durable(&mut self) {
+        let bookmark = fs::read_to_string(self.world.bookmark()).unwrap_or_default();
+        let done: Vec<_> = bookmark.lines().filter(|line| line.starts_with("{\"done\"")).collect();
+        let files = self.world.collection.keys.iter().enumerate();
+        let files =
+            files.filter(|(file, _)| done.iter().any(|line| line.contains(&format!("{:026}.json.gz", file + 1))));
+        let keys: BTreeSet<_> = files.flat_map(|(_, keys)| keys).collect();
+        if !keys.is_empty() {
+            let there = self.world.keys();
+            let missing = keys.iter().filter(|key| !there.contains(**key)).count();
+            self.check(missing == 0, || format!("files are done, but {missing} of their rows are not in the table"));
+        }
     }
 
     /// The run ended with one of these codes, and had this to say.

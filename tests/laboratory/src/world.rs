@@ -142,6 +142,12 @@ impl World {
         self.dir.path().join(format!("migrate-{}.{extension}", self.collection.name))
     }
 
+    /// The keys of the rows that are in the table.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let Collection { name, key, .. } = self.collection;
+        self.postgres.query(&format!(r#"select "{key}" from {name}"#)).lines().map(str::to_owned).collect()
+    }
+
     /// What is there now.
     pub fn outcome(&self) -> Outcome {
         Outcome::of(self.collection, &self.dir, &self.postgres)
