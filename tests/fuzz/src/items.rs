@@ -1,0 +1,28 @@
+//! Our scanner takes what serde_json takes, and nothing else, and an item comes back as it was: names, texts, digits.
+
+#![no_main]
+
+use item::{Encoding, decode};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value};
+
+fuzz_target!(|data: &[u8]| {
+    let theirs = serde_json::from_slice::<Map<String, Value>>(data);
+    if let Ok(item) = decode(data, Encoding::DynamodbJson) {
+        assert!(theirs.is_ok(), "serde_json: {theirs:?}");
+        let mut json = String::new();
+        item.write_json(&mut json);
+        serde_json::from_str::<Value>(&json).expect("what is written is JSON");
+    }
+    match (decode(data, Encoding::Json), theirs) {
+        (Ok(item), Ok(theirs)) => {
+            let mut json = String::new();
+            item.write_json(&mut json);
+            let ours: Map<String, Value> = serde_json::from_str(&json).expect("what is written is JSON");
+            assert_eq!(ours, theirs);
+        }
+        // serde_json takes an escape for half a character for an error as well; a name that comes twice is ours alone.
+        (Ok(_), Err(error)) => panic!("taken, but serde_json: {error}"),
+        (Err(_), _) => {}
+    }
+});
