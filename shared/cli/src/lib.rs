@@ -6,6 +6,7 @@
 
 pub mod log;
 mod pipe;
+pub mod progress;
 mod settings;
 mod stop;
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-
-use crate::tolerance::MaxRejects;
+use rows::tolerance::MaxRejects;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,7 +8,7 @@ use fault::{Exit, Failure};
 use pg::Settings;
 use tracing::info;
 
-use crate::progress::{grouped, time};
+use cli::progress::{grouped, time};
 
 /// Runs the profile's statements in one transaction.
 pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[String]) -> Result<(), Failure> {

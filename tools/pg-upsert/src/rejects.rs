@@ -12,73 +12,29 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::State;
 use fault::FileError;
+use rows::Rejected;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::info;
 
 /// The stage of what this program refuses.
-pub(crate) const STAGE: &str = "pg-upsert";
+const STAGE: &str = "pg-upsert";
 
 /// One line of the file.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Rejected {
-    /// The address of the file that the record came from.
-    pub(crate) key: Option<String>,
-    /// The first record's number in that file.
-    pub(crate) record: Option<u64>,
-    /// Every record's number.
-    pub(crate) records: Vec<u64>,
+#[derive(Serialize)]
+struct Line<'a> {
+    key: Option<&'a str>,
+    /// The first record's number in the data file.
+    record: Option<u64>,
+    records: &'a [u64],
     /// The program that refused it.
-    pub(crate) stage: String,
-    /// PostgreSQL's error code, if that refused it.
-    pub(crate) sqlstate: Option<String>,
-    /// Why.
-    pub(crate) reason: String,
-    /// The row or the record.
-    pub(crate) data: Box<RawValue>,
-    /// When.
-    pub(crate) time: String,
+    stage: &'a str,
+    sqlstate: Option<&'a str>,
+    reason: &'a str,
+    data: &'a RawValue,
+    time: &'a str,
     /// The run, as the bookmark names it.
-    pub(crate) run: Option<String>,
-    /// How many records this stands for.
-    #[serde(skip)]
-    pub(crate) weight: u64,
-}
-
-impl Rejected {
-    /// What another program refused.
-    pub(crate) fn upstream(reject: stream::Reject) -> Self {
-        let stream::Reject { key, record, stage, reason, data } = reject;
-        let records = record.into_iter().collect();
-        Self { key, record, records, stage, sqlstate: None, reason, data, time: String::new(), run: None, weight: 1 }
-    }
-
-    /// A line or a row that this program refuses.
-    pub(crate) fn own(key: Option<&str>, records: Vec<u64>, reason: String, line: &[u8]) -> Self {
-        let stream::Reject { reason, data, .. } = stream::Reject::of(key, None, STAGE, reason, line);
-        Self {
-            key: key.map(str::to_owned),
-            record: records.first().copied(),
-            weight: (records.len() as u64).max(1),
-            records,
-            stage: STAGE.to_owned(),
-            sqlstate: None,
-            reason,
-            data,
-            time: String::new(),
-            run: None,
-        }
-    }
-
-    /// Whether it was refused before it came here.
-    pub(crate) fn is_upstream(&self) -> bool {
-        self.stage != STAGE
-    }
-
-    /// About how much memory it takes.
-    pub(crate) fn size(&self) -> usize {
-        self.data.get().len() + self.reason.len() + 8 * self.records.len()
-    }
+    run: Option<&'a str>,
 }
 
 /// What decides whether a line stays; everything else of it is kept as it is.
@@ -148,7 +104,17 @@ impl Rejects {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let mut lines = Vec::new();
         for rejected in rejected {
-            let line = Rejected { time: time.clone(), run: self.run.clone(), ..rejected };
+            let line = Line {
+                key: rejected.key.as_deref(),
+                record: rejected.record,
+                records: &rejected.records,
+                stage: rejected.stage.as_deref().unwrap_or(STAGE),
+                sqlstate: rejected.sqlstate.as_deref(),
+                reason: &rejected.reason,
+                data: &rejected.data,
+                time: &time,
+                run: self.run.as_deref(),
+            };
             // Texts and numbers always have a JSON form.
             if serde_json::to_writer(&mut lines, &line).is_ok() {
                 lines.push(b'\n');

@@ -7,24 +7,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use checkpoint::{Bookmark as _, Entry};
+use cli::progress::{Progress, Standing, grouped, time};
 use cli::{Retry, Stop};
 use fault::{Exit, Failure, Fault, Problem};
 use pg::{Client, Settings};
 use profile::{Options, Profile, Schema};
+use rows::Rejected;
+use rows::batch::{Batch, Gather, Limits};
+use rows::input::{self, Expected, Message};
+use rows::ledger::Ledger;
+use rows::plain::{self, Plain};
+use rows::settle::{self, Settled};
+use rows::tolerance::{Reading, Reasons, Watch};
 use stream::{FileEvent, Source};
 use tracing::{info, warn};
 
 use crate::args::{Args, When};
-use crate::batch::{Batch, Gather, Limits};
 use crate::completion;
-use crate::input::{self, Expected, Message};
-use crate::ledger::Ledger;
 use crate::notes::{self, Notes};
-use crate::progress::{Progress, Standing, grouped, time};
-use crate::rejects::{Rejected, Rejects};
-use crate::settle::{self, Settled};
-use crate::target::{self, Plain};
-use crate::tolerance::{Reading, Reasons, Watch};
+use crate::rejects::Rejects;
+use crate::target;
 use crate::write::Writer;
 
 /// Seconds in which the first connection is tried: somebody may be watching.
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let settings = Settings::from_env()?;
     let retry = Retry::new("PostgreSQL", args.retry, stop.clone());
     let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
-    let table = args.table.as_deref().map(target::parse_table);
+    let table = args.table.as_deref().map(plain::parse_table);
 
     // Wrong settings are found before anything is read.
     let (client, plain) = retry.at_most(FIRST).run(|| {

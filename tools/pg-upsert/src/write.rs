@@ -12,15 +12,15 @@ use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::Statements;
 use pg::{Client, Pool, Settings};
 use profile::{Column, Merger, Schema};
+use rows::batch::{Batch, Entry, Limits};
+use rows::copy::{Encoder, Unwritable};
+use rows::gather::PARTS;
+use rows::key::Keys;
+use rows::settle::{Refused, Settled};
+use rows::tolerance::Watch;
 use tracing::warn;
 
-use crate::batch::{Batch, Entry, Limits};
-use crate::copy::{Encoder, Unwritable};
-use crate::gather::PARTS;
-use crate::key::Keys;
-use crate::settle::Settled;
 use crate::target::Prepared;
-use crate::tolerance::Watch;
 
 /// What is handed to the driver at once: with smaller pieces it spends its time between them.
 const PIECE: usize = 256 << 10;
@@ -30,15 +30,6 @@ const SAME_KEY: &str = "21000";
 
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
-
-/// A row that was not written, and why.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    /// Its place among the rows.
-    pub(crate) place: usize,
-    pub(crate) sqlstate: Option<String>,
-    pub(crate) reason: String,
-}
 
 /// Writes batches of rows of one schema.
 pub(crate) struct Writer {

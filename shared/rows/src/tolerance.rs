@@ -17,7 +17,7 @@ const REASONS: usize = 1000;
 
 /// The limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum MaxRejects {
+pub enum MaxRejects {
     /// So many.
     Count(u64),
     /// So many of a hundred records; 100 is no limit.
@@ -41,7 +41,7 @@ impl FromStr for MaxRejects {
 
 impl MaxRejects {
     /// Whether so many rejects are too many for the records read so far, of which `accepted` are known to be good.
-    pub(crate) fn exceeded(self, read: u64, accepted: u64, rejected: u64) -> bool {
+    pub fn exceeded(self, read: u64, accepted: u64, rejected: u64) -> bool {
         let hopeless = accepted == 0 && rejected >= HOPELESS;
         match self {
             Self::Count(most) => rejected > most || hopeless,
@@ -54,7 +54,7 @@ impl MaxRejects {
 
 /// What was read so far: of records that were filtered out only the numbers of the others tell.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Of files before this one.
     before: u64,
     /// The file's records that an earlier process has read.
@@ -68,46 +68,46 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// A file begins after so many records.
-    pub(crate) fn begin(&mut self, skip: u64) {
+    pub fn begin(&mut self, skip: u64) {
         self.before = self.records();
         (self.skip, self.highest) = (skip, skip);
     }
 
     /// The file was read up to this record.
-    pub(crate) fn up_to(&mut self, record: u64) {
+    pub fn up_to(&mut self, record: u64) {
         self.highest = self.highest.max(record);
     }
 
     /// Records with these numbers came, good or not.
-    pub(crate) fn came(&mut self, records: &[u64]) {
+    pub fn came(&mut self, records: &[u64]) {
         self.counted += (records.len() as u64).max(1);
         self.up_to(records.iter().copied().max().unwrap_or_default());
     }
 
     /// So many of them are rejects.
-    pub(crate) fn rejected(&mut self, records: u64) {
+    pub fn rejected(&mut self, records: u64) {
         self.rejected += records;
     }
 
     /// How many records were read.
-    pub(crate) fn records(&self) -> u64 {
+    pub fn records(&self) -> u64 {
         (self.before + self.highest.saturating_sub(self.skip)).max(self.counted)
     }
 
     /// How many of them left no line.
-    pub(crate) fn left_out(&self) -> u64 {
+    pub fn left_out(&self) -> u64 {
         self.records() - self.counted
     }
 
     /// How many of them are known to be rejects.
-    pub(crate) fn rejects(&self) -> u64 {
+    pub fn rejects(&self) -> u64 {
         self.rejected
     }
 }
 
 /// Looks on while a batch is written, so that one which is all wrong is not written to its end.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     limit: MaxRejects,
     read: u64,
     accepted: AtomicU64,
@@ -116,32 +116,32 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// The counts of the run before a batch, whose records are among those that were `read`.
-    pub(crate) fn new(limit: MaxRejects, read: u64, accepted: u64, rejected: u64) -> Self {
+    pub fn new(limit: MaxRejects, read: u64, accepted: u64, rejected: u64) -> Self {
         Self { limit, read, accepted: accepted.into(), rejected: rejected.into() }
     }
 
     /// So many more records are in the table.
-    pub(crate) fn accept(&self, records: u64) {
+    pub fn accept(&self, records: u64) {
         self.accepted.fetch_add(records, Ordering::Relaxed);
     }
 
     /// So many more cannot be.
-    pub(crate) fn reject(&self, records: u64) {
+    pub fn reject(&self, records: u64) {
         self.rejected.fetch_add(records, Ordering::Relaxed);
     }
 
     /// How many records were read.
-    pub(crate) fn read(&self) -> u64 {
+    pub fn read(&self) -> u64 {
         self.read
     }
 
     /// How many were rejected.
-    pub(crate) fn rejected(&self) -> u64 {
+    pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
 
     /// Whether writing should end here.
-    pub(crate) fn exceeded(&self) -> bool {
+    pub fn exceeded(&self) -> bool {
         let (accepted, rejected) = (self.accepted.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
         self.limit.exceeded(self.read, accepted, rejected)
     }
@@ -149,11 +149,11 @@ impl Watch {
 
 /// How often which reason was met, whatever values it names.
 #[derive(Debug, Default)]
-pub(crate) struct Reasons(HashMap<String, (String, u64)>);
+pub struct Reasons(HashMap<String, (String, u64)>);
 
 impl Reasons {
     /// So many records were rejected for this reason.
-    pub(crate) fn add(&mut self, reason: &str, records: u64) {
+    pub fn add(&mut self, reason: &str, records: u64) {
         let kind = kind_of(reason);
         if self.0.len() < REASONS || self.0.contains_key(&kind) {
             self.0.entry(kind).or_insert_with(|| (reason.to_owned(), 0)).1 += records;
@@ -161,7 +161,7 @@ impl Reasons {
     }
 
     /// The most frequent one, as it was met first, and how often.
-    pub(crate) fn most_frequent(&self) -> Option<&(String, u64)> {
+    pub fn most_frequent(&self) -> Option<&(String, u64)> {
         self.0.values().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0)))
     }
 }

@@ -5,24 +5,27 @@ use profile::{ColumnType, Row, Schema, text_of};
 
 /// Why a row cannot be written, before the server was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unwritable {
-    pub(crate) sqlstate: &'static str,
-    pub(crate) reason: String,
+pub struct Unwritable {
+    /// The error code that PostgreSQL has for it.
+    pub sqlstate: &'static str,
+    /// Why.
+    pub reason: String,
 }
 
 /// Writes rows of one schema.
 #[derive(Clone, Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     columns: Vec<(String, ColumnType)>,
 }
 
 impl Encoder {
-    pub(crate) fn new(schema: &Schema) -> Self {
+    /// An encoder of that schema's rows.
+    pub fn new(schema: &Schema) -> Self {
         Self { columns: schema.columns.iter().map(|column| (column.name.clone(), column.ty.clone())).collect() }
     }
 
     /// Appends a row; one that cannot be written leaves nothing.
-    pub(crate) fn write(&self, row: &Row, into: &mut Vec<u8>) -> Result<(), Unwritable> {
+    pub fn write(&self, row: &Row, into: &mut Vec<u8>) -> Result<(), Unwritable> {
         let start = into.len();
         for (index, (name, ty)) in self.columns.iter().enumerate() {
             if index > 0 {

@@ -19,7 +19,7 @@ const RECORDS: &str = "$records";
 
 /// Reads rows of one schema.
 #[derive(Debug)]
-pub(crate) struct RowReader {
+pub struct RowReader {
     names: Vec<String>,
     /// `{"id":`, `,"path":` and so on.
     prefixes: Vec<String>,
@@ -32,21 +32,25 @@ pub(crate) struct RowReader {
 
 /// A row with the numbers of the records that it was made of.
 #[derive(Debug, Default)]
-pub(crate) struct Parsed {
-    pub(crate) row: Row,
-    pub(crate) records: Vec<u64>,
+pub struct Parsed {
+    /// Its cells, in the order of the columns.
+    pub row: Row,
+    /// The numbers, if it says them.
+    pub records: Vec<u64>,
 }
 
 /// A line that is no row, with what is known of the records behind it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRow {
-    pub(crate) reason: String,
-    pub(crate) records: Vec<u64>,
+pub struct NoRow {
+    /// What is wrong with it.
+    pub reason: String,
+    /// Their numbers, as far as they can be read.
+    pub records: Vec<u64>,
 }
 
 impl RowReader {
     /// A reader of that schema's rows. `why_unknown` follows the name of a key that is no column.
-    pub(crate) fn new(schema: &Schema, why_unknown: &'static str) -> Self {
+    pub fn new(schema: &Schema, why_unknown: &'static str) -> Self {
         let names: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
         let places = names.iter().cloned().enumerate().map(|(place, name)| (name, place)).collect();
         let prefixes = names.iter().enumerate().map(|(place, name)| {
@@ -57,7 +61,7 @@ impl RowReader {
     }
 
     /// The row in a line.
-    pub(crate) fn read(&mut self, line: &[u8]) -> Result<Parsed, NoRow> {
+    pub fn read(&mut self, line: &[u8]) -> Result<Parsed, NoRow> {
         let no_row = |reason: String| NoRow { reason, records: Vec::new() };
         let line = std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?;
         if let Some(parsed) = self.read_plain(line) {
@@ -117,7 +121,7 @@ impl RowReader {
 }
 
 /// The keys of a line's object, for rows that do not say what they are.
-pub(crate) fn names(line: &[u8]) -> Result<Vec<String>, String> {
+pub fn names(line: &[u8]) -> Result<Vec<String>, String> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(line).map_err(|_| "not a JSON object".to_owned())?;
     Ok(object.keys().filter(|name| !name.starts_with('$')).cloned().collect())

@@ -13,14 +13,14 @@ use tracing::{debug, info};
 
 use crate::batch::{Batch, Limits, Normal};
 use crate::key::Keys;
-use crate::rejects::Rejected;
+use crate::plain::Plain;
+use crate::rejected::Rejected;
 use crate::row::{self, NoRow, Parsed, RowReader};
-use crate::target::Plain;
 use crate::tolerance::{MaxRejects, Reading};
 
 /// What the stream brings.
 #[derive(Debug)]
-pub(crate) enum Message {
+pub enum Message {
     /// What the files belong to.
     Source(Source),
     /// What the rows are; before the first of them.
@@ -37,24 +37,27 @@ pub(crate) enum Message {
 
 /// What a line has to be.
 #[derive(Debug)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// Rows that do not say what they are belong to this table.
-    pub(crate) plain: Option<Plain>,
-    /// The table and the key, if they are not those that the stream names.
-    pub(crate) table: Option<(Option<String>, String)>,
-    pub(crate) key: Option<Vec<String>>,
+    pub plain: Option<Plain>,
+    /// The table, if it is not the one that the stream names.
+    pub table: Option<(Option<String>, String)>,
+    /// The key, if it is not the one that the stream names.
+    pub key: Option<Vec<String>>,
     /// The stream has to begin with `$source`.
-    pub(crate) source: bool,
-    pub(crate) limits: Limits,
+    pub source: bool,
+    /// How much is written together.
+    pub limits: Limits,
     /// Where it is said how many records are held back.
-    pub(crate) gathered: Arc<AtomicU64>,
-    pub(crate) max_rejects: MaxRejects,
+    pub gathered: Arc<AtomicU64>,
+    /// How many rejects are too many.
+    pub max_rejects: MaxRejects,
     /// Records and rejects of earlier processes of the run, once the bookmark is open.
-    pub(crate) earlier: Arc<OnceLock<(u64, u64)>>,
+    pub earlier: Arc<OnceLock<(u64, u64)>>,
 }
 
 /// Reads the stream to its end. The receiver is gone when the program ends for another reason.
-pub(crate) fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
+pub fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
     let mut lines = Reader::new(input);
     let mut parser = Parser {
         expected,
@@ -228,7 +231,7 @@ impl Parser<'_> {
         self.require_source()?;
         if self.rows.is_none() {
             let schema = match &self.expected.plain {
-                None => return Err(crate::target::unknown_rows().into()),
+                None => return Err(crate::plain::unknown_rows().into()),
                 Some(plain) => match row::names(line) {
                     Ok(names) => plain.schema(&names)?,
                     Err(reason) => {

@@ -12,7 +12,7 @@ use profile::{Column, Kind, Row, Schema};
 
 /// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Key {
+pub enum Key {
     /// One whole number.
     Int(i64),
     /// Anything else, so that the order of the bytes is near the order of the index.
@@ -21,19 +21,19 @@ pub(crate) enum Key {
 
 /// Takes keys out of rows.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys {
+pub struct Keys {
     columns: Vec<(usize, Column)>,
 }
 
 impl Keys {
     /// Keys of that schema's rows; of its key's names, the first that is no column is the error.
-    pub(crate) fn of(schema: &Schema) -> Result<Self, String> {
+    pub fn of(schema: &Schema) -> Result<Self, String> {
         let indexes = schema.key_indexes()?;
         Ok(Self { columns: indexes.into_iter().map(|index| (index, schema.columns[index].clone())).collect() })
     }
 
     /// Whether rows may be parted by key over several connections.
-    pub(crate) fn parted(&self) -> bool {
+    pub fn parted(&self) -> bool {
         self.columns.iter().all(|(_, column)| match column.ty.kind() {
             Kind::Integer(..) | Kind::Numeric | Kind::Uuid | Kind::Boolean => !column.ty.is_array(),
             // `citext` has an idea of its own of what is equal; `character` ignores spaces at the end.
@@ -45,7 +45,7 @@ impl Keys {
     }
 
     /// The key of a row; a column of it that is null is the error.
-    pub(crate) fn key(&self, row: &Row) -> Result<Key, String> {
+    pub fn key(&self, row: &Row) -> Result<Key, String> {
         if let [(index, column)] = self.columns.as_slice()
             && let Kind::Integer(..) = column.ty.kind()
             && let Some(number) = integer(row.cell(*index))

@@ -9,7 +9,7 @@ const PACE: Duration = Duration::from_millis(200);
 
 /// The progress line.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     shown: bool,
     begun: Instant,
     drawn: Option<Instant>,
@@ -17,50 +17,51 @@ pub(crate) struct Progress {
 
 /// What the line shows.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// Records of this process.
-    pub(crate) records: u64,
+    pub records: u64,
     /// Rows of this process.
-    pub(crate) rows: u64,
+    pub rows: u64,
     /// Records whose rows are gathered and not yet written.
-    pub(crate) gathered: u64,
+    pub gathered: u64,
     /// Records of this process and those before it that were rejected.
-    pub(crate) rejected: u64,
+    pub rejected: u64,
     /// Files that are done, those of earlier processes too.
-    pub(crate) files: u64,
+    pub files: u64,
 }
 
 impl Progress {
-    pub(crate) fn new(shown: bool) -> Self {
+    /// A line, if it is to be shown at all.
+    pub fn new(shown: bool) -> Self {
         let progress = Self { shown, begun: Instant::now(), drawn: None };
         if shown {
-            cli::log::progress("Waiting for rows");
+            crate::log::progress("Waiting for rows");
         }
         progress
     }
 
     /// Whether it stands on a terminal.
-    pub(crate) fn shown(&self) -> bool {
+    pub fn shown(&self) -> bool {
         self.shown
     }
 
     /// Since the program began.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
     /// Draws the line, unless it was drawn just now.
-    pub(crate) fn draw(&mut self, source: Option<&Source>, standing: Standing) {
+    pub fn draw(&mut self, source: Option<&Source>, standing: Standing) {
         if self.shown && self.drawn.is_none_or(|drawn| drawn.elapsed() >= PACE) {
             self.drawn = Some(Instant::now());
-            cli::log::progress(&line(source, standing, self.begun.elapsed()));
+            crate::log::progress(&line(source, standing, self.begun.elapsed()));
         }
     }
 
     /// Leaves a last line on the terminal.
-    pub(crate) fn end(&mut self, text: &str) {
+    pub fn end(&mut self, text: &str) {
         if std::mem::take(&mut self.shown) {
-            cli::log::progress(&format!("{text}\n"));
+            crate::log::progress(&format!("{text}\n"));
         }
     }
 }
@@ -101,7 +102,7 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
 }
 
 /// `1,234,567`
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -114,7 +115,7 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 /// `234ms`, `12s`, `15m`, `2h 5m`
-pub(crate) fn time(duration: Duration) -> String {
+pub fn time(duration: Duration) -> String {
     let (seconds, minutes, hours) = (duration.as_secs(), duration.as_secs() / 60, duration.as_secs() / 3600);
     match (hours, minutes, seconds) {
         (0, 0, 0) => format!("{}ms", duration.as_millis()),

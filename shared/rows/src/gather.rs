@@ -18,7 +18,7 @@ use crate::batch::{Entry, Origin};
 use crate::key::{Key, Keys};
 
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
-pub(crate) const PARTS: usize = 256;
+pub const PARTS: usize = 256;
 
 /// Of one part, about so many bytes are in memory at once.
 const AT_ONCE: usize = 16 << 20;
@@ -32,7 +32,7 @@ const WRITING: u64 = 160;
 
 /// Rows that wait.
 #[derive(Debug)]
-pub(crate) struct Gathered {
+pub struct Gathered {
     /// Rows in memory, one after the other as [`encode`] writes them.
     memory: Vec<u8>,
     /// Hash of the key, and where the row begins.
@@ -54,8 +54,8 @@ struct Disk {
     extents: Vec<Vec<Range<u64>>>,
 }
 
-impl Gathered {
-    pub(crate) fn new() -> Self {
+impl Default for Gathered {
+    fn default() -> Self {
         Self {
             memory: Vec::new(),
             index: Vec::new(),
@@ -67,33 +67,36 @@ impl Gathered {
             state: RandomState::with_seeds(1, 2, 3, 4),
         }
     }
+}
 
+impl Gathered {
     /// How many keys there are. Should two have the same hash, they count as one.
-    pub(crate) fn keys(&self) -> usize {
+    pub fn keys(&self) -> usize {
         self.hashes.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
     /// The bytes of all rows as they came.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The bytes of memory that they take.
-    pub(crate) fn in_memory(&self) -> u64 {
+    pub fn in_memory(&self) -> u64 {
         self.memory.len() as u64 + WAITING * self.index.len() as u64
     }
 
     /// The bytes of disk that they take.
-    pub(crate) fn on_disk(&self) -> u64 {
+    pub fn on_disk(&self) -> u64 {
         self.disk.as_ref().map_or(0, |disk| disk.size)
     }
 
     /// Adds a row that comes from these records of a segment.
-    pub(crate) fn add(&mut self, row: RowView<'_>, key: &Key, segment: usize, records: &[u64]) {
+    pub fn add(&mut self, row: RowView<'_>, key: &Key, segment: usize, records: &[u64]) {
         let hash = self.state.hash_one(key);
         self.hashes.insert(hash);
         self.bytes += row.text_size() as u64 + WRITING;
@@ -103,7 +106,7 @@ impl Gathered {
     }
 
     /// Moves what is in memory to a temporary file in the folder. When that fails everything is as before.
-    pub(crate) fn move_to_disk(&mut self, folder: &Path) -> io::Result<()> {
+    pub fn move_to_disk(&mut self, folder: &Path) -> io::Result<()> {
         if self.disk.is_none() {
             let file = tempfile::tempfile_in(folder)?;
             self.disk = Some(Disk { file, size: 0, extents: vec![Vec::new(); PARTS] });
@@ -137,7 +140,7 @@ impl Gathered {
     }
 
     /// Puts the rows in memory into the order in which [`Gathered::part`] wants them.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.index.sort_unstable();
     }
 
@@ -146,7 +149,7 @@ impl Gathered {
     ///
     /// # Errors
     /// The temporary file cannot be read.
-    pub(crate) fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Vec<Entry>) -> io::Result<()> {
+    pub fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Vec<Entry>) -> io::Result<()> {
         let (mut known, mut waiting) = (HashMap::new(), Waiting::default());
         let from = self.index.partition_point(|(hash, _)| part_of(*hash) < part);
         let to = self.index.partition_point(|(hash, _)| part_of(*hash) <= part);
@@ -407,7 +410,7 @@ mod tests {
     #[test]
     fn rows_of_one_key_become_one_that_knows_where_its_records_came_from() {
         let parts = Parts::new();
-        let mut gathered = Gathered::new();
+        let mut gathered = Gathered::default();
         parts.add(&mut gathered, &row(1, r#"{"a":1}"#, "\"x\""), 0, &[1, 2]);
         parts.add(&mut gathered, &row(2, "null", "\"é\""), 0, &[3]);
         parts.add(&mut gathered, &row(1, r#"{"b":2}"#, "\"y\""), 0, &[4]);
@@ -430,7 +433,7 @@ mod tests {
         let parts = Parts::new();
         let dir = harness::Dir::new();
         for every in [1, 7, 100, usize::MAX] {
-            let mut gathered = Gathered::new();
+            let mut gathered = Gathered::default();
             let mut expected: BTreeMap<i64, (Row, Vec<u64>)> = BTreeMap::new();
             for record in 0..1000_u64 {
                 // Some keys come often, some once.

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::gather::Gathered;
 use crate::key::Key;
-use crate::rejects::Rejected;
+use crate::rejected::Rejected;
 use crate::tolerance::Reading;
 
 /// A batch that has waited for so long is written at the next mark, so that a filter which lets little through does not
@@ -34,39 +34,42 @@ const OVERHEAD: u64 = 160;
 
 /// Where records of a row came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// The segment of the batch.
-    pub(crate) segment: usize,
+    pub segment: usize,
     /// How many records.
-    pub(crate) weight: u64,
+    pub weight: u64,
     /// Their numbers in the file, where they are known.
-    pub(crate) records: Vec<u64>,
+    pub records: Vec<u64>,
 }
 
 /// One row to write.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) row: Row,
-    pub(crate) key: Key,
-    /// Of the record that began the row, then of those that were merged into it.
-    pub(crate) origin: Origin,
-    pub(crate) merged: Vec<Origin>,
+pub struct Entry {
+    /// What it says.
+    pub row: Row,
+    /// What identifies it.
+    pub key: Key,
+    /// Of the record that began the row.
+    pub origin: Origin,
+    /// Of those that were merged into it.
+    pub merged: Vec<Origin>,
 }
 
 impl Entry {
     /// About how much memory it takes.
-    pub(crate) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         let records = self.merged.iter().chain([&self.origin]).map(|origin| 8 * origin.records.len());
         (self.row.size() + records.sum::<usize>()) as u64 + OVERHEAD
     }
 
     /// How many records it was made of.
-    pub(crate) fn weight(&self) -> u64 {
+    pub fn weight(&self) -> u64 {
         self.origin.weight + self.merged.iter().map(|origin| origin.weight).sum::<u64>()
     }
 
     /// Notes where records came from that were merged into the row.
-    pub(crate) fn add(&mut self, origin: Origin) {
+    pub fn add(&mut self, origin: Origin) {
         let known = self.merged.iter().position(|there| there.segment == origin.segment);
         let there = match known {
             Some(place) => &mut self.merged[place],
@@ -80,23 +83,24 @@ impl Entry {
 
 /// A stretch of the stream up to what is said about a file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Segment {
+pub struct Segment {
     /// The file that its rows belong to.
-    pub(crate) file: Option<Arc<str>>,
+    pub file: Option<Arc<str>>,
     /// Lines that were refused, by this program and by those before it.
-    pub(crate) rejects: Vec<Rejected>,
+    pub rejects: Vec<Rejected>,
     /// What was said then.
-    pub(crate) event: Option<FileEvent>,
+    pub event: Option<FileEvent>,
 }
 
 /// Rows of several files or of a part of one, and what was said about them.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) rows: Gathered,
+pub struct Batch {
+    /// The rows, merged when they are taken out.
+    pub rows: Gathered,
     /// In the order of the stream; the last one is open.
-    pub(crate) segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     /// What this process has read by now, this batch included.
-    pub(crate) reading: Reading,
+    pub reading: Reading,
     /// What the segments take.
     bytes: u64,
     begun: Instant,
@@ -104,20 +108,20 @@ pub(crate) struct Batch {
 
 /// How much is written together.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Rows of a transaction.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Bytes of a transaction.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// If more than the rows of a transaction are gathered.
-    pub(crate) gather: Option<Gather>,
+    pub gather: Option<Gather>,
 }
 
 /// Gathers rows of many more keys than a transaction has: merging rows of one key that lie far apart is cheaper here than
 /// in the table. No more than can be written in five seconds, as soon as that is known, so that little is read again
 /// after a stop.
 #[derive(Clone, Debug)]
-pub(crate) struct Gather {
+pub struct Gather {
     /// The folder for what memory cannot hold.
     folder: PathBuf,
     /// Rows of so many keys at most.
@@ -127,12 +131,12 @@ pub(crate) struct Gather {
 
 impl Gather {
     /// Rows of at most so many keys, and files in that folder.
-    pub(crate) fn new(most: usize, folder: PathBuf) -> Self {
+    pub fn new(most: usize, folder: PathBuf) -> Self {
         Self { folder, most, now: Arc::new(AtomicUsize::new(most)) }
     }
 
     /// So many rows were written in that time. A short time says little.
-    pub(crate) fn learn(&self, rows: usize, time: Duration) {
+    pub fn learn(&self, rows: usize, time: Duration) {
         if time >= Duration::from_secs(1) {
             let in_time = rows as u128 * WRITING.as_nanos() / time.as_nanos();
             self.now.store(usize::try_from(in_time).unwrap_or(usize::MAX).min(self.most), Ordering::Relaxed);
@@ -142,9 +146,9 @@ impl Gather {
 
 impl Batch {
     /// An empty batch that goes on with a file.
-    pub(crate) fn new(file: Option<Arc<str>>) -> Self {
+    pub fn new(file: Option<Arc<str>>) -> Self {
         Self {
-            rows: Gathered::new(),
+            rows: Gathered::default(),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
             bytes: 0,
@@ -153,12 +157,12 @@ impl Batch {
     }
 
     /// Whether there is nothing in it.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
     }
 
     /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
-    pub(crate) fn is_full(&mut self, limits: &Limits) -> bool {
+    pub fn is_full(&mut self, limits: &Limits) -> bool {
         let Some(Gather { folder, most, now }) = &limits.gather else {
             return self.rows.keys() >= limits.rows || self.bytes + self.rows.bytes() >= limits.bytes;
         };
@@ -177,22 +181,22 @@ impl Batch {
     }
 
     /// Whether it has waited for long.
-    pub(crate) fn is_old(&self) -> bool {
+    pub fn is_old(&self) -> bool {
         self.begun.elapsed() >= PATIENCE
     }
 
     /// The file that the stream is in.
-    pub(crate) fn file(&self) -> Option<&Arc<str>> {
+    pub fn file(&self) -> Option<&Arc<str>> {
         self.segments.last().and_then(|segment| segment.file.as_ref())
     }
 
     /// Adds a row that was made of these records.
-    pub(crate) fn add(&mut self, row: &Row, key: &Key, records: &[u64]) {
+    pub fn add(&mut self, row: &Row, key: &Key, records: &[u64]) {
         self.rows.add(row.view(), key, self.segments.len() - 1, records);
     }
 
     /// Adds a line that was refused.
-    pub(crate) fn reject(&mut self, rejected: Rejected) {
+    pub fn reject(&mut self, rejected: Rejected) {
         self.bytes += rejected.size() as u64 + OVERHEAD;
         if let Some(segment) = self.segments.last_mut() {
             segment.rejects.push(rejected);
@@ -200,7 +204,7 @@ impl Batch {
     }
 
     /// Ends the segment with what was said; the next belongs to `file`.
-    pub(crate) fn end_segment(&mut self, event: FileEvent, file: Option<Arc<str>>) {
+    pub fn end_segment(&mut self, event: FileEvent, file: Option<Arc<str>>) {
         self.bytes += OVERHEAD;
         if let Some(segment) = self.segments.last_mut() {
             segment.event = Some(event);
@@ -212,19 +216,20 @@ impl Batch {
 /// Arrays with a key, which a row from elsewhere may have out of order. A row that comes alone has to look like one that
 /// was merged.
 #[derive(Debug)]
-pub(crate) struct Normal {
+pub struct Normal {
     arrays: Vec<usize>,
 }
 
 impl Normal {
-    pub(crate) fn of(schema: &Schema) -> Self {
+    /// The arrays of that schema.
+    pub fn of(schema: &Schema) -> Self {
         let keyed = |policy: &profile::Policy| matches!(policy, profile::Policy::KeyedArray(_));
         let arrays = schema.columns.iter().enumerate().filter(|(_, column)| keyed(&column.merge));
         Self { arrays: arrays.map(|(index, _)| index).collect() }
     }
 
     /// The row with such arrays in order.
-    pub(crate) fn row(&self, row: Row, merger: &Merger) -> Row {
+    pub fn row(&self, row: Row, merger: &Merger) -> Row {
         // An array with at most one object in it is in order.
         let several = |&index: &usize| {
             let mut elements = memchr::memchr_iter(b',', row.cell(index).as_bytes());

@@ -5,21 +5,33 @@ use stream::FileEvent;
 
 use crate::batch::{Entry, Origin, Segment};
 use crate::ledger::Tally;
-use crate::rejects::Rejected;
-use crate::write::Refused;
+use crate::rejected::Rejected;
+
+/// A row that was not written, and why.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its place among the rows.
+    pub place: usize,
+    /// PostgreSQL's error code, if it has one for that.
+    pub sqlstate: Option<String>,
+    /// Why.
+    pub reason: String,
+}
 
 /// What became of a batch's records: the counts of each segment, and the lines about all that was not written.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) tallies: Vec<Tally>,
-    pub(crate) rejected: Vec<Rejected>,
-    /// Writing ended before the last row, because there were too many rejects: nothing of the batch can be noted.
-    pub(crate) cut: bool,
+pub struct Settled {
+    /// For each segment.
+    pub tallies: Vec<Tally>,
+    /// What was refused.
+    pub rejected: Vec<Rejected>,
+    /// Work ended before the last row, because there were too many rejects: nothing of the batch can be noted.
+    pub cut: bool,
 }
 
 impl Settled {
     /// What is known before any row is written: the lines that came as rejects, and those that are no rows.
-    pub(crate) fn of(segments: &[Segment]) -> Self {
+    pub fn of(segments: &[Segment]) -> Self {
         let mut tallies = vec![Tally::default(); segments.len()];
         for (segment, tally) in segments.iter().zip(&mut tallies) {
             for rejected in &segment.rejects {
@@ -38,14 +50,14 @@ impl Settled {
     }
 
     /// Writing was cut in these rows, of which these were refused: their lines alone are kept.
-    pub(crate) fn cut(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+    pub fn cut(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
         self.cut = true;
         let lines = refused.iter().flat_map(|refused| refused_row(segments, &rows[refused.place], refused, columns));
         self.rejected.extend(lines);
     }
 
     /// What became of these rows.
-    pub(crate) fn rows(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+    pub fn rows(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
         self.tallies.resize(segments.len(), Tally::default());
         let mut written = vec![true; rows.len()];
         for refused in refused {
@@ -68,7 +80,7 @@ impl Settled {
     }
 
     /// Adds what became of other rows of the batch.
-    pub(crate) fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.tallies.resize(self.tallies.len().max(other.tallies.len()), Tally::default());
         for (tally, other) in self.tallies.iter_mut().zip(other.tallies) {
             tally.add(other);
@@ -78,18 +90,18 @@ impl Settled {
     }
 
     /// How many records were rejected, here and before.
-    pub(crate) fn rejects(&self) -> u64 {
+    pub fn rejects(&self) -> u64 {
         self.tallies.iter().map(|tally| tally.rejected + tally.upstream).sum()
     }
 
     /// How many records are in the table.
-    pub(crate) fn records(&self) -> u64 {
+    pub fn records(&self) -> u64 {
         self.tallies.iter().map(|tally| tally.written + tally.merged).sum()
     }
 }
 
 /// The files that begin in a batch, with how many of their records are left out.
-pub(crate) fn begun(segments: &[Segment]) -> impl Iterator<Item = (&str, u64)> {
+pub fn begun(segments: &[Segment]) -> impl Iterator<Item = (&str, u64)> {
     segments.iter().filter_map(|segment| match &segment.event {
         Some(FileEvent::Begin(begin)) => Some((begin.key.as_str(), begin.skip)),
         _ => None,

@@ -9,19 +9,20 @@ use stream::{Begin, End, Mark};
 
 /// What became of records, after the commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Rows that are in the table, each with the first of its records.
-    pub(crate) written: u64,
+    pub written: u64,
     /// Records that were merged into a row which another one had begun.
-    pub(crate) merged: u64,
+    pub merged: u64,
     /// Records that this program refused.
-    pub(crate) rejected: u64,
+    pub rejected: u64,
     /// `$reject` lines of other programs.
-    pub(crate) upstream: u64,
+    pub upstream: u64,
 }
 
 impl Tally {
-    pub(crate) fn add(&mut self, other: Self) {
+    /// Adds what became of other records.
+    pub fn add(&mut self, other: Self) {
         self.written += other.written;
         self.merged += other.merged;
         self.rejected += other.rejected;
@@ -42,7 +43,7 @@ struct Open {
 
 /// Files and their sums.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     lossy: bool,
     /// Whether earlier runs are known: without a bookmark, what is left out is the user's own matter.
     bookmark: bool,
@@ -62,32 +63,32 @@ struct Stand {
 
 impl Ledger {
     /// An empty one. `lossy`: rows may be missing on purpose; `bookmark`: what earlier runs wrote is known.
-    pub(crate) fn new(lossy: bool, bookmark: bool) -> Self {
+    pub fn new(lossy: bool, bookmark: bool) -> Self {
         Self { lossy, bookmark, ..Self::default() }
     }
 
     /// The file that the stream is in, if any.
-    pub(crate) fn open_file(&self) -> Option<&str> {
+    pub fn open_file(&self) -> Option<&str> {
         self.open.as_ref().map(|open| open.begin.key.as_str())
     }
 
     /// Files that failed in this process.
-    pub(crate) fn failed(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.failed
     }
 
     /// Whether a file was cut on purpose, so that it is not done.
-    pub(crate) fn limited(&self) -> bool {
+    pub fn limited(&self) -> bool {
         self.limited
     }
 
     /// What this process wrote.
-    pub(crate) fn run(&self) -> Counts {
+    pub fn run(&self) -> Counts {
         self.run
     }
 
     /// What became of rows of the file that is open, or of rows that belong to none.
-    pub(crate) fn rows(&mut self, tally: Tally) {
+    pub fn rows(&mut self, tally: Tally) {
         self.run.written += tally.written;
         self.run.merged += tally.merged;
         self.run.rejected += tally.rejected + tally.upstream;
@@ -98,7 +99,7 @@ impl Ledger {
     }
 
     /// A file begins; `noted` is what the bookmark has of it.
-    pub(crate) fn begin(&mut self, begin: Begin, noted: Option<&FileCounts>) -> Option<Entry> {
+    pub fn begin(&mut self, begin: Begin, noted: Option<&FileCounts>) -> Option<Entry> {
         let before = self.open.take().map(|open| {
             let reason = format!("the stream went on to `{}` before the end of this file", begin.key);
             self.failure(open.begin.key, reason)
@@ -116,7 +117,7 @@ impl Ledger {
     }
 
     /// All rows of the file's first records have come.
-    pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Entry> {
+    pub fn mark(&mut self, mark: &Mark) -> Option<Entry> {
         let mut open = self.open.take_if(|open| open.begin.key == mark.key)?;
         match self.counts(&open, &Stand { records: mark.records, filtered: mark.filtered, rejected: mark.rejected }) {
             Ok(counts) => {
@@ -129,7 +130,7 @@ impl Ledger {
     }
 
     /// The file is read to its end.
-    pub(crate) fn end(&mut self, end: &End) -> Option<Entry> {
+    pub fn end(&mut self, end: &End) -> Option<Entry> {
         let mut open = self.open.take_if(|open| open.begin.key == end.key)?;
         let stand = Stand { records: end.records, filtered: end.filtered, rejected: end.rejected };
         match self.counts(&open, &stand) {
@@ -143,7 +144,7 @@ impl Ledger {
     }
 
     /// The file is not complete.
-    pub(crate) fn fail(&mut self, key: String, reason: String) -> Entry {
+    pub fn fail(&mut self, key: String, reason: String) -> Entry {
         drop(self.open.take_if(|open| open.begin.key == key));
         self.failure(key, reason)
     }

@@ -1,0 +1,20 @@
+//! The rows of a stream on their way to a table of PostgreSQL: read, keyed, gathered and merged in batches, encoded for
+//! COPY, and counted for each file.
+//!
+//! Here is what every program has in common that takes rows for a table. What it does with a batch (`pg-upsert` writes
+//! it) and what it notes then is its own matter. The SQL is in `pg`, the meaning of columns and policies in `profile`.
+
+pub mod batch;
+pub mod copy;
+pub mod gather;
+pub mod input;
+pub mod key;
+pub mod ledger;
+pub mod plain;
+mod rejected;
+pub mod row;
+pub mod settle;
+pub mod tolerance;
+
+pub use batch::Batch;
+pub use rejected::Rejected;
