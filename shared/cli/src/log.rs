@@ -133,15 +133,17 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 /// The crates whose log lines are meant for the person who runs the programs.
-const OURS: [&str; 13] = [
+const OURS: [&str; 15] = [
     "ddb_list",
     "ddb_cat",
     "ddb_parse",
     "pg_upsert",
+    "pg_verify",
     "export",
     "profile",
     "checkpoint",
     "pg",
+    "rows",
     "cli",
     "item",
     "stream",
