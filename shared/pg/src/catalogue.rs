@@ -161,7 +161,7 @@ fn column(row: &postgres::Row) -> TableColumn {
 }
 
 fn check_type(table: &str, wanted: &Column, found: &str) -> Result<(), Error> {
-    let Column { name, ty, merge } = wanted;
+    let Column { name, ty, merge, .. } = wanted;
     if !fits(&ty.base(), found) {
         return Err(setup(format!("the column `{name}` of `{table}` is {found}, the rows have {ty}")));
     }

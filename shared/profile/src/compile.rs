@@ -43,7 +43,7 @@ pub(crate) fn compile(
     };
     let mut compiler = Compiler { file, names: Vec::new(), lookups: Vec::new(), lookup_places: HashMap::new() };
     let plan = compiler.plan(options).map_err(meaning)?;
-    let schema = compiler.schema(name, options).map_err(meaning)?;
+    let schema = compiler.schema(name, options, &plan.of_load_time()).map_err(meaning)?;
     Ok((schema, plan))
 }
 
@@ -93,7 +93,7 @@ impl Compiler<'_> {
         Ok(Plan { conditions, max_id, values, columns, lookups, load_time }.fix())
     }
 
-    fn schema(&self, name: &str, options: Options) -> Result<Schema, Mistake> {
+    fn schema(&self, name: &str, options: Options, of_load_time: &[bool]) -> Result<Schema, Mistake> {
         let file = self.file;
         let key_span = file.key.span().start;
         let key_mistake = |message: String| Mistake { place: "key".to_owned(), at: key_span, message };
@@ -101,7 +101,8 @@ impl Compiler<'_> {
         if key.is_empty() {
             return Err(key_mistake("at least one column must identify a row".to_owned()));
         }
-        let columns: Vec<_> = file.columns.iter().map(|(name, definition)| column(name, definition)).collect();
+        let columns = file.columns.iter().zip(of_load_time);
+        let columns: Vec<_> = columns.map(|((name, given), load_time)| column(name, given, *load_time)).collect();
         let known = |name: &String| columns.iter().flatten().any(|column: &Column| column.name == *name);
         if let Some(missing) = key.iter().find(|name| !known(name)) {
             return Err(key_mistake(format!("there is no column `{missing}`")));
@@ -305,9 +306,10 @@ fn mistake(section: &str, name: &Spanned<String>, message: &str) -> Mistake {
 }
 
 /// A column that passed [`Compiler::plan`] has a type.
-fn column(name: &Spanned<String>, definition: &Definition) -> Option<Column> {
+fn column(name: &Spanned<String>, definition: &Definition, load_time: bool) -> Option<Column> {
     let ty = definition.ty.clone()?;
-    Some(Column { name: name.get_ref().clone(), ty, merge: definition.merge.clone().unwrap_or(Policy::Replace) })
+    let merge = definition.merge.clone().unwrap_or_default();
+    Some(Column { name: name.get_ref().clone(), ty, merge, load_time })
 }
 
 fn dotted(path: &str) -> Way {

@@ -90,6 +90,31 @@ pub(crate) enum Origin {
     Null,
 }
 
+impl Origin {
+    /// The earlier values that it is made of.
+    fn values(&self) -> Vec<usize> {
+        let references: Vec<&Reference> = match self {
+            Self::Reference(reference) => vec![reference],
+            Self::Template(pieces) => {
+                let references = pieces.iter().map(|piece| match piece {
+                    Piece::Text(_) => None,
+                    Piece::Reference(reference) => Some(reference),
+                });
+                references.flatten().collect()
+            }
+            Self::Object(fields) => fields.iter().map(|(_, reference)| reference).collect(),
+            Self::Array(references) => references.iter().collect(),
+            Self::Map(entries, _) => entries.iter().flat_map(|(name, value)| [name, value]).collect(),
+            Self::Constant(_) | Self::LoadTime | Self::Null => Vec::new(),
+        };
+        let values = references.into_iter().map(|reference| match reference {
+            Reference::Value(place) => Some(*place),
+            Reference::Attribute(_) => None,
+        });
+        values.flatten().collect()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Piece {
     Text(String),
@@ -140,6 +165,18 @@ pub(crate) enum Test {
 }
 
 impl Plan {
+    /// For each column, whether the time of the load is in it, which a second load does not have.
+    pub(crate) fn of_load_time(&self) -> Vec<bool> {
+        let mut values = Vec::with_capacity(self.values.len());
+        let known = |slot: &Slot, values: &[bool]| {
+            matches!(slot.origin, Origin::LoadTime) || slot.origin.values().into_iter().any(|place| values[place])
+        };
+        for slot in &self.values {
+            values.push(known(slot, &values));
+        }
+        self.columns.iter().map(|slot| known(slot, &values)).collect()
+    }
+
     /// Writes once what is the same in every row. What cannot be written is complained of with the first row.
     pub(crate) fn fix(mut self) -> Self {
         let nothing = Item::default();

@@ -74,6 +74,9 @@ pub struct Column {
     /// How two values become one. A column of a [`Group`] follows the group instead.
     #[serde(default)]
     pub merge: Policy,
+    /// Whether its value has the time of the load in it, so that it is another one with each load.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub load_time: bool,
 }
 
 /// What values of a type look like in the stream, and which conversions lead to it.

@@ -61,6 +61,30 @@ fn merged(items: &[Value]) -> Value {
 }
 
 #[test]
+fn columns_with_the_time_of_the_load_are_marked() {
+    let marked = |profile: &Profile| profile.schema.columns.iter().map(|column| column.load_time).collect::<Vec<_>>();
+    let pictures = pictures(None);
+    let names = pictures.schema.columns.iter().map(|column| column.name.ends_with("edAt")).collect::<Vec<_>>();
+    assert_eq!(marked(&pictures), names, "createdAt and updatedAt");
+    let json = serde_json::to_string(&pictures.schema.columns).unwrap();
+    assert_eq!(json.matches(r#","load_time":true}"#).count(), 2);
+    assert_eq!(json.matches("load_time").count(), 2, "the others look as they always did");
+
+    let text = r#"
+        table = "t"
+        key = ["id"]
+        [values]
+        now = { load_time = true }
+        text = { template = "at {now}" }
+        [columns]
+        id = { type = "bigint" }
+        loaded = { type = "jsonb", array = ["text"] }
+        other = { type = "text", from = "id" }"#;
+    let by_other_values = profile::parse("t.toml".as_ref(), text, profile::Options::default()).unwrap();
+    assert_eq!(marked(&by_other_values), [false, true, false]);
+}
+
+#[test]
 fn one_item_gives_one_row() {
     let mut row = row(&json!({}));
     let created = row["createdAt"].take();

@@ -107,7 +107,8 @@ mod tests {
 
     fn keys(types: &[&str]) -> Keys {
         let columns = types.iter().enumerate().map(|(index, ty)| {
-            (index, Column { name: format!("c{index}"), ty: ty.parse().unwrap(), merge: profile::Policy::Replace })
+            let (name, merge) = (format!("c{index}"), profile::Policy::Replace);
+            (index, Column { name, ty: ty.parse().unwrap(), merge, load_time: false })
         });
         Keys { columns: columns.collect() }
     }

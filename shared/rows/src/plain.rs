@@ -64,7 +64,7 @@ impl Plain {
                     format!("the column `{name}` of `{table}` is {}, which this program cannot write", column.base);
                 Problem::new(Fault::Setup, message)
             })?;
-            Ok(Column { name, ty, merge: Policy::Replace })
+            Ok(Column { name, ty, merge: Policy::Replace, load_time: false })
         });
         Ok(Schema {
             v: SCHEMA_VERSION,
