@@ -1,7 +1,16 @@
 //! Rows in COPY's text format (PostgreSQL, "COPY", "Text Format"). What a cell is as a text, `profile::text_of` says.
 
+use std::io::{self, Write};
+use std::ops::Range;
+
 use memchr::memchr;
 use profile::{ColumnType, Row, Schema, text_of};
+
+use crate::batch::Entry;
+use crate::settle::Refused;
+
+/// What is handed to the driver at once: with smaller pieces it spends its time between them.
+const PIECE: usize = 256 << 10;
 
 /// Why a row cannot be written, before the server was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +31,38 @@ impl Encoder {
     /// An encoder of that schema's rows.
     pub fn new(schema: &Schema) -> Self {
         Self { columns: schema.columns.iter().map(|column| (column.name.clone(), column.ty.clone())).collect() }
+    }
+
+    /// Sends the rows in these places, each with its place in front if that is wanted. Those that cannot be written are left
+    /// out and returned.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn send(
+        &self,
+        rows: &[Entry],
+        places: Range<usize>,
+        numbered: bool,
+        copy: &mut impl Write,
+    ) -> io::Result<Vec<Refused>> {
+        let mut unwritable = Vec::new();
+        let mut piece = Vec::with_capacity(PIECE + (16 << 10));
+        for place in places {
+            let start = piece.len();
+            if numbered {
+                write!(piece, "{place}\t")?;
+            }
+            if let Err(Unwritable { sqlstate, reason }) = self.write(&rows[place].row, &mut piece) {
+                piece.truncate(start);
+                unwritable.push(Refused { place, sqlstate: Some(sqlstate.to_owned()), reason });
+            }
+            if piece.len() >= PIECE {
+                copy.write_all(&piece)?;
+                piece.clear();
+            }
+        }
+        copy.write_all(&piece)?;
+        Ok(unwritable)
     }
 
     /// Appends a row; one that cannot be written leaves nothing.

@@ -1,10 +1,11 @@
 //! Lines become batches: rows are read and merged by key, markers end the segments of a batch. Runs on a thread of its own,
 //! so that the next batch fills while one is written.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use fault::{Failure, Fault, PipeError, Problem};
 use profile::{Merger, Schema};
@@ -46,6 +47,8 @@ pub struct Expected {
     pub key: Option<Vec<String>>,
     /// The stream has to begin with `$source`.
     pub source: bool,
+    /// A batch ends with its file, so that a file can be left out with all its rows.
+    pub by_file: bool,
     /// How much is written together.
     pub limits: Limits,
     /// Where it is said how many records are held back.
@@ -56,8 +59,20 @@ pub struct Expected {
     pub earlier: Arc<OnceLock<(u64, u64)>>,
 }
 
+/// Begins to read stdin, on a thread of its own.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn start(expected: Expected) -> Result<Receiver<Message>, Problem> {
+    let (sender, messages) = sync_channel(0);
+    let reader = thread::Builder::new().name("input".to_owned());
+    let reader = reader.spawn(move || read(io::stdin().lock(), expected, &sender));
+    reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
+    Ok(messages)
+}
+
 /// Reads the stream to its end. The receiver is gone when the program ends for another reason.
-pub fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
+fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
     let mut lines = Reader::new(input);
     let mut parser = Parser {
         expected,
@@ -214,8 +229,10 @@ impl Parser<'_> {
             }
             FileEvent::Fail(fail) => self.batch.file().filter(|file| ***file != *fail.key).cloned(),
         };
+        let same_file = matches!(event, FileEvent::Mark(_));
         self.batch.end_segment(event, next);
-        if self.batch.is_old() { self.flush() } else { Ok(()) }
+        let over = self.batch.is_old() || (self.expected.by_file && !same_file);
+        if over { self.flush() } else { Ok(()) }
     }
 
     fn announce(&self, begin: &Begin) {

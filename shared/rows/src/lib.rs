@@ -2,10 +2,11 @@
 //! COPY, and counted for each file.
 //!
 //! Here is what every program has in common that takes rows for a table. What it does with a batch (`pg-upsert` writes
-//! it) and what it notes then is its own matter. The SQL is in `pg`, the meaning of columns and policies in `profile`.
+//! it, `pg-verify` compares it) and what it notes then is its own matter. The SQL is in `pg`, the meaning of columns and policies in `profile`.
 
 pub mod batch;
 pub mod copy;
+pub mod division;
 pub mod gather;
 pub mod input;
 pub mod key;

@@ -105,7 +105,7 @@ impl Reading {
     }
 }
 
-/// Looks on while a batch is written, so that one which is all wrong is not written to its end.
+/// Looks on while a batch is worked on, so that one which is all wrong is not written to its end.
 #[derive(Debug)]
 pub struct Watch {
     limit: MaxRejects,
@@ -140,7 +140,7 @@ impl Watch {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Whether writing should end here.
+    /// Whether work should end here.
     pub fn exceeded(&self) -> bool {
         let (accepted, rejected) = (self.accepted.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
         self.limit.exceeded(self.read, accepted, rejected)

@@ -1,8 +1,7 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -61,17 +60,14 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         table,
         key: args.key.clone(),
         source,
+        by_file: false,
         limits: limits.clone(),
         gathered: Arc::clone(&gathered),
         max_rejects: args.max_rejects,
         earlier: Arc::clone(&earlier),
     };
 
-    let (sender, messages) = sync_channel(0);
-    let reader = std::thread::Builder::new().name("input".to_owned());
-    let reader = reader.spawn(move || input::read(io::stdin().lock(), expected, &sender));
-    reader.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
-
+    let messages = input::start(expected)?;
     let shown = match args.progress {
         When::Auto => cli::log::on_terminal(),
         When::Always => true,

@@ -1,0 +1,188 @@
+//! The rows of a batch, shared out to connections in transactions of one size. One that fails on data is split in halves
+//! until the record that is to blame is alone. What a transaction does with its rows is the program's matter.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use fault::{Classify as _, Failure, Fault, Problem};
+use profile::{Column, Merger, Schema};
+use tracing::warn;
+
+use crate::batch::{Batch, Entry, Limits};
+use crate::gather::PARTS;
+use crate::key::Keys;
+use crate::settle::{Refused, Settled};
+use crate::tolerance::Watch;
+
+/// SQLSTATE `cardinality_violation`: two rows have a key that PostgreSQL takes for the same.
+const SAME_KEY: &str = "21000";
+
+/// What a program does with rows.
+pub trait Transact: Sync {
+    /// Whether there is still time for a transaction.
+    ///
+    /// # Errors
+    /// A stop was asked for so long ago that no more is begun.
+    fn in_time(&self) -> Result<(), Problem>;
+
+    /// One transaction, retries included, with the rows in these places: those that PostgreSQL was not even asked about come
+    /// back.
+    ///
+    /// # Errors
+    /// It came to nothing. If the fault is that of a record, it is tried with fewer of them.
+    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error>;
+}
+
+/// Divides batches of rows of one schema.
+#[derive(Debug)]
+pub struct Division {
+    columns: Vec<Column>,
+    keys: Keys,
+    merger: Merger,
+    limits: Limits,
+    connections: usize,
+}
+
+impl Division {
+    /// For at most so many connections.
+    ///
+    /// # Errors
+    /// A name in the schema that is no column.
+    pub fn new(schema: &Schema, limits: Limits, connections: u32) -> Result<Self, Problem> {
+        let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
+        let keys = Keys::of(schema).map_err(no_column)?;
+        let merger = Merger::new(schema).map_err(no_column)?;
+        let connections = if keys.parted() { usize::try_from(connections).unwrap_or(1) } else { 1 };
+        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections })
+    }
+
+    /// Does it with every row of a batch, each key once, and says what became of each record. It is cut when `watch` has
+    /// seen too many rejects.
+    ///
+    /// # Errors
+    /// What no record is to blame for.
+    pub fn run(&self, batch: &mut Batch, program: &impl Transact, watch: &Watch) -> Result<Settled, Failure> {
+        batch.rows.close();
+        let batch = &*batch;
+        // Transactions of one size, as many for each connection.
+        let rounds = batch.rows.keys().div_ceil(self.connections * self.limits.rows).max(1);
+        let rows = batch.rows.keys().div_ceil(self.connections * rounds);
+        let next = AtomicUsize::new(0);
+        let mut settled = Settled::of(&batch.segments);
+        let parts = || self.parts(batch, rows, &next, program, watch);
+        let results: Vec<_> = thread::scope(|scope| {
+            let others: Vec<_> = (1..self.connections).map(|_| scope.spawn(parts)).collect();
+            let first = parts();
+            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died().into())));
+            std::iter::once(first).chain(others).collect()
+        });
+        for result in results {
+            settled.add(result?);
+        }
+        Ok(settled)
+    }
+
+    /// Takes one part of the batch after the other that nobody has taken yet, about so many rows together.
+    fn parts(
+        &self,
+        batch: &Batch,
+        rows: usize,
+        next: &AtomicUsize,
+        program: &impl Transact,
+        watch: &Watch,
+    ) -> Result<Settled, Failure> {
+        let (mut settled, mut entries, mut bytes) = (Settled::default(), Vec::new(), 0);
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part < PARTS {
+                let begun = entries.len();
+                let taken = batch.rows.part(part, &self.keys, &self.merger, &mut entries);
+                taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
+                bytes += entries[begun..].iter().map(Entry::size).sum::<u64>();
+            }
+            if part >= PARTS || entries.len() >= rows || bytes >= self.limits.bytes {
+                let done = self.entries(batch, &mut entries, &mut settled, program, watch);
+                if done.is_err() || settled.cut {
+                    // The others need not begin what comes to nothing.
+                    next.store(PARTS, Ordering::Relaxed);
+                }
+                done?;
+                entries.clear();
+                bytes = 0;
+            }
+            if part >= PARTS {
+                return Ok(settled);
+            }
+        }
+    }
+
+    /// Takes rows in the order of the key: neighbours in the index come together, and two programs never wait for each
+    /// other in a circle.
+    fn entries(
+        &self,
+        batch: &Batch,
+        entries: &mut [Entry],
+        settled: &mut Settled,
+        program: &impl Transact,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let transactions = entries.len().div_ceil(self.limits.rows).max(1);
+        for rows in entries.chunks(entries.len().div_ceil(transactions).max(1)) {
+            program.in_time()?;
+            let mut refused = Vec::new();
+            divide(rows, 0..rows.len(), &mut refused, program, watch)?;
+            if !refused.is_empty() && watch.exceeded() {
+                settled.cut(&batch.segments, rows, &refused, &self.columns);
+                return Ok(());
+            }
+            settled.rows(&batch.segments, rows, &refused, &self.columns);
+        }
+        Ok(())
+    }
+}
+
+/// Takes these rows, halved as often as an error of data asks for it, until too many are refused.
+fn divide(
+    rows: &[Entry],
+    places: Range<usize>,
+    refused: &mut Vec<Refused>,
+    program: &impl Transact,
+    watch: &Watch,
+) -> Result<(), pg::Error> {
+    if !refused.is_empty() && watch.exceeded() {
+        return Ok(());
+    }
+    let error = match program.transact(rows, places.clone()) {
+        Ok(unwritable) => {
+            let unwritten = unwritable.iter().map(|refused| rows[refused.place].weight()).sum();
+            let all: u64 = rows[places].iter().map(Entry::weight).sum();
+            watch.accept(all - unwritten);
+            watch.reject(unwritten);
+            refused.extend(unwritable);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    let of_record = error.fault() == Fault::Record;
+    if places.len() == 1 && of_record {
+        let sqlstate = error.sqlstate().map(str::to_owned);
+        watch.reject(rows[places.start].weight());
+        refused.push(Refused { place: places.start, sqlstate, reason: error.cause().to_owned() });
+        return Ok(());
+    }
+    if places.len() > 1 && (of_record || error.sqlstate() == Some(SAME_KEY)) {
+        let middle = places.start + places.len() / 2;
+        let (first, second) = (places.start..middle, middle..places.end);
+        let (count, one, two) = (places.len(), first.len(), second.len());
+        warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
+        divide(rows, first, refused, program, watch)?;
+        return divide(rows, second, refused, program, watch);
+    }
+    Err(error)
+}
+
+fn died() -> pg::Error {
+    pg::Error::found(Fault::Local, "a thread died: this is a bug")
+}
