@@ -1,10 +1,11 @@
 //! PostgreSQL as the programs meet it: settings, TLS, connections, what an error means, what a table looks like, and the
-//! SQL that merges rows into one.
+//! SQL that merges rows into one, or says which of them the table lacks.
 //!
-//! Which rows there are and when they are committed is the program's matter (`pg-upsert`); what a merge policy means is
-//! defined in `profile`.
+//! Which rows there are and when they are committed is the program's matter (`pg-upsert`, `pg-verify`); what a merge
+//! policy means is defined in `profile`.
 
 pub mod catalogue;
+pub mod comparison;
 mod error;
 pub mod fault;
 pub mod policy;

@@ -12,10 +12,12 @@ use crate::{quote_name, quote_text};
 /// How rows of a schema are merged in SQL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merge {
-    /// Statements that make the functions which [`Merge::set`] calls, once for each session.
+    /// Statements that make the functions which the values call, once for each session.
     pub functions: Vec<String>,
-    /// What stands after `DO UPDATE SET`; empty if nothing ever changes.
-    pub set: Vec<String>,
+    /// Columns, as identifiers, that merging may change, each with its new value.
+    pub columns: Vec<(String, String)>,
+    /// Columns of a group, with the `select` of one row that gives their new values together.
+    pub groups: Vec<(Vec<String>, String)>,
 }
 
 impl Merge {
@@ -28,13 +30,20 @@ impl Merge {
                 continue;
             }
             if let Some(value) = merge.column(number, &column.name, &column.merge) {
-                merge.set.push(format!("{} = {value}", quote_name(&column.name)));
+                merge.columns.push((quote_name(&column.name), value));
             }
         }
         for (number, group) in schema.groups.iter().enumerate() {
             merge.group(number, group);
         }
         merge
+    }
+
+    /// What stands after `DO UPDATE SET`; empty if nothing ever changes.
+    pub fn set(&self) -> Vec<String> {
+        let columns = self.columns.iter().map(|(name, value)| format!("{name} = {value}"));
+        let groups = self.groups.iter().map(|(names, select)| format!("({}) = ({select})", names.join(", ")));
+        columns.chain(groups).collect()
     }
 
     /// The new value of a column; nothing if it stays.
@@ -75,12 +84,12 @@ impl Merge {
             })
             .collect();
         // OFFSET 0 keeps the planner from asking for the side again for each column.
-        self.set.push(format!(
-            "({}) = (select {} from (select case when {function}(excluded.{column}) then 2 \
-             when {function}(old.{column}) then 1 else 0 end as side offset 0) as choice)",
-            names.join(", "),
+        let select = format!(
+            "select {} from (select case when {function}(excluded.{column}) then 2 \
+             when {function}(old.{column}) then 1 else 0 end as side offset 0) as choice",
             values.join(", ")
-        ));
+        );
+        self.groups.push((names, select));
     }
 }
 

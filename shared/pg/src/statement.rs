@@ -31,7 +31,8 @@ impl Statements {
         let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = columns.join(", ");
         let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-        let Merge { functions, set } = Merge::of(schema);
+        let merge = Merge::of(schema);
+        let set = merge.set();
         let conflict =
             if set.is_empty() { "do nothing".to_owned() } else { format!("do update set {}", set.join(", ")) };
 
@@ -44,7 +45,7 @@ impl Statements {
             "set temp_buffers = '64MB'".to_owned(),
             "set jit = off".to_owned(),
         ];
-        prologue.extend(functions);
+        prologue.extend(merge.functions);
         prologue.push(format!(
             "create temporary table if not exists ddb_pipe_stage on commit delete rows \
              as select {list} from {table} with no data"

@@ -1,0 +1,137 @@
+//! The statements that compare rows of a schema with a table, without changing it.
+//!
+//! A row is in the table if the table has its key and merging the row into what is there, by the same SQL as a load
+//! ([`Merge`]), changes no column: to load it again would do nothing. Both sides are values of the table's own types, so
+//! what a type rounds, pads or orders in its own way is the same on both.
+
+use profile::{Kind, Schema};
+
+use crate::catalogue::Table;
+use crate::policy::Merge;
+use crate::statement::table_name;
+use crate::{quote_name, quote_text};
+
+/// The session's own table that COPY fills.
+const STAGE: &str = "pg_temp.ddb_pipe_stage";
+
+/// The number of a row within its transaction.
+const PLACE: &str = "ddb_pipe_place";
+
+/// The statements for one schema's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Prepares a session before its first transaction: settings, functions, the stage. Nothing but the stage can be
+    /// written after it.
+    pub prologue: String,
+    /// Takes rows in text format into the stage, which is empty at the beginning of each transaction: a number that is
+    /// given back, then the columns.
+    pub copy: String,
+    /// The numbers of the rows that are not in the table as they should be: one `integer`.
+    pub differing: String,
+    /// The same rows with all that there is to say of them: number, whether the key is missing, the names of the columns
+    /// that differ (`text[]`), then as JSON objects in texts the key, what the row should be, and what it is.
+    pub sides: String,
+}
+
+impl Comparison {
+    /// The statements for rows of that schema, and a table that was checked to fit.
+    pub fn of(schema: &Schema, table: &Table) -> Self {
+        let name = table_name(schema);
+        let names: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
+        let list = names.join(", ");
+        let keys: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
+        let merge = Merge::of(schema);
+
+        let mut prologue = vec![
+            "set client_min_messages = warning".to_owned(),
+            "set temp_buffers = '64MB'".to_owned(),
+            "set jit = off".to_owned(),
+            // A few rows of what may be a very large table: each is looked up in the index of the key, as a load does.
+            "set enable_hashjoin = off".to_owned(),
+            "set enable_mergejoin = off".to_owned(),
+        ];
+        prologue.extend(merge.functions.iter().cloned());
+        prologue.push(format!(
+            "create temporary table if not exists ddb_pipe_stage on commit delete rows \
+             as select 0 as {PLACE}, {list} from {name} with no data"
+        ));
+        prologue.push("set session characteristics as transaction read only".to_owned());
+
+        let on: Vec<_> = keys.iter().map(|key| format!("old.{key} = excluded.{key}")).collect();
+        let missing = format!("old.{} is null", keys[0]);
+        let groups = merge.groups.iter().enumerate().map(|(number, (columns, select))| {
+            format!("cross join lateral ({select}) as group_{number} ({})", columns.join(", "))
+        });
+        let from = format!(
+            "from {STAGE} as excluded left join {name} as old on {} {}",
+            on.join(" and "),
+            groups.collect::<Vec<_>>().join(" ")
+        );
+
+        let mut merged = Vec::new();
+        let mut differ = Vec::new();
+        for (column, name) in schema.columns.iter().zip(&names) {
+            let value = new_value(&merge, name).filter(|_| !column.load_time);
+            if let Some(value) = &value {
+                let (new, old) = comparable(table, &column.name, value, &format!("old.{name}"));
+                differ.push((&column.name, format!("{new} is distinct from {old}")));
+            }
+            merged.push(value.map_or_else(|| format!("old.{name}"), |value| format!("{value} as {name}")));
+        }
+        let any = std::iter::once(missing.clone()).chain(differ.iter().map(|(_, differs)| differs.clone()));
+        let any = any.collect::<Vec<_>>().join(" or ");
+
+        let columns = differ.iter().map(|(name, differs)| format!("case when {differs} then {} end", quote_text(name)));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let of = |side: &str| names.iter().map(|name| format!("{side}.{name}")).collect::<Vec<_>>().join(", ");
+        let key = keys.iter().map(|key| format!("excluded.{key}")).collect::<Vec<_>>().join(", ");
+        let json = |columns: &str| format!("(select row_to_json(side)::text from (select {columns}) as side)");
+        Self {
+            prologue: prologue.join(";\n"),
+            copy: format!("copy {STAGE} ({PLACE}, {list}) from stdin"),
+            differing: format!("select excluded.{PLACE} {from} where {any}"),
+            sides: format!(
+                "select excluded.{PLACE}, {missing}, \
+                 case when {missing} then '{{}}' else array_remove(array[{columns}]::text[], null) end, \
+                 {}, case when {missing} then {} else {} end, case when {missing} then null else {} end \
+                 {from} where {any} order by excluded.{PLACE}",
+                json(&key),
+                json(&of("excluded")),
+                json(&merged.join(", ")),
+                json(&of("old")),
+            ),
+        }
+    }
+}
+
+/// What a load would write into a column; nothing if it would leave it alone.
+fn new_value(merge: &Merge, name: &String) -> Option<String> {
+    let own = merge.columns.iter().find(|(column, _)| column == name).map(|(_, value)| format!("({value})"));
+    let group = || merge.groups.iter().position(|(columns, _)| columns.contains(name));
+    own.or_else(|| group().map(|number| format!("group_{number}.{name}")))
+}
+
+/// Both values in a form in which PostgreSQL can compare them, and finds them equal only if they are the same: `json` has
+/// no equality of its own, and that of `citext` or of a collation may overlook what is different.
+fn comparable(table: &Table, name: &str, new: &str, old: &str) -> (String, String) {
+    let ty = table.column(name).and_then(|column| column.base.parse::<profile::ColumnType>().ok());
+    let as_it_is = ty.as_ref().is_some_and(|ty| match ty.kind() {
+        Kind::Other => false,
+        Kind::Json => ty.base().starts_with("jsonb"),
+        Kind::Text => !ty.base().starts_with("citext"),
+        Kind::Boolean
+        | Kind::Integer(..)
+        | Kind::Numeric
+        | Kind::Float
+        | Kind::Timestamptz
+        | Kind::Timestamp
+        | Kind::Date
+        | Kind::Uuid
+        | Kind::Bytea => true,
+    });
+    match ty.filter(|_| as_it_is) {
+        Some(ty) if ty.kind() == Kind::Text => (format!("{new} collate \"C\""), format!("{old} collate \"C\"")),
+        Some(_) => (new.to_owned(), old.to_owned()),
+        None => (format!("{new}::text collate \"C\""), format!("{old}::text collate \"C\"")),
+    }
+}
