@@ -28,17 +28,17 @@ pub enum Encoding {
 /// Decodes one line.
 pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
     let text = std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?;
-    let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0 };
+    let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0, nul: false };
     scanner.space();
-    let item = match encoding {
+    let attributes = match encoding {
         Encoding::DynamodbJson => scanner.record()?,
-        Encoding::Json => Item { attributes: scanner.plain_record()? },
+        Encoding::Json => scanner.plain_record()?,
     };
     scanner.space();
     if scanner.at < line.len() {
         return Err(scanner.error("the end of the line was expected"));
     }
-    Ok(item)
+    Ok(Item { attributes, line: text, encoding, nul: scanner.nul })
 }
 
 struct Scanner<'a> {
@@ -46,6 +46,8 @@ struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// Whether some text held U+0000.
+    nul: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -115,6 +117,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
+        self.nul |= nul;
         let text = Text { json: &self.text[start..self.at], escaped, nul };
         self.space();
         Ok(text)
@@ -192,7 +195,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// `{"Item":{...}}`.
-    fn record(&mut self) -> Result<Item<'a>, Error> {
+    fn record(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
         if self.peek() != Some(b'{') {
             // Tell a line that is other JSON from one that is none.
             let message = "the line is no JSON object".to_owned();
@@ -212,7 +215,7 @@ impl<'a> Scanner<'a> {
                 let attributes = self.attributes()?;
                 if self.peek() == Some(b'}') {
                     self.at += 1;
-                    return Ok(Item { attributes });
+                    return Ok(attributes);
                 }
             }
         }
@@ -279,7 +282,7 @@ impl<'a> Scanner<'a> {
         let value = match &*tag {
             "S" => Value::S(self.string("S")?),
             "N" => Value::N(self.number()?),
-            "B" => Value::B(self.string("B")?),
+            "B" => Value::B(self.binary("B")?),
             "BOOL" => match self.peek() {
                 Some(b't' | b'f') => Value::Bool(self.boolean()?),
                 _ => return Err(self.other("BOOL", "true or false")),
@@ -295,7 +298,7 @@ impl<'a> Scanner<'a> {
             "L" => Value::L(self.list("L", Self::value)?),
             "SS" => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
             "NS" => Value::Ns(self.list("NS", Self::number)?),
-            "BS" => Value::Bs(self.list("BS", |scanner| scanner.string("BS"))?),
+            "BS" => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
             other => return Err(Error::attribute(format!("`{other}` is not a type of DynamoDB"))),
         };
         match self.peek() {
@@ -332,6 +335,11 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string(&mut self, tag: &str) -> Result<Text<'a>, Error> {
         if self.peek() == Some(b'"') { self.text() } else { Err(self.other(tag, "a string")) }
+    }
+
+    fn binary(&mut self, tag: &str) -> Result<Text<'a>, Error> {
+        let text = self.string(tag)?;
+        if text.nul { Err(Error::attribute(format!("the value of {tag} is not base64"))) } else { Ok(text) }
     }
 
     #[inline]
@@ -475,6 +483,8 @@ mod tests {
             (r#"{"Item":{"a":{"S":1}}}"#, "attribute `a`: the value of S must be a string, not a number"),
             (r#"{"Item":{"a":{"N":1}}}"#, "attribute `a`: the value of N must be a string, not a number"),
             (r#"{"Item":{"a":{"N":"ten"}}}"#, "attribute `a`: `ten` is not a number"),
+            (r#"{"Item":{"a":{"B":"AA\u0000=="}}}"#, "attribute `a`: the value of B is not base64"),
+            (r#"{"Item":{"a":{"BS":["AA==","\u0000"]}}}"#, "attribute `a[1]`: the value of BS is not base64"),
             (r#"{"Item":{"a":{"NS":["1","x"]}}}"#, "attribute `a[1]`: `x` is not a number"),
             (
                 r#"{"Item":{"a":{"L":[{"M":{"b":{"BOOL":"yes"}}}]}}}"#,

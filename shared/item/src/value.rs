@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::decode::Encoding;
 use crate::number;
 
 /// A JSON string as it stands in the line.
@@ -141,6 +142,9 @@ fn write_object(entries: &[(Text<'_>, Value<'_>)], into: &mut String) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item<'a> {
     pub(crate) attributes: Vec<(Text<'a>, Value<'a>)>,
+    pub(crate) line: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) nul: bool,
 }
 
 impl<'a> Item<'a> {
@@ -166,6 +170,34 @@ impl<'a> Item<'a> {
     /// Every attribute.
     pub fn attributes(&self) -> &[(Text<'a>, Value<'a>)] {
         &self.attributes
+    }
+
+    /// Whether a text or a name anywhere in the item holds U+0000.
+    pub fn has_nul(&self) -> bool {
+        self.nul
+    }
+
+    /// How its line is written.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The item's line with `text` in place of every U+0000.
+    pub fn line_without_nul(&self, text: &str) -> String {
+        // JSON holds U+0000 as this one escape, and a backslash only in strings, where the character after it is its own.
+        let replacement = serde_json::Value::from(text).to_string();
+        let replacement = &replacement[1..replacement.len() - 1];
+        let mut line = String::with_capacity(self.line.len());
+        let mut rest = self.line;
+        while let Some(place) = rest.find('\\') {
+            line.push_str(&rest[..place]);
+            rest = &rest[place..];
+            let length = if rest.starts_with(r"\u0000") { 6 } else { 2 };
+            line.push_str(if length == 6 { replacement } else { &rest[..length] });
+            rest = &rest[length..];
+        }
+        line.push_str(rest);
+        line
     }
 
     /// Writes the item as one plain JSON object.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
 use crate::error::Error;
-use crate::file::{Condition, Definition, Entry, File, Path, Step};
+use crate::file::{Condition, Definition, Entry, File, Nul, Path, Step};
 use crate::plan::{Action, Constant, Lookup, Origin, Piece, Plan, Reference, Slot, Test, Way};
 use crate::policy::{Group, KeyedArray, Policy};
 use crate::schema::{Column, SCHEMA_VERSION, Schema};
@@ -88,9 +88,10 @@ impl Compiler<'_> {
         };
         let conditions = self.file.filter.iter().map(test).collect::<Result<_, _>>();
         let conditions = conditions.map_err(|message| Mistake { place: "filter".to_owned(), at: 0, message })?;
+        let nul = self.file.nul.as_ref().map_or(Ok(None), replacement)?;
         let lookups = std::mem::take(&mut self.lookups);
         let load_time = format!("{:.6}", jiff::Timestamp::now());
-        Ok(Plan { conditions, max_id, values, columns, lookups, load_time }.fix())
+        Ok(Plan { nul, conditions, max_id, values, columns, lookups, load_time }.fix())
     }
 
     fn schema(&self, name: &str, options: Options, of_load_time: &[bool]) -> Result<Schema, Mistake> {
@@ -279,6 +280,19 @@ impl Compiler<'_> {
         self.lookups.push(constants);
         self.lookup_places.insert(table.to_owned(), self.lookups.len() - 1);
         Ok(self.lookups.len() - 1)
+    }
+}
+
+/// The text that stands in place of U+0000; nothing if it is not replaced.
+fn replacement(nul: &Spanned<Nul>) -> Result<Option<String>, Mistake> {
+    match nul.get_ref() {
+        Nul::Reject => Ok(None),
+        Nul::Strip => Ok(Some(String::new())),
+        Nul::Replace(text) if text.contains('\0') => {
+            let message = "the text for U+0000 cannot hold U+0000 itself".to_owned();
+            Err(Mistake { place: "nul".to_owned(), at: nul.span().start, message })
+        }
+        Nul::Replace(text) => Ok(Some(text.clone())),
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct File {
     /// The attribute that `--max-id` compares.
     #[serde(default)]
     pub(crate) max_id: Option<String>,
+    /// Left out of the hash where it is what it always was.
+    #[serde(default, skip_serializing_if = "rejects_nul")]
+    pub(crate) nul: Option<Spanned<Nul>>,
     #[serde(default)]
     pub(crate) filter: Vec<Condition>,
     #[serde(default)]
@@ -35,6 +38,22 @@ pub(crate) struct File {
     pub(crate) on_create: Vec<String>,
     #[serde(default, skip_serializing)]
     pub(crate) on_complete: Vec<String>,
+}
+
+/// What becomes of U+0000 in texts and in the names of maps: PostgreSQL's `text` and `jsonb` cannot hold it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Nul {
+    /// An item that has it in a column is rejected. The default.
+    Reject,
+    /// It is removed.
+    Strip,
+    /// This text stands in its place.
+    Replace(String),
+}
+
+fn rejects_nul(nul: &Option<Spanned<Nul>>) -> bool {
+    nul.as_ref().is_none_or(|nul| *nul.get_ref() == Nul::Reject)
 }
 
 /// A named value or a column. At most one of `from`, `value`, `null`, `template`, `object`, `array`, `map` and `load_time` says

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 
 use item::number::{Decimal, plain};
-use item::{Item, Value};
+use item::{Item, Value, decode};
 
 use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::row::Row;
@@ -24,6 +24,8 @@ pub enum Fate {
 /// The plan of a profile: from items to rows.
 #[derive(Debug)]
 pub struct Plan {
+    /// What stands in place of U+0000; without it, a column that would hold it rejects the item.
+    pub(crate) nul: Option<String>,
     pub(crate) conditions: Vec<(Way, Test)>,
     pub(crate) max_id: Option<(Way, i64)>,
     pub(crate) values: Vec<Slot>,
@@ -202,6 +204,17 @@ impl Plan {
     /// # Errors
     /// Why the item is rejected, in one sentence. The row is then of no use.
     pub fn row(&self, item: &Item<'_>, row: &mut Row) -> Result<Fate, String> {
+        if let Some(text) = &self.nul
+            && item.has_nul()
+        {
+            let line = item.line_without_nul(text);
+            let item = decode(line.as_bytes(), item.encoding()).map_err(|error| error.to_string())?;
+            return self.row_of(&item, row);
+        }
+        self.row_of(item, row)
+    }
+
+    fn row_of(&self, item: &Item<'_>, row: &mut Row) -> Result<Fate, String> {
         row.clear();
         if !self.conditions.iter().all(|(way, test)| test.holds(follow(item, way))) {
             return Ok(Fate::Filtered);
