@@ -97,7 +97,7 @@ impl Interrupt for Stop {
         while let Some(left) = wait.checked_sub(begun.elapsed())
             && !self.asked()
         {
-            thread::sleep(left.min(LOOK));
+            thread::park_timeout(left.min(LOOK));
         }
     }
 }
