@@ -66,8 +66,10 @@ pub struct Report {
     pub injected: u64,
     /// What differs in the end from an undisturbed run.
     pub difference: Difference,
-    /// What is wrong besides, and what a person needs to find out why.
+    /// What is wrong besides.
     pub complaints: Vec<String>,
+    /// What the runs said.
+    pub said: Vec<String>,
 }
 
 /// What a fault does its work with.
@@ -129,13 +131,10 @@ impl Experiment {
             let pid = self.world.file("pid");
             self.check(!pid.exists(), || "a pid file is left".to_owned());
         }
-        if !self.complaints.is_empty() {
-            self.complaints.append(&mut self.said);
-        }
-        let Self { world, story, skipped, injected, complaints, cleaning, .. } = self;
+        let Self { world, story, skipped, injected, complaints, said, cleaning, .. } = self;
         drop(world);
         cleaning.into_iter().rev().for_each(|clean| clean());
-        Report { story: story.join(", "), skipped, injected, difference, complaints }
+        Report { story: story.join(", "), skipped, injected, difference, complaints, said }
     }
 
     /// Runs until everything is done, if it is not done yet.

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use crate::instant::{Fate, Instant, Instants};
 
 /// Bytes of a body between two instants.
-const PIECE: usize = 512;
+const PIECE: usize = 2048;
 
 /// What is done to a request for a data file.
 #[derive(Clone, Copy, Debug)]

@@ -45,6 +45,9 @@ struct Args {
     /// Only faults with this in their name; seeds of others are left out.
     #[arg(long)]
     fault: Option<String>,
+    /// Prints what the runs said, of seeds that go well too.
+    #[arg(long)]
+    show: bool,
     /// How many at the same time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -91,6 +94,9 @@ fn main() -> ExitCode {
                     entry.seeds += 1;
                     if let Ok(report) = report {
                         tell(seed, fault, &report, begun);
+                        if args.show || !report.complaints.is_empty() {
+                            println!("{}", report.said.join(""));
+                        }
                         entry.injected += report.injected;
                         entry.difference.lost += report.difference.lost;
                         entry.difference.doubled += report.difference.doubled;

@@ -84,7 +84,7 @@ impl World {
 
     /// `migrate run`, in batches so small that there are many of them, writing what it says to a file.
     pub fn run_command(&self) -> Command {
-        let mut run = self.migrate(&["run", "--create", "-b", "150", "--gather", "150"]);
+        let mut run = self.migrate(&["run", "--create", "-b", "500", "--gather", "500"]);
         let said = fs::OpenOptions::new().append(true).create(true).open(self.spool.path().join("said"));
         let said = said.expect("a file can be written");
         run.stdout(said.try_clone().expect("a file")).stderr(said);

@@ -213,7 +213,7 @@ fn waits_for_a_lock(e: &mut Experiment, setting: &str, words: &str) {
 /// A session that has the later keys wants the earlier ones when the run, which has those, waits for the later.
 fn deadlock(e: &mut Experiment) {
     let name = e.world.collection.name;
-    let later = if name == "orders" { r#"order_id collate "C" > 'o-17'"# } else { "id > 250" };
+    let later = if name == "orders" { r#"order_id collate "C" > 'o-17'"# } else { "id > 2500" };
     let mut foreigner = Foreigner::of(e);
     let number = e.number(Instant::Merge, 0.5..0.9);
     let (server, database) = (Arc::clone(&e.world.server), e.world.postgres.database().to_owned());
@@ -221,9 +221,12 @@ fn deadlock(e: &mut Experiment) {
     let _held = Arc::clone(&over);
     e.arm(Instant::Merge, number, move || {
         // Who waits longest finds the deadlock: that is the run.
-        foreigner.run(&format!("set deadlock_timeout = '1min'; begin; create temp table had as select 1 from {name} where {later} for update"));
+        foreigner.run(&format!(
+            "set deadlock_timeout = '5s'; begin; create temp table had as select 1 from {name} where {later} for update"
+        ));
         thread::spawn(move || {
-            let sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+            let sql =
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
             // A run that never waits is over at some time, and its database with it.
             loop {
                 match server.session(&database).args(["-c", sql]).output() {
@@ -231,7 +234,9 @@ fn deadlock(e: &mut Experiment) {
                     _ => break,
                 }
             }
-            foreigner.send(&format!("create temp table wanted as select 1 from {name} where not ({later}) for update; commit;"));
+            foreigner.send(&format!(
+                "create temp table wanted as select 1 from {name} where not ({later}) for update; commit;"
+            ));
             foreigner.end();
         });
         Fate::Pass

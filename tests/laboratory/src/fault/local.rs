@@ -93,7 +93,7 @@ pub(super) const FAULTS: &[Fault] = &[
 
 /// The folder of the run's files on a small disk of its own.
 fn mounted(e: &mut Experiment) -> Option<Mount> {
-    let mount = Mount::at(e.world.dir.path(), "1m", "root");
+    let mount = Mount::at(e.world.dir.path(), "4m", "root");
     if mount.is_none() {
         e.skip("no file system can be mounted here");
     }

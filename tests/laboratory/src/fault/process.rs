@@ -1,6 +1,6 @@
 //! Programs that are killed, and runs that are asked to stop.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
@@ -31,7 +31,11 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("SIGINT twice", |e| signal(e, "INT", 2)),
     Fault::new("the terminal closes", terminal_closes),
     Fault::new("migrate stop", |e| {
-        let (instant, number) = e.anywhere();
+        // The bookmark is watched in the foreground only.
+        let (instant, number) = match e.anywhere() {
+            (Instant::Noted, _) => (Instant::Merged, e.number(Instant::Merged, 0.0..1.0)),
+            anywhere => anywhere,
+        };
         stop(e, instant, number);
     }),
     Fault::new("migrate stop while it is finishing", |e| {
@@ -65,9 +69,13 @@ fn again_and_again(e: &mut Experiment, programs: &'static [&'static str]) {
 
 fn signal(e: &mut Experiment, signal: &'static str, times: u32) {
     for _ in 0..times {
-        let folder = e.world.folder();
+        let pid = e.world.file("pid");
         e.arm_anywhere(move || {
-            kill(&folder, &["migrate"], signal);
+            // Without a pid file the run has not begun, or is over.
+            let pid = std::fs::read_to_string(pid).unwrap_or_default();
+            if let Some(pid) = pid.split_whitespace().next() {
+                drop(Command::new("kill").args(["-s", signal, pid]).stderr(Stdio::null()).status());
+            }
             Fate::Pass
         });
     }
@@ -80,16 +88,16 @@ fn terminal_closes(e: &mut Experiment) {
     let migrate = e.world.run_command();
     let line: Vec<_> = std::iter::once(migrate.get_program()).chain(migrate.get_args()).collect();
     let line: Vec<_> = line.iter().map(|word| format!("'{}'", word.to_string_lossy())).collect();
-    let mut terminal = std::process::Command::new("script");
+    let mut terminal = Command::new("script");
     terminal.args(["-qefc", &format!("exec {}", line.join(" ")), "/dev/null"]);
     terminal.env_clear().envs(migrate.get_envs().filter_map(|(name, value)| Some((name, value?))));
     terminal.current_dir(e.world.dir.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let folder = e.world.folder();
     e.arm_anywhere(move || killed(&folder, &["script"]));
-    let mut terminal = terminal.spawn().expect("script runs");
-    let status = terminal.wait().expect("a child can be waited for");
+    let terminal = terminal.spawn().expect("script runs");
+    let code = e.world.end_of(terminal).code;
     e.wait_for_end();
-    e.tell(format!("the terminal ended with {status}"));
+    e.tell(format!("the terminal ended with {code}"));
     let ended = e.background_end();
     e.expect(&ended, &STOPPED, "");
     e.heard(ended);

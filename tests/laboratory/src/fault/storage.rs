@@ -17,12 +17,12 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("S3 resets the connection in mid-body", |e| body(e, Treatment::Reset)),
     Fault::new("S3 closes the connection in mid-body", |e| body(e, Treatment::Close)),
     Fault::new("S3 stalls in mid-body", |e| {
-        let (after, at) = (e.rng.u64(0..FILES as u64), e.rng.usize(0..20_000));
+        let (after, at) = (e.rng.u64(0..FILES as u64), e.rng.usize(0..90_000));
         e.world.front.treat(after, 1, Treatment::Stall(at));
         treated(e, &[1], "trying again");
     }),
     Fault::reordering("S3 cuts a body short without an error", |e| {
-        let (after, at) = (e.rng.u64(0..FILES as u64), e.rng.usize(1..8_000));
+        let (after, at) = (e.rng.u64(0..FILES as u64), e.rng.usize(1..60_000));
         e.world.front.treat(after, 1, Treatment::Shorten(at));
         treated(e, &FILES_FAILED, "File failed");
     }),
@@ -47,13 +47,13 @@ pub(super) const FAULTS: &[Fault] = &[
         let md5 = md5_base64("something else");
         manifest(e, |line| replace(line, "\"md5Checksum\":\"", "\"", &md5));
     }),
-    Fault::reordering("an item count is off", |e| manifest(e, |line| replace(line, "\"itemCount\":", ",", "599"))),
+    Fault::reordering("an item count is off", |e| manifest(e, |line| replace(line, "\"itemCount\":", ",", "5999"))),
 ];
 
 /// Breaks some bodies in the middle.
 fn body(e: &mut Experiment, treatment: fn(usize) -> Treatment) {
     for _ in 0..e.rng.u32(1..=3) {
-        let (after, at) = (e.rng.u64(0..3), e.rng.usize(0..20_000));
+        let (after, at) = (e.rng.u64(0..3), e.rng.usize(0..90_000));
         e.world.front.treat(after, e.rng.u64(1..=2), treatment(at));
     }
     treated(e, &[1], "");
