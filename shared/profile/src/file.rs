@@ -52,6 +52,7 @@ pub(crate) enum Nul {
     Replace(String),
 }
 
+#[expect(clippy::ref_option, reason = "serde gives the field as it is")]
 fn rejects_nul(nul: &Option<Spanned<Nul>>) -> bool {
     nul.as_ref().is_none_or(|nul| *nul.get_ref() == Nul::Reject)
 }

@@ -6,6 +6,7 @@
 mod migrate;
 mod orders;
 mod pictures;
+mod predecessor;
 mod readme;
 mod stream;
 

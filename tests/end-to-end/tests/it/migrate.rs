@@ -16,12 +16,12 @@ use crate::{bash, pictures, pictures_table};
 /// Enough for a run to be met in the middle, in files of several batches each.
 const ITEMS: u32 = 30_000;
 
-fn export() -> Export {
+pub(crate) fn export() -> Export {
     pictures(ITEMS).chunks(10_000).fold(Export::new("Pictures", "01700000000000-abcdef12"), Export::file)
 }
 
 /// The table of an undisturbed run.
-fn undisturbed(dir: &Dir) -> String {
+pub(crate) fn undisturbed(dir: &Dir) -> String {
     let postgres = Postgres::new();
     let line = "ddb-list . | ddb-cat | ddb-parse -p pictures | pg-upsert --create";
     bash(dir, &postgres, line).run().exits(0);
@@ -29,7 +29,7 @@ fn undisturbed(dir: &Dir) -> String {
 }
 
 /// Waits until the bookmark notes progress: rows are in the table and more are on their way.
-fn wait_for_progress(dir: &Dir) {
+pub(crate) fn wait_for_progress(dir: &Dir) {
     let path = dir.path().join("migrate-pictures.bookmark.json");
     // What is waited for comes soon or never, and then the test's own time ends it.
     while !fs::read_to_string(&path).is_ok_and(|text| text.contains("\"progress\"") || text.contains("\"done\"")) {
@@ -51,7 +51,7 @@ fn processes(dir: &Dir, program: &str) -> Vec<String> {
     found
 }
 
-const RUN: &str = "migrate -p pictures run --source . --create -b 500 --gather 500";
+pub(crate) const RUN: &str = "migrate -p pictures run --source . --create -b 500 --gather 500";
 
 #[test]
 fn an_export_in_s3_becomes_rows() {
@@ -105,28 +105,32 @@ fn killed_in_the_middle_the_same_command_completes_the_work() {
     assert!(!dir.has("migrate-pictures.bookmark.json"));
 }
 
-#[test]
-fn ctrl_c_at_a_terminal_saves_the_bookmark_and_the_run_goes_on_from_there() {
-    let (dir, postgres) = (Dir::new(), Postgres::new());
-    export().write_to(&dir);
-
+/// Runs at a terminal until somebody presses Ctrl+C in the middle; the exit code and what the terminal shows.
+pub(crate) fn run_until_ctrl_c(dir: &Dir, postgres: &Postgres) -> (Option<i32>, String) {
     // `script` gives the run a terminal of its own; what is written to its stdin is typed there.
-    let mut terminal =
-        bash(&dir, &postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
+    let mut terminal = bash(dir, postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
     let mut screen = terminal.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut shown = String::new();
         screen.read_to_string(&mut shown).unwrap();
         shown
     });
-    wait_for_progress(&dir);
+    wait_for_progress(dir);
     let mut keyboard = terminal.stdin.take().unwrap();
     keyboard.write_all(b"\x03").unwrap();
     let status = terminal.wait().unwrap();
     drop(keyboard);
-    let shown = reader.join().unwrap();
+    (status.code(), reader.join().unwrap())
+}
 
-    assert_eq!(status.code(), Some(75), "{shown}");
+#[test]
+fn ctrl_c_at_a_terminal_saves_the_bookmark_and_the_run_goes_on_from_there() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    export().write_to(&dir);
+
+    let (code, shown) = run_until_ctrl_c(&dir, &postgres);
+
+    assert_eq!(code, Some(75), "{shown}");
     assert!(dir.has("migrate-pictures.bookmark.json"), "{shown}");
     assert_eq!(processes(&dir, "pg-upsert"), Vec::<String>::new());
     bash(&dir, &postgres, RUN).run().exits(0);
