@@ -7,6 +7,7 @@ mod migrate;
 mod orders;
 mod pictures;
 mod readme;
+mod rejects;
 mod stream;
 
 use std::fmt::Write as _;
