@@ -106,6 +106,46 @@ pg-upsert -p pictures -b 500 --gather 900 --max-rejects 0.5% --create --log-dir 
   run -2 migrate -p pictures run --retries often
 }
 
+# rejects LINES: a rejects file with that many records, and stand-ins for what is done with it.
+rejects() {
+  local n
+  for ((n = 0; n < $1; n++)); do echo '{}'; done >migrate-pictures.rejects.jsonl
+  stand_in migrate-rejects 'echo "${0##*/} $*" >>rejects.argv
+    case $1 in count) echo "$(wc -l <"$2") 0" ;; settle) cat >/dev/null; exec ./settle "$3" ;; esac'
+  stand_in pg-upsert 'cat >/dev/null; echo "${0##*/} $*" >>rejects.argv'
+  printf '#!/bin/bash\n%s\n' "$2" >settle
+  chmod +x settle
+}
+
+@test "rejects go through the pipeline again, and their programs get their options" {
+  rejects 2 'rm "$1"'
+  run -0 --separate-stderr migrate -p pictures retry-rejects -b 7 --retries 3
+  [[ $stderr == *'Rejects that are left: 0' ]]
+  file=$PWD/migrate-pictures.rejects
+  [ "$(sort rejects.argv)" = "migrate-rejects count $file.jsonl
+migrate-rejects records $file.jsonl
+migrate-rejects settle records $file.jsonl $file.again.jsonl
+pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $PWD -b 7 --retries 3" ]
+  [ ! -e migrate-pictures.pid ] && [ ! -e "$file.lock" ]
+}
+
+@test "rejects that are left end as 1, a failure as its own code, none as 0" {
+  rejects 2 'echo "{}" >"$1"; exit 1'
+  run -1 --separate-stderr migrate -p pictures retry-rejects
+  [[ $stderr == *'Rejects that are left: 1' ]]
+  stand_in pg-upsert 'cat >/dev/null; exit 69'
+  run -69 migrate -p pictures retry-rejects
+  : >migrate-pictures.rejects.jsonl
+  run -0 migrate -p pictures retry-rejects
+  rm migrate-pictures.rejects.jsonl
+  run -0 migrate -p pictures retry-rejects
+}
+
+@test "options of a run are refused for rejects" {
+  run -2 --separate-stderr migrate -p pictures retry-rejects --dry-run
+  [ "$stderr" = 'migrate: an option of `run` does not go with `retry-rejects`' ]
+}
+
 @test "options stand before or after the command, with a space or with =" {
   recorders
   migrate -p pictures -b 7 --s3-bucket b --s3-prefix a/ --max-id 9 run

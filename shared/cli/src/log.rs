@@ -133,12 +133,13 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 /// The crates whose log lines are meant for the person who runs the programs.
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "ddb_list",
     "ddb_cat",
     "ddb_parse",
     "pg_upsert",
     "pg_verify",
+    "migrate_rejects",
     "export",
     "profile",
     "checkpoint",

@@ -20,10 +20,12 @@
 
 mod marker;
 mod reader;
+mod reject_line;
 mod writer;
 
 pub use marker::{
     Begin, End, Fail, FileEvent, Line, MARKER_VERSION, Mark, Marker, Reject, Source, SourceDone, Stop, is_marker,
 };
 pub use reader::Reader;
+pub use reject_line::RejectLine;
 pub use writer::Writer;

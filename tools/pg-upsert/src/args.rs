@@ -91,6 +91,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", env = "MIGRATE_LOG_DIR", help_heading = "Files")]
     pub(crate) log_dir: Option<PathBuf>,
 
+    /// Write to stdout what became of each file, as the bookmark notes it
+    ///
+    /// A line with `done` is written when its rows are committed and its rejects are on disk.
+    #[arg(long, conflicts_with = "dry_run", help_heading = "Files")]
+    pub(crate) receipts: bool,
+
     /// Show a progress line on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Log options")]
     pub(crate) progress: When,

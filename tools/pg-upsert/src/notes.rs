@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use checkpoint::{Bookmark as _, Entry, Header, Identity, Journal, State};
-use fault::Failure;
+use fault::{Failure, PipeError};
 use tracing::{error, info};
 
 use crate::completion;
@@ -56,6 +56,16 @@ pub(crate) fn report(entries: &[Entry]) {
             error!("File failed: {}: {}", failed.key, failed.reason);
         }
     }
+}
+
+/// Writes to stdout what became of files.
+pub(crate) fn receipts(entries: &[Entry]) -> Result<(), Failure> {
+    let mut writer = stream::Writer::new(std::io::stdout().lock(), false);
+    for entry in entries.iter().filter(|entry| !matches!(entry, Entry::Progress(_))) {
+        let line = serde_json::to_vec(entry).map_err(std::io::Error::from).map_err(PipeError::writing)?;
+        writer.data(&line).map_err(PipeError::writing)?;
+    }
+    Ok(writer.flush().map_err(PipeError::writing)?)
 }
 
 /// Leaves out progress that a later entry of the same file overtakes.

@@ -1,5 +1,5 @@
 //! The rejects file: one JSON object a line for each row or record that could not be written, with where it came from and
-//! why. What is rejected, `input` and `write` decide.
+//! why. How a line looks, `stream::RejectLine` says; what is rejected, `input` and `write` decide.
 //!
 //! Lines are on disk before the bookmark covers their records. A run that goes on first drops the lines of its own whose
 //! records no bookmark line covers: those records are met again.
@@ -13,29 +13,12 @@ use std::path::{Path, PathBuf};
 use checkpoint::State;
 use fault::FileError;
 use rows::Rejected;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
+use stream::RejectLine;
 use tracing::info;
 
 /// The stage of what this program refuses.
 const STAGE: &str = "pg-upsert";
-
-/// One line of the file.
-#[derive(Serialize)]
-struct Line<'a> {
-    key: Option<&'a str>,
-    /// The first record's number in the data file.
-    record: Option<u64>,
-    records: &'a [u64],
-    /// The program that refused it.
-    stage: &'a str,
-    sqlstate: Option<&'a str>,
-    reason: &'a str,
-    data: &'a RawValue,
-    time: &'a str,
-    /// The run, as the bookmark names it.
-    run: Option<&'a str>,
-}
 
 /// What decides whether a line stays; everything else of it is kept as it is.
 #[derive(Deserialize)]
@@ -104,17 +87,10 @@ impl Rejects {
         let time = format!("{:.3}", jiff::Timestamp::now());
         let mut lines = Vec::new();
         for rejected in rejected {
-            let line = Line {
-                key: rejected.key.as_deref(),
-                record: rejected.record,
-                records: &rejected.records,
-                stage: rejected.stage.as_deref().unwrap_or(STAGE),
-                sqlstate: rejected.sqlstate.as_deref(),
-                reason: &rejected.reason,
-                data: &rejected.data,
-                time: &time,
-                run: self.run.as_deref(),
-            };
+            let Rejected { key, record, records, stage, sqlstate, reason, data, .. } = rejected;
+            let stage = stage.unwrap_or_else(|| STAGE.to_owned());
+            let (time, run) = (time.clone(), self.run.clone());
+            let line = RejectLine { key, record, records, stage, sqlstate, reason, data, time, run };
             // Texts and numbers always have a JSON form.
             if serde_json::to_writer(&mut lines, &line).is_ok() {
                 lines.push(b'\n');

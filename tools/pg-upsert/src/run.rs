@@ -261,7 +261,9 @@ impl Run<'_> {
             entries.extend(self.event(event));
         }
         notes::report(&entries);
+        let receipts = if self.args.receipts { entries.clone() } else { Vec::new() };
         self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))?;
+        notes::receipts(&receipts)?;
         let watch = self.watch(reading, 0);
         if watch.exceeded() { Err(self.too_many(&watch)) } else { Ok(()) }
     }
@@ -303,7 +305,10 @@ impl Run<'_> {
         };
         let more = if count > 1 { ", first" } else { "" };
         let path = rejects.path().display();
-        warn!("{} rejected, see {path}{more}: {}{place}", grouped(count), first.reason);
+        // Who reads receipts says himself what became of the rejects.
+        if !self.args.receipts {
+            warn!("{} rejected, see {path}{more}: {}{place}", grouped(count), first.reason);
+        }
         if self.args.dry_run && self.args.rejects.is_none() {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod orders;
 mod pictures;
 mod predecessor;
 mod readme;
+mod rejects;
 mod stream;
 
 use std::fmt::Write as _;

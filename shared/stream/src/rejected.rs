@@ -1,0 +1,37 @@
+//! A line of the rejects file: what could not be written, where it came from, and why. Who writes the file, and who sends
+//! its lines through again, knows it from here.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rejected {
+    /// The address of the file that the record came from.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The first record's number in that file.
+    #[serde(default)]
+    pub record: Option<u64>,
+    /// Every record's number.
+    #[serde(default)]
+    pub records: Vec<u64>,
+    /// The program that refused it first: a target's data are rows, those of any other program records.
+    pub stage: String,
+    /// PostgreSQL's error code, if that refused it.
+    #[serde(default)]
+    pub sqlstate: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// The row or the record.
+    pub data: Box<RawValue>,
+    /// When.
+    #[serde(default)]
+    pub time: String,
+    /// The run, as the bookmark names it.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// How many records this stands for; not written.
+    #[serde(skip)]
+    pub weight: u64,
+}
