@@ -18,6 +18,7 @@ Where the server is: SERVER, PORT, PG_USER, PASSWORD, DATABASE, DB_SSL; or PGHOS
 /// Write rows from stdin, one JSON object a line, into a table of PostgreSQL: new ones are inserted, others merged
 #[derive(Debug, Parser)]
 #[command(name = "pg-upsert", version, after_help = EXAMPLES, max_term_width = 100, args_override_self = true)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are independent of each other")]
 pub(crate) struct Args {
     /// Run as a migration of this profile: with a bookmark, and with the profile's SQL on completion
     ///
