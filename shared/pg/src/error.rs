@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use ::fault::{Classify, Fault};
+use rustls::CertificateError;
 
 /// Something that PostgreSQL refused or could not be asked.
 ///
@@ -121,8 +122,25 @@ fn cause(error: &postgres::Error) -> String {
     texts.join(": ")
 }
 
-const TLS_HINT: &str = "DB_SSL_ROOT_CERT names the file of the authority that signed the server's certificate; \
-                        DB_SSL=false connects without TLS";
+/// What to do about a handshake that failed.
+fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(wrong) = error else { return None };
+    Some(match wrong {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            "the server needs a new certificate, unless the clock of this machine is wrong"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "SERVER has to be a name that the server's certificate is for"
+        }
+        _ => {
+            "no authority that is trusted here signed the server's certificate; DB_SSL_ROOT_CERT names the file of the \
+             one that did"
+        }
+    })
+}
 
 /// An error that did not come from the server.
 fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
@@ -133,15 +151,20 @@ fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             // A certificate that does not hold today will not hold in a minute.
-            let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some();
-            return if tls { (Fault::Setup, Some(TLS_HINT)) } else { (Fault::Transient, None) };
+            let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            return tls.map_or((Fault::Transient, None), |error| (Fault::Setup, tls_hint(error)));
         }
         source = cause.source();
     }
     // The driver tells these apart by their texts only.
     match error.to_string() {
         text if text.starts_with("timeout") => (Fault::Transient, None),
-        text if text.contains("TLS") => (Fault::Setup, Some(TLS_HINT)),
+        text if text.contains("TLS") => (
+            Fault::Setup,
+            Some(
+                "switch TLS on at the server (`ssl = on`), or set DB_SSL=false, with which others can read what is sent",
+            ),
+        ),
         text if text.contains("invalid configuration") => {
             (Fault::Setup, Some("set PASSWORD (or PGPASSWORD, or a line in ~/.pgpass)"))
         }

@@ -2,11 +2,13 @@
 //!
 //! For each value the first of these that has one: the predecessor's variables (`SERVER PORT PG_USER PASSWORD DATABASE
 //! DB_SSL`), `DATABASE_URL`, the service that `PGSERVICE` names, libpq's variables (`PGHOST` and so on), the default.
-//! A password may also be in the file `password` of `$CREDENTIALS_DIRECTORY` (systemd) and in `~/.pgpass`.
+//! A password may also be in the file `password` of `$CREDENTIALS_DIRECTORY` (systemd) and in `~/.pgpass`. What the
+//! modes of TLS promise is in `protection`.
 //!
 //! Everything is looked up by a function, so that tests need no environment; the files are in `files`.
 
 mod files;
+mod protection;
 mod url;
 
 use std::fmt;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::fault::Fault;
-use postgres::config::SslMode;
+use postgres::config::{ChannelBinding, SslMode};
 use r2d2_postgres::PostgresConnectionManager;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -35,8 +37,10 @@ pub enum TlsMode {
     Prefer,
     /// TLS; the server is not verified.
     Encrypt,
+    /// TLS, and the server's certificate must be signed by a known authority, for whatever name.
+    VerifyCa,
     /// TLS, and the server's certificate must be signed by a known authority for the name that was asked for.
-    Verify,
+    VerifyFull,
 }
 
 /// Everything that a connection needs.
@@ -49,6 +53,7 @@ pub struct Settings {
     database: String,
     tls: TlsMode,
     root_cert: Option<PathBuf>,
+    channel_binding: ChannelBinding,
 }
 
 /// Never shows the password.
@@ -106,15 +111,12 @@ impl Settings {
             password = files::pgpass(&var, &host, port, &database, &user);
         }
 
-        let tls = match (var("DB_SSL"), libpq("sslmode", "PGSSLMODE")) {
-            _ if host.starts_with('/') => TlsMode::Off,
-            (Some(own), _) => own_mode(&own)?,
-            (None, Some(libpq)) => libpq_mode(&libpq)?,
-            (None, None) => TlsMode::Verify,
-        };
-        let root_cert = var("DB_SSL_ROOT_CERT").or_else(|| libpq("sslrootcert", "PGSSLROOTCERT"));
-        let root_cert = root_cert.filter(|path| path != "system").map(PathBuf::from);
-        Ok(Self { host, port, user, password, database, tls, root_cert })
+        protection::refuse_demands(&libpq)?;
+        let (mode, root_cert) = protection::of(&var, &libpq)?;
+        // As in libpq, there is no TLS on a socket of this machine, whatever is asked for.
+        let tls = if host.starts_with('/') { TlsMode::Off } else { mode };
+        let channel_binding = protection::channel_binding(&libpq)?;
+        Ok(Self { host, port, user, password, database, tls, root_cert, channel_binding })
     }
 
     /// How the connection is protected.
@@ -158,8 +160,9 @@ impl Settings {
         config.ssl_mode(match self.tls {
             TlsMode::Off => SslMode::Disable,
             TlsMode::Prefer => SslMode::Prefer,
-            TlsMode::Encrypt | TlsMode::Verify => SslMode::Require,
+            TlsMode::Encrypt | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
+        config.channel_binding(self.channel_binding);
         // A server that is gone without a word (a failover, a pulled cable) is noticed within a minute.
         config.connect_timeout(Duration::from_secs(10)).tcp_user_timeout(Duration::from_mins(1));
         config
@@ -178,34 +181,14 @@ fn setup(message: String) -> Error {
     Error::found(Fault::Setup, message)
 }
 
-fn own_mode(text: &str) -> Result<TlsMode, Error> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(TlsMode::Verify),
-        "false" | "0" | "no" | "off" => Ok(TlsMode::Off),
-        other => libpq_mode(other).map_err(|_| {
-            setup(format!("DB_SSL is `{text}`")).with_hint("DB_SSL is true (verify the server), require or false")
-        }),
-    }
-}
-
-/// The modes of libpq; `verify-ca` verifies the name as well.
-fn libpq_mode(text: &str) -> Result<TlsMode, Error> {
-    match text {
-        "disable" => Ok(TlsMode::Off),
-        "allow" | "prefer" => Ok(TlsMode::Prefer),
-        "require" => Ok(TlsMode::Encrypt),
-        "verify-ca" | "verify-full" => Ok(TlsMode::Verify),
-        _ => Err(setup(format!("`{text}` is not a mode of TLS"))
-            .with_hint("PGSSLMODE is disable, prefer, require or verify-full")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use ::fault::Classify as _;
 
     fn of(variables: &[(&str, &str)]) -> Result<Settings, Error> {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -217,7 +200,7 @@ mod tests {
         let url = ("DATABASE_URL", "postgres://u:p%40ss@url.example:6000/du?sslmode=require");
         for (variables, expected) in [
             (&[("PG_USER", "a")][..], "a@/var/run/postgresql:5432/infinityCMS Off"),
-            (&[("USER", "os"), ("SERVER", "db")], "os@db:5432/infinityCMS Verify"),
+            (&[("USER", "os"), ("SERVER", "db")], "os@db:5432/infinityCMS VerifyFull"),
             (
                 &[("PGUSER", "p"), ("PGHOST", "h"), ("PGPORT", "1"), ("PGDATABASE", "d"), ("PGSSLMODE", "prefer")],
                 "p@h:1/d Prefer",
@@ -227,10 +210,19 @@ mod tests {
                 &[url, ("SERVER", "s"), ("PORT", "7"), ("PG_USER", "a"), ("DATABASE", "x"), ("DB_SSL", "false")],
                 "a@s:7/x Off",
             ),
-            (&[("PGUSER", "p"), ("SERVER", ""), ("PGHOST", "h")], "p@h:5432/infinityCMS Verify"),
+            (&[("PGUSER", "p"), ("SERVER", ""), ("PGHOST", "h")], "p@h:5432/infinityCMS VerifyFull"),
             (&[("PG_USER", "a"), ("SERVER", "h"), ("DB_SSL", "require")], "a@h:5432/infinityCMS Encrypt"),
             (&[("PG_USER", "a"), ("SERVER", "/tmp"), ("DB_SSL", "true")], "a@/tmp:5432/infinityCMS Off"),
-            (&[("DATABASE_URL", "host=h user=u dbname='my db' port=9")], "u@h:9/my db Verify"),
+            (&[("PGUSER", "p"), ("PGHOST", "h"), ("PGSSLMODE", "verify-ca")], "p@h:5432/infinityCMS VerifyFull"),
+            (
+                &[("PGUSER", "p"), ("PGHOST", "h"), ("PGSSLMODE", "verify-ca"), ("PGSSLROOTCERT", "/ca")],
+                "p@h:5432/infinityCMS VerifyCa",
+            ),
+            (
+                &[("PGUSER", "p"), ("PGHOST", "h"), ("DB_SSL", "require"), ("DB_SSL_ROOT_CERT", "/ca")],
+                "p@h:5432/infinityCMS VerifyCa",
+            ),
+            (&[("DATABASE_URL", "host=h user=u dbname='my db' port=9")], "u@h:9/my db VerifyFull"),
         ] {
             let settings = of(variables).unwrap();
             assert_eq!(format!("{settings} {:?}", settings.tls), expected, "{variables:?}");
@@ -285,8 +277,23 @@ mod tests {
             of(&[("PG_USER", "a"), ("SERVER", "h"), ("DB_SSL", "maybe")]).unwrap_err().to_string(),
             "DB_SSL is `maybe`"
         );
-        let error = of(&[("DATABASE_URL", "mysql://u:secret@h/d")]).unwrap_err();
-        assert!(!error.to_string().contains("secret"), "{error}");
+        // Most of them hold a character that had to be escaped, or lack a part, so that the password looks like another.
+        for url in [
+            "mysql://u:secret@h/d",
+            "postgres://u:secret",
+            "postgres://u:secret@h:port/d",
+            "postgres://u:12/secret@h/d",
+            "postgres://u:secret/1@h/d",
+            "postgres://u:secret?a=b@h/d",
+            "postgres://u:x@secret/y@h/d",
+            "postgres://u:x@secret?y=z@h/d",
+            "host=h user=u password=my secret",
+            "host=h user=u password='it's secret'",
+        ] {
+            let error = of(&[("DATABASE_URL", url)]).map(|settings| settings.to_string()).unwrap_err();
+            assert!(error.hint().is_some_and(|hint| hint.contains("%40")), "{url}");
+            assert!(!error.to_string().contains("secret"), "{url}: {error}");
+        }
         assert_eq!(of(&[]).unwrap_err().to_string(), "no user for PostgreSQL is set");
     }
 }

@@ -23,8 +23,10 @@ pub(crate) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeR
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::found(Fault::Setup, format!("cannot set up TLS: {error}")))?;
     let config = match mode {
-        TlsMode::Verify => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(KnownServer::new(root_cert, provider)?))
+        TlsMode::VerifyCa | TlsMode::VerifyFull => {
+            let any_name = mode == TlsMode::VerifyCa;
+            let known = KnownServer::new(root_cert, any_name, provider)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(known))
         }
         TlsMode::Off | TlsMode::Prefer | TlsMode::Encrypt => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
@@ -33,39 +35,49 @@ pub(crate) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeR
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }
 
-/// Verifies as the web does, by the system's authorities and those of the file, and takes a server's own certificate
-/// from the file: a self-signed one is its own authority to `openssl`, but not to rustls.
+/// Verifies as the web does, by the authorities of the file, or by the system's where there is no file, and takes a
+/// server's own certificate from the file: a self-signed one is its own authority to `openssl`, but not to rustls.
 #[derive(Debug)]
 struct KnownServer {
     authorities: Arc<WebPkiServerVerifier>,
     own: Vec<CertificateDer<'static>>,
+    /// The certificate may be for another name than the one that was asked for.
+    any_name: bool,
 }
 
 impl KnownServer {
-    fn new(file: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    fn new(file: Option<&Path>, any_name: bool, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
         let own = file.map_or(Ok(Vec::new()), read)?;
-        roots.add_parsable_certificates(own.iter().cloned());
+        let mut roots = RootCertStore::empty();
+        // An old one that rustls cannot read must not stand in the way of the others.
+        roots.add_parsable_certificates(match file {
+            Some(_) => own.clone(),
+            None => rustls_native_certs::load_native_certs().certs,
+        });
         if roots.is_empty() {
-            return Err(Error::found(Fault::Setup, "cannot verify the server: this system has no root certificates")
-                .with_hint("install `ca-certificates`, or name the server's authority with DB_SSL_ROOT_CERT"));
+            return Err(match file {
+                Some(path) => unreadable(path, "none of them can be used"),
+                None => Error::found(Fault::Setup, "cannot verify the server: this system has no root certificates")
+                    .with_hint("install `ca-certificates`, or name the server's authority with DB_SSL_ROOT_CERT"),
+            });
         }
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
         let authorities =
             authorities.map_err(|error| Error::found(Fault::Setup, format!("cannot set up TLS: {error}")))?;
-        Ok(Self { authorities, own })
+        Ok(Self { authorities, own, any_name })
     }
 }
 
 /// The certificates in a PEM file.
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let problem = |cause: String| {
-        Error::found(Fault::Setup, format!("cannot read the certificates in `{}`: {cause}", path.display()))
-    };
     let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = certificates.map_err(|error| problem(error.to_string()))?;
-    if certificates.is_empty() { Err(problem("there is none in it".to_owned())) } else { Ok(certificates) }
+    let certificates = certificates.map_err(|error| unreadable(path, &error.to_string()))?;
+    if certificates.is_empty() { Err(unreadable(path, "there is none in it")) } else { Ok(certificates) }
+}
+
+fn unreadable(path: &Path, cause: &str) -> Error {
+    Error::found(Fault::Setup, format!("cannot read the certificates in `{}`: {cause}", path.display()))
+        .with_hint("DB_SSL_ROOT_CERT (or PGSSLROOTCERT) names a file of certificates in PEM")
 }
 
 impl ServerCertVerifier for KnownServer {
@@ -78,14 +90,21 @@ impl ServerCertVerifier for KnownServer {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verified = self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
+        let verified = match verified {
             // No word against the certificate itself, only that nobody vouches for it.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::UnknownIssuer))
                 if self.own.iter().any(|own| own == end_entity) =>
             {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+                    .map(|()| ServerCertVerified::assertion())
             }
+            verified => verified,
+        };
+        match verified {
+            // The name is looked at last, when all else holds.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }

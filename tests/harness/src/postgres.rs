@@ -5,6 +5,8 @@
 //! survives no test run: a shell waits for the end of the test process, in whatever way it comes, and then stops the
 //! server and removes the folder.
 
+pub mod certificate;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -45,6 +47,7 @@ pub struct Server {
     bin: PathBuf,
     dir: PathBuf,
     databases: AtomicU32,
+    certificates: AtomicU32,
     // Held open as long as the process lives.
     _watchdog: (Child, ChildStdin),
 }
@@ -82,7 +85,8 @@ impl Server {
             }
             fs::write(data.join("postgresql.auto.conf"), config).expect("a file can be written");
             if let Some(watchdog) = launch(&bin, &dir) {
-                return Arc::new(Self { version, port, bin, dir, databases: AtomicU32::new(0), _watchdog: watchdog });
+                let (databases, certificates) = Default::default();
+                return Arc::new(Self { version, port, bin, dir, databases, certificates, _watchdog: watchdog });
             }
         }
         panic!("the server does not start:\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default());

@@ -441,7 +441,7 @@ fn what_a_person_has_to_mend_is_one_sentence() {
         .stdin(&stream)
         .run()
         .exits(2)
-        .stderr_has("DB_SSL=false connects without TLS");
+        .stderr_has("server does not support TLS");
     assert_eq!(postgres.query("select count(*) from t"), "0");
 }
 
