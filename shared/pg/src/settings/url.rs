@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Values, Error> {
     };
     values.ok_or_else(|| {
         Error::found(Fault::Setup, "DATABASE_URL is not a connection string of PostgreSQL")
-            .with_hint("DATABASE_URL is of the form postgres://user@host:5432/database")
+            .with_hint("it is of the form postgres://user@host:5432/database; in a password, @ is %40, / is %2F, : is %3A, ? is %3F")
     })
 }
 
@@ -27,8 +27,13 @@ fn parse_url(rest: &str) -> Option<Values> {
         }
         Some(())
     };
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (server, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (server, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // A `/` or `?` in the password, not escaped, would make parts of it the host's name or the database's, which are shown.
+    if tail.contains('@') {
+        return None;
+    }
+    let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+    let database = path.strip_prefix('/').unwrap_or(path);
     let (login, server) = server.rsplit_once('@').unwrap_or(("", server));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     // `[::1]:5432` has colons of its own.
@@ -39,6 +44,10 @@ fn parse_url(rest: &str) -> Option<Values> {
         }
         None => server.split_once(':').unwrap_or((server, "")),
     };
+    // The same: `user:password` without a host.
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     for (name, value) in [("user", user), ("password", password), ("host", host), ("port", port), ("dbname", database)]
     {
         add(name, value)?;
