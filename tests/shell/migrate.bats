@@ -219,6 +219,25 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   [ "$(stat -c %a migrate-pictures.exit)" = 600 ]
 }
 
+@test "the files of a run are for its user only, whatever the umask; a stricter one stays" {
+  stand_in pg-upsert 'cat >/dev/null; umask >mask; stat -c %a migrate-pictures.pid >mode; echo warning >>"$MIGRATE_LOG_FILE"; exit 1'
+  umask 000
+  run -1 migrate -p pictures run --log-dir .
+  [ "$(cat mask mode)" = $'0077\n600' ]
+  [ "$(stat -c %a migrate-pictures.log migrate-pictures.exit)" = $'600\n600' ]
+  mkdir strict
+  umask 0177
+  run -1 migrate -p pictures run --log-dir strict
+  [ "$(cat mask)" = 0177 ]
+  umask 022
+  rm migrate-pictures.*
+  waiting
+  migrate -p pictures start --log-dir new 3>&- 4>&-
+  read -r _ <ready
+  migrate -p pictures stop --log-dir new
+  [ "$(stat -c %a new new/migrate-pictures.log new/migrate-pictures.exit)" = $'700\n600\n600' ]
+}
+
 @test "in the foreground programs are told to log to the file as well" {
   stand_in pg-upsert 'cat >/dev/null; echo "$MIGRATE_LOG_FILE" >file; exit 1'
   run -1 --separate-stderr migrate -p pictures run
@@ -318,6 +337,40 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   run -0 migrate -p pictures run
   kill -0 "$other"
   kill "$other"
+}
+
+# start_time PID: prints when the process began, in the kernel's ticks.
+start_time() {
+  sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 20
+}
+
+@test "whatever stands in the pid file, stop signals nobody but a run of the profile" {
+  exec 5< <(echo up; exec tail -f /dev/null)
+  other=$!
+  read -r _ <&5
+  began=$(start_time "$other")
+  # Takes the place of the shell's own in `migrate`: that nothing is signalled must not be found out by signalling it.
+  kill() { echo "$*" >>signalled; }
+  export -f kill
+  for content in '' ' ' garbage "$other" "$other " "$other 1" "$other $began" "$other $began more" "-$other $began" \
+    "0$other $began" "+$other $began" "../proc/$other $began" "$other/task/$other $began" "self $began" "%1 $began" \
+    "0 0" "0 $began" "1 1" "1 $(start_time 1)" "-1 -1" "-1 $began" "4194305 $began" "99999999999999999999 $began" \
+    $'\n'"$other $began" "$(head -c 300 /dev/urandom | base64)"; do
+    echo "$content" >migrate-pictures.pid
+    run -3 --separate-stderr migrate -p pictures status
+    [ "$stderr" = '' ]
+    run -0 --separate-stderr migrate -p pictures stop
+    [ "$output" = 'pictures is not running' ]
+    [ "$stderr" = '' ]
+  done
+  printf '%s' "$other $began" >migrate-pictures.pid
+  run -0 migrate -p pictures stop
+  head -c 300 /dev/urandom >migrate-pictures.pid
+  run -0 migrate -p pictures stop
+  [ ! -e signalled ]
+  # None of them is in the way of a run.
+  run -0 migrate -p pictures run
+  command kill "$other"
 }
 
 @test "a pid file without a start time, as the predecessor wrote it, is no run" {
