@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::error::Error;
+use crate::error::{Error, shorten};
 use crate::number;
 use crate::scan::special;
 use crate::value::{Item, Text, Value};
@@ -299,7 +299,7 @@ impl<'a> Scanner<'a> {
             "SS" => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
             "NS" => Value::Ns(self.list("NS", Self::number)?),
             "BS" => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
-            other => return Err(Error::attribute(format!("`{other}` is not a type of DynamoDB"))),
+            other => return Err(Error::attribute(format!("`{}` is not a type of DynamoDB", shorten(other)))),
         };
         match self.peek() {
             Some(b'}') => {
@@ -428,15 +428,6 @@ fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A text that may be long, for a message.
-fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -504,6 +495,9 @@ mod tests {
         ] {
             assert_eq!(plain(line).unwrap_err(), message, "{line}");
         }
+        let long = format!(r#"{{"Item":{{"{0}":{{"M":{{"b":{{"{0}":1}}}}}}}}}}"#, "x".repeat(1000));
+        let short = format!("{}…", "x".repeat(40));
+        assert_eq!(plain(&long).unwrap_err(), format!("attribute `{short}.b`: `{short}` is not a type of DynamoDB"));
         let error = decode(b"{\"Item\":{\"a\":{\"S\":\"\xff\"}}}", Encoding::DynamodbJson).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 at column 20");
     }

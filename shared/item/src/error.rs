@@ -43,10 +43,20 @@ impl Error {
     pub(crate) fn within(self, name: &str) -> Self {
         match self {
             Self::Attribute { path, message } => {
+                let name = shorten(name);
                 let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
                 Self::Attribute { path: format!("{name}{dot}{path}"), message }
             }
             other => other,
         }
     }
+}
+
+/// A text that may be long, for a message.
+pub(crate) fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }

@@ -163,13 +163,13 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     // Both lengths are bounded by the line's.
     let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
     let mut point = length(number.whole) + number.exponent;
-    while point <= 0 {
-        digits.insert(0, '0');
-        point += 1;
+    // Both counts are bounded by the largest exponent and what the line holds.
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    if point <= 0 {
+        digits.insert_str(0, &zeros(1 - point));
+        point = 1;
     }
-    while point > length(&digits) {
-        digits.push('0');
-    }
+    digits.push_str(&zeros(point - length(&digits)));
     // `point` lies between 1 and the number of digits now.
     let (whole, fraction) = digits.split_at(usize::try_from(point).unwrap_or(digits.len()));
     let whole = whole.trim_start_matches('0');
@@ -203,6 +203,17 @@ mod tests {
         ] {
             assert_eq!(plain(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_largest_exponents_are_written_out_at_once() {
+        let zeros = "0".repeat(131_071);
+        // A zero at a time would move gigabytes.
+        for _ in 0..100 {
+            assert_eq!(plain("1e-131072"), format!("0.{zeros}1"));
+            assert_eq!(plain("1e131072"), format!("1{zeros}0"));
+        }
+        assert_eq!(plain("1e131073"), "1e131073");
     }
 
     #[test]

@@ -87,13 +87,18 @@ impl Table {
     /// # Errors
     /// The table cannot be read.
     pub fn is_empty(&self, client: &mut impl GenericClient) -> Result<bool, Error> {
-        let name = format!("{}.{}", quote_name(&self.schema), quote_name(&self.name));
+        let name = self.sql();
         let plain =
             "select not (relhasrules or relrowsecurity) from pg_catalog.pg_class where oid = $1::text::regclass";
         let empty = format!("select not exists (select from {name})");
         let failed = || Error::on(format!("cannot look into the table `{}`", self.name));
         let plain: bool = client.query_one(plain, &[&name]).map_err(failed())?.get(0);
         Ok(plain && client.query_one(&empty, &[]).map_err(failed())?.get::<_, bool>(0))
+    }
+
+    /// Its name as SQL.
+    fn sql(&self) -> String {
+        format!("{}.{}", quote_name(&self.schema), quote_name(&self.name))
     }
 
     /// A column by name.
@@ -115,8 +120,12 @@ impl Table {
         for wanted in &schema.columns {
             let name = &wanted.name;
             let Some(column) = self.column(name) else {
-                return Err(setup(format!("the table `{table}` has no column `{name}`"))
-                    .with_hint(format!("alter table {table} add column \"{name}\" {}", wanted.ty.sql())));
+                return Err(setup(format!("the table `{table}` has no column `{name}`")).with_hint(format!(
+                    "alter table {} add column {} {}",
+                    self.sql(),
+                    quote_name(name),
+                    wanted.ty.sql()
+                )));
             };
             if column.computed {
                 return Err(setup(format!("the column `{name}` of `{table}` is computed by the server")));
@@ -129,9 +138,9 @@ impl Table {
             }
         }
         if !self.has_key(&schema.key) {
-            let key = schema.key.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+            let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
             return Err(setup(format!("the table `{table}` has no primary key or unique index over ({key})"))
-                .with_hint(format!("alter table {table} add primary key ({key})")));
+                .with_hint(format!("alter table {} add primary key ({key})", self.sql())));
         }
         let forgotten = self.columns.iter().find(|column| {
             column.not_null && !column.has_default && !column.computed && schema.index(&column.name).is_none()

@@ -100,6 +100,9 @@ impl From<retry::Stopped> for Error {
     }
 }
 
+/// The longest text of the server that goes into a message; it may quote a value.
+const LONGEST: usize = 500;
+
 /// The server's message, detail and hint; without an answer of the server, every cause once.
 fn cause(error: &postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
@@ -108,7 +111,12 @@ fn cause(error: &postgres::Error) -> String {
             text.push_str("; ");
             text.push_str(more);
         }
-        return text.replace('\n', " ");
+        text = text.replace('\n', " ");
+        if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+            text.truncate(end);
+            text.push('…');
+        }
+        return text;
     }
     let mut texts = vec![error.to_string()];
     let mut source = error.source();

@@ -11,8 +11,9 @@ pub fn of(code: &str) -> Fault {
         // The standby that was asked is no primary yet (or no longer), a lock or an idle transaction timed out: a matter
         // of time. The rest of class 25 is a mistake of the program.
         "25006" | "25P03" | "25P04" | "55P03" => return Fault::Transient,
-        // A key or a value too large for an index or for jsonb; the rest of class 54 is about the statement.
-        "54000" => return Fault::Record,
+        // A key or a value too large for an index or for jsonb, or nested too deep for the server's stack; the rest of
+        // class 54 is about the statement.
+        "54000" | "54001" => return Fault::Record,
         _ => {}
     }
     match code.get(..2) {
@@ -52,6 +53,7 @@ mod tests {
             ("23502", Fault::Record),    // not_null_violation
             ("23505", Fault::Record),    // unique_violation
             ("54000", Fault::Record),    // program_limit_exceeded: index row size
+            ("54001", Fault::Record),    // statement_too_complex: the stack depth limit
             ("08006", Fault::Transient), // connection_failure
             ("40001", Fault::Transient), // serialization_failure
             ("40P01", Fault::Transient), // deadlock_detected
@@ -71,7 +73,7 @@ mod tests {
             ("3D000", Fault::Setup),     // undefined database
             ("42703", Fault::Setup),     // undefined_column
             ("42P01", Fault::Setup),     // undefined_table
-            ("54001", Fault::Setup),     // statement_too_complex
+            ("54011", Fault::Setup),     // too_many_columns
             ("P0001", Fault::Setup),     // raise_exception: a trigger's own opinion
             ("XX000", Fault::Setup),     // internal_error
             ("", Fault::Setup),

@@ -67,8 +67,9 @@ impl Compiler<'_> {
         let mut columns = Vec::new();
         for (name, definition) in &self.file.columns {
             let wrong = |message: &str| mistake("columns", name, message);
-            if name.get_ref().starts_with('$') || name.get_ref().is_empty() {
-                return Err(wrong("a column's name cannot be empty or begin with `$`"));
+            name_is_possible(name.get_ref()).map_err(|message| wrong(&message))?;
+            if name.get_ref().starts_with('$') {
+                return Err(wrong("a column's name cannot begin with `$`"));
             }
             if definition.ty.is_none() {
                 return Err(wrong("`type` is missing"));
@@ -96,6 +97,12 @@ impl Compiler<'_> {
 
     fn schema(&self, name: &str, options: Options, of_load_time: &[bool]) -> Result<Schema, Mistake> {
         let file = self.file;
+        for (place, name) in [("table", Some(&file.table)), ("schema", file.schema.as_ref())] {
+            if let Some(name) = name {
+                let mistake = |message| Mistake { place: place.to_owned(), at: name.span().start, message };
+                name_is_possible(name.get_ref()).map_err(mistake)?;
+            }
+        }
         let key_span = file.key.span().start;
         let key_mistake = |message: String| Mistake { place: "key".to_owned(), at: key_span, message };
         let key = file.key.get_ref().clone();
@@ -136,7 +143,7 @@ impl Compiler<'_> {
             profile: name.to_owned(),
             hash: hash(file),
             options: settings,
-            schema: file.schema.clone(),
+            schema: file.schema.as_ref().map(|name| name.get_ref().clone()),
             table: file.table.get_ref().clone(),
             key,
             columns: columns.into_iter().flatten().collect(),
@@ -281,6 +288,21 @@ impl Compiler<'_> {
         self.lookup_places.insert(table.to_owned(), self.lookups.len() - 1);
         Ok(self.lookups.len() - 1)
     }
+}
+
+/// Whether PostgreSQL can have something of that name ("Identifiers and Key Words": 63 bytes; what is more is cut off).
+fn name_is_possible(name: &str) -> Result<(), String> {
+    const LONGEST: usize = 63;
+    if name.is_empty() {
+        return Err("a name cannot be empty".to_owned());
+    }
+    if name.contains('\0') {
+        return Err("a name cannot hold the character U+0000".to_owned());
+    }
+    if name.len() > LONGEST {
+        return Err(format!("the name is longer than {LONGEST} bytes, which is all that PostgreSQL keeps of one"));
+    }
+    Ok(())
 }
 
 /// The text that stands in place of U+0000; nothing if it is not replaced.

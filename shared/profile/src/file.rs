@@ -17,7 +17,7 @@ pub(crate) struct File {
     pub(crate) description: Option<String>,
     pub(crate) table: Spanned<String>,
     #[serde(default)]
-    pub(crate) schema: Option<String>,
+    pub(crate) schema: Option<Spanned<String>>,
     pub(crate) key: Spanned<Vec<String>>,
     /// The attribute that `--max-id` compares.
     #[serde(default)]

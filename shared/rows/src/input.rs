@@ -9,8 +9,9 @@ use std::thread;
 
 use fault::{Failure, Fault, PipeError, Problem};
 use profile::{Merger, Schema};
+use serde::de::IgnoredAny;
 use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::batch::{Batch, Limits, Normal};
 use crate::key::Keys;
@@ -82,6 +83,7 @@ fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
         reading: Reading::default(),
         files: 0,
         met_source: false,
+        met_foreign: false,
     };
     let result = parser.read(&mut lines);
     let last = match result {
@@ -117,6 +119,7 @@ struct Parser<'a> {
     /// Files in the whole list.
     files: u64,
     met_source: bool,
+    met_foreign: bool,
 }
 
 /// What is needed to read rows of one schema.
@@ -148,10 +151,7 @@ impl Parser<'_> {
                 Line::Marker(marker) => self.marker(*marker)?,
                 // A row may have its record numbers in front.
                 Line::Foreign(line) if line.trim_ascii_start().starts_with(br#"{"$records""#) => self.data(line)?,
-                Line::Foreign(line) => {
-                    let name = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
-                    debug!("A marker that this version does not know was passed over: {name}");
-                }
+                Line::Foreign(line) => self.foreign(line)?,
             }
             if self.batch.is_full(&self.expected.limits) {
                 self.flush()?;
@@ -180,6 +180,22 @@ impl Parser<'_> {
                 self.send(Message::Stopped)
             }
         }
+    }
+
+    /// A marker that this version does not know, if it is JSON: it is not for this program, but may have been meant as a
+    /// row.
+    fn foreign(&mut self, line: &[u8]) -> Result<(), Halt> {
+        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+            let reason = "neither a row nor a marker: its first key begins with `$`, and it is not JSON".to_owned();
+            return self.refuse(NoRow { reason, records: Vec::new() }, line);
+        }
+        let begin = String::from_utf8_lossy(&line[..line.len().min(60)]);
+        if std::mem::replace(&mut self.met_foreign, true) {
+            debug!("A marker that this version does not know was passed over: {begin}");
+        } else {
+            warn!("A line whose first key begins with `$` is no row, nor a marker that this version knows: {begin}");
+        }
+        Ok(())
     }
 
     fn schema(&mut self, mut schema: Schema) -> Result<(), Halt> {

@@ -156,22 +156,63 @@ pub struct Reject {
     pub stage: String,
     /// Why.
     pub reason: String,
-    /// The line as it came, or a JSON string of it when it is no JSON.
+    /// The line as it came, or a JSON string of it when it is no JSON, or JSON that is too long or too deep for others.
     pub data: Box<RawValue>,
 }
 
+/// The longest data of a reject: a line that holds it stays far below what [`crate::Reader`] takes.
+const LONGEST_DATA: usize = 16 << 20;
+
+/// What one byte may become in a JSON string: `\u0000`.
+const LONGEST_CHARACTER: usize = 6;
+
+/// How much is kept of a line that is longer: its beginning tells where it came from.
+const KEPT: usize = 1 << 20;
+
+/// JSON nested deeper than this is kept as a string: `jq` and others stop at some depth, and then show nothing at all.
+const DEEPEST_DATA: usize = 128;
+
 impl Reject {
     /// A reject of `line`, which may be anything.
-    pub fn of(key: Option<&str>, record: Option<u64>, stage: &str, reason: String, line: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(line);
-        let verbatim = match &text {
-            // A raw value has to be JSON on one line; what is not travels as a string.
-            std::borrow::Cow::Borrowed(text) => serde_json::from_str::<Box<RawValue>>(text).ok(),
-            std::borrow::Cow::Owned(_) => None,
-        };
-        let data = verbatim.or_else(|| serde_json::value::to_raw_value(&text).ok()).unwrap_or_default();
+    pub fn of(key: Option<&str>, record: Option<u64>, stage: &str, mut reason: String, line: &[u8]) -> Self {
+        // A raw value has to be JSON on one line; what is not travels as a string.
+        let text = std::str::from_utf8(line).ok().filter(|text| text.len() <= LONGEST_DATA);
+        let verbatim = text
+            .and_then(|text| serde_json::from_str::<Box<RawValue>>(text).ok())
+            .filter(|json| depth(json.get()) <= DEEPEST_DATA);
+        let string = |line: &[u8]| serde_json::value::to_raw_value(&String::from_utf8_lossy(line)).unwrap_or_default();
+        let data = verbatim.unwrap_or_else(|| {
+            if line.len() <= LONGEST_DATA / LONGEST_CHARACTER {
+                return string(line);
+            }
+            reason = format!("{reason}; of the line's {} bytes the first {KEPT} are kept", line.len());
+            string(&line[..KEPT])
+        });
         Self { key: key.map(str::to_owned), record, stage: stage.to_owned(), reason, data }
     }
+}
+
+/// How deep objects and arrays are nested in a text that is JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            // A string: its brackets are text.
+            b'"' => loop {
+                match bytes.next() {
+                    Some(b'\\') => _ = bytes.next(),
+                    Some(b'"') | None => break,
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// The source was asked to stop.
@@ -250,6 +291,26 @@ mod tests {
         assert_eq!(reject.data.get(), "\"{oops \u{fffd}\"");
         let reject = Reject::of(None, None, "ddb-parse", "no item".into(), br#"{"a":1.50}"#);
         assert_eq!(reject.data.get(), r#"{"a":1.50}"#);
+    }
+
+    #[test]
+    fn no_reject_is_longer_than_a_line_can_be_or_deeper_than_others_can_read() {
+        let of = |line: &[u8]| Reject::of(None, None, "ddb-parse", "bad".into(), line);
+        let text = |reject: &Reject| serde_json::from_str::<String>(reject.data.get()).unwrap();
+
+        let garbage = vec![1; 20 << 20];
+        let reject = of(&garbage);
+        assert_eq!(reject.reason, "bad; of the line's 20971520 bytes the first 1048576 are kept");
+        assert_eq!(text(&reject), "\u{1}".repeat(1 << 20));
+        let json = format!("[\"{}\"]", "x".repeat(17 << 20));
+        assert_eq!(text(&of(json.as_bytes())), json[..1 << 20]);
+        let json = format!("[\"{}\"]", "x".repeat(15 << 20));
+        assert_eq!(of(json.as_bytes()).data.get(), json);
+
+        let nested = |levels: usize| format!("{}\"[[[\\\"[\"{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(of(nested(128).as_bytes()).data.get(), nested(128));
+        assert_eq!(text(&of(nested(129).as_bytes())), nested(129));
+        assert_eq!(text(&of(nested(100_000).as_bytes())), nested(100_000));
     }
 
     proptest! {

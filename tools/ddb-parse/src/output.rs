@@ -83,6 +83,9 @@ impl Output for Items {
     }
 }
 
+/// The longest row. Merged with what else the window holds it still is a line that the next program reads.
+const LONGEST_ROW: usize = 16 << 20;
+
 /// Rows on their way through the window, whatever they are written as.
 #[derive(Debug)]
 struct Rows {
@@ -101,7 +104,11 @@ impl Rows {
     }
 
     fn item(&mut self, item: &Item<'_>, record: u64) -> Result<Taken, String> {
-        Ok(match self.profile.plan.row(item, &mut self.row)? {
+        let fate = self.profile.plan.row(item, &mut self.row)?;
+        if self.row.view().text_size() > LONGEST_ROW {
+            return Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20));
+        }
+        Ok(match fate {
             Fate::Filtered => Taken::Filtered,
             Fate::Row if self.window.add(&self.row, record) => Taken::Full,
             Fate::Row => Taken::Row,

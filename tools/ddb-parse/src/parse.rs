@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use fault::{Exit, Failure, PipeError};
 use item::{Encoding, decode};
+use serde::de::IgnoredAny;
 use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
 use tracing::{error, warn};
 
@@ -22,6 +23,8 @@ pub(crate) struct Parser<O, W: Write> {
     begun: bool,
     file: Option<File>,
     exit: Exit,
+    /// A marker that this version does not know was there and is not passed on.
+    met_unknown: bool,
 }
 
 /// The file whose records are read.
@@ -40,7 +43,16 @@ struct File {
 
 impl<O: Output, W: Write> Parser<O, W> {
     pub(crate) fn new(output: O, writer: Writer<W>, encoding: Encoding) -> Self {
-        Self { output, writer, encoding, given: encoding, begun: false, file: None, exit: Exit::Done }
+        Self {
+            output,
+            writer,
+            encoding,
+            given: encoding,
+            begun: false,
+            file: None,
+            exit: Exit::Done,
+            met_unknown: false,
+        }
     }
 
     pub(crate) fn run(mut self, input: impl Read) -> Result<Exit, Failure> {
@@ -54,7 +66,7 @@ impl<O: Output, W: Write> Parser<O, W> {
             let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
             match Line::of(line) {
                 Line::Data(line) => self.record(line)?,
-                Line::Foreign(line) => self.foreign(line)?,
+                Line::Foreign(line) => self.unknown(line)?,
                 Line::Marker(marker) => self.marker(*marker, line)?,
             }
         }
@@ -100,6 +112,22 @@ impl<O: Output, W: Write> Parser<O, W> {
             // Rows are made here, so nobody before can have said what they are or how far they go.
             Marker::Schema(_) | Marker::File(FileEvent::Mark(_)) => Ok(()),
         }
+    }
+
+    /// A marker that this version does not know, if it is JSON. It may have been meant as a record.
+    fn unknown(&mut self, line: &[u8]) -> Result<(), Failure> {
+        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+            let reason = "neither a record nor a marker: its first key begins with `$`, and it is not JSON";
+            self.header()?;
+            self.file().records += 1;
+            let record = self.file().records;
+            return self.reject(record, reason.to_owned(), line);
+        }
+        if !self.writer.markers() && !std::mem::replace(&mut self.met_unknown, true) {
+            let begin = String::from_utf8_lossy(&line[..line.len().min(60)]);
+            warn!("a line whose first key begins with `$` is no record, nor a marker that this version knows: {begin}");
+        }
+        self.foreign(line)
     }
 
     fn foreign(&mut self, line: &[u8]) -> Result<(), Failure> {

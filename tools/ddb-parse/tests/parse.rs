@@ -157,6 +157,20 @@ fn data_cannot_forge_a_marker() {
 }
 
 #[test]
+fn a_line_that_begins_as_a_marker_and_is_none_is_not_dropped_in_silence() {
+    let input = "{\"$file\":{\"event\":\"end\"\n{\"Item\":{\"a\":{\"S\":\"x\"}}}\n";
+    let run = program!("ddb-parse").stdin(input).run();
+    run.exits(1).stdout("{\"a\":\"x\"}\n");
+    run.stderr_has(
+        "rejected: line 1: neither a record nor a marker: its first key begins with `$`, and it is not JSON",
+    );
+
+    let run = program!("ddb-parse").args(["--json"]).stdin("{\"$id\":1}\n{\"$id\":2}\n{\"a\":1}\n").run();
+    run.exits(0).stdout("{\"a\":1}\n");
+    run.stderr_has("is no record, nor a marker that this version knows: {\"$id\":1}");
+}
+
+#[test]
 fn max_id_filters_and_belongs_to_what_the_rows_are() {
     let dir = Dir::new();
     let input =
@@ -264,7 +278,7 @@ fn a_profile_s_mistakes_are_named_with_their_line() {
         ),
         (
             "table = \"t\"\nkey = [\"$id\"]\n[columns]\n\"$id\" = { type = \"text\" }\n",
-            "cannot be empty or begin with `$`",
+            "a column's name cannot begin with `$`",
         ),
     ] {
         dir.write("profiles/p.toml", text);
