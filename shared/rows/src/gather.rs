@@ -4,11 +4,11 @@
 //! How many may wait, `batch` says; what becomes of them, `write`.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use ahash::RandomState;
@@ -109,6 +109,8 @@ impl Gathered {
     pub fn move_to_disk(&mut self, folder: &Path) -> io::Result<()> {
         if self.disk.is_none() {
             let file = tempfile::tempfile_in(folder)?;
+            // Made as the umask has it, which may be for everybody to read.
+            file.set_permissions(Permissions::from_mode(0o600))?;
             self.disk = Some(Disk { file, size: 0, extents: vec![Vec::new(); PARTS] });
         }
         let Some(disk) = &mut self.disk else { return Ok(()) };
