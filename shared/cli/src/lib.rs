@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use fault::{Exit, Failure, Fault, explain};
 
-pub use settings::{log_dir, profile_file};
+pub use settings::{log_dir, profile_file, warn_of_open_dotenv};
 pub use stop::Stop;
 
 /// Retries that a stop ends.

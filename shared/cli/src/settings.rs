@@ -1,15 +1,23 @@
 //! Settings that all programs take from their surroundings: `.env`, and the folder for bookmark, rejects and log.
 //! Those of PostgreSQL are in `pg`, those of S3 in `export`.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fault::{Failure, Fault, Problem};
+use tracing::warn;
+
+const DOTENV: &str = ".env";
+
+/// The variables that nobody else should know.
+const SECRETS: [&str; 5] = ["PASSWORD", "PGPASSWORD", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// Sets the variables of `.env` in the current folder where the environment has no value of its own.
 ///
 /// Must run while the process has one thread.
 pub(crate) fn read_dotenv() -> Result<(), Failure> {
-    match dotenvy::from_path(Path::new(".env")) {
+    match dotenvy::from_path(Path::new(DOTENV)) {
         Ok(()) => Ok(()),
         Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         // The error of a bad line quotes the line, which may hold the password.
@@ -20,6 +28,23 @@ pub(crate) fn read_dotenv() -> Result<(), Failure> {
         .with_hint("put a value with spaces, `#`, `$` or quotes into single quotes")
         .into()),
         Err(error) => Err(problem("cannot read `.env`", &error)),
+    }
+}
+
+/// Warns if `.env` holds a secret and others can read it.
+///
+/// For the one program of a run that takes the password, so that it is said once.
+pub fn warn_of_open_dotenv() {
+    let Ok(metadata) = fs::metadata(DOTENV) else { return };
+    // Of root's files a group may read those that are meant for it, as PostgreSQL has it with its keys.
+    let others = if metadata.uid() == 0 { 0o004 } else { 0o044 };
+    if !metadata.is_file() || metadata.mode() & others == 0 {
+        return;
+    }
+    let lines = dotenvy::from_path_iter(DOTENV).into_iter().flatten().flatten();
+    let secret = lines.into_iter().find(|(name, value)| SECRETS.contains(&name.as_str()) && !value.is_empty());
+    if let Some((name, _)) = secret {
+        warn!("Others can read `{DOTENV}`, which holds {name} (chmod 600 {DOTENV})");
     }
 }
 
