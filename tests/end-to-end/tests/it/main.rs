@@ -11,6 +11,7 @@ mod predecessor;
 mod readme;
 mod rejects;
 mod stream;
+mod trust;
 
 use std::fmt::Write as _;
 use std::path::Path;
