@@ -7,6 +7,28 @@ use stream::Source;
 /// A line is drawn at most so often.
 const PACE: Duration = Duration::from_millis(200);
 
+/// When something is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum When {
+    /// If stderr is a terminal
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl When {
+    /// Whether it is shown here.
+    pub fn now(self) -> bool {
+        match self {
+            Self::Auto => crate::log::on_terminal(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// The progress line.
 #[derive(Debug)]
 pub struct Progress {

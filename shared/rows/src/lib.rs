@@ -2,7 +2,8 @@
 //! COPY, and counted for each file.
 //!
 //! Here is what every program has in common that takes rows for a table. What it does with a batch (`pg-upsert` writes
-//! it, `pg-verify` compares it) and what it notes then is its own matter. The SQL is in `pg`, the meaning of columns and policies in `profile`.
+//! it, `pg-verify` compares it) and what it notes then is its own matter. The SQL is in `pg`, the meaning of columns and
+//! policies in `profile`.
 
 pub mod batch;
 pub mod copy;
@@ -17,5 +18,23 @@ pub mod row;
 pub mod settle;
 pub mod tolerance;
 
+use std::collections::BTreeMap;
+
+use checkpoint::Identity;
+use profile::Schema;
+use stream::Source;
+
 pub use batch::Batch;
 pub use rejected::Rejected;
+
+/// What a bookmark of these rows belongs to.
+pub fn identity(source: &Source, profile: &str, schema: Option<&Schema>) -> Identity {
+    Identity {
+        source: source.source.clone(),
+        export: source.export.clone(),
+        shard: source.shard.clone(),
+        profile: profile.to_owned(),
+        profile_hash: schema.map(|schema| schema.hash.clone()),
+        options: schema.map_or_else(BTreeMap::new, |schema| schema.options.clone()),
+    }
+}

@@ -1,6 +1,6 @@
 //! What became of a batch: the counts of each segment, and the lines for the rejects file.
 
-use profile::Column;
+use profile::{Column, Row};
 use stream::FileEvent;
 
 use crate::batch::{Entry, Origin, Segment};
@@ -108,11 +108,16 @@ pub fn begun(segments: &[Segment]) -> impl Iterator<Item = (&str, u64)> {
     })
 }
 
+/// The row as it came, without what is said of its records.
+pub fn json_of(row: &Row, columns: &[Column]) -> String {
+    let cells = columns.iter().zip(row.cells());
+    let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+}
+
 /// One line for each file that the row has records of.
 fn refused_row(segments: &[Segment], entry: &Entry, refused: &Refused, columns: &[Column]) -> Vec<Rejected> {
-    let cells = columns.iter().zip(entry.row.cells());
-    let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
-    let data = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
+    let data = json_of(&entry.row, columns);
 
     let mut files: Vec<(Option<&str>, u64, Vec<u64>)> = Vec::new();
     for Origin { segment, weight, records } in std::iter::once(&entry.origin).chain(&entry.merged) {
@@ -136,7 +141,7 @@ fn refused_row(segments: &[Segment], entry: &Entry, refused: &Refused, columns: 
 mod tests {
     use super::*;
     use crate::key::Key;
-    use profile::{Row, Schema};
+    use profile::Schema;
 
     fn schema() -> Schema {
         let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[

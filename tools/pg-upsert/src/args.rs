@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use cli::progress::When;
 use rows::tolerance::MaxRejects;
 
 const EXAMPLES: &str = "\
@@ -99,17 +100,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) common: cli::Common,
-}
-
-/// When something is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum When {
-    /// If stderr is a terminal
-    Auto,
-    /// In any case
-    Always,
-    /// Not at all
-    Never,
 }
 
 impl cli::Program for Args {

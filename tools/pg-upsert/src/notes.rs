@@ -1,13 +1,10 @@
 //! The bookmark of a run, as this program uses it: opened for what the stream belongs to, and told what is durable. Its
 //! format and its lock are in the crate `checkpoint`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::{Bookmark as _, Entry, Header, Identity, Journal, State};
 use fault::Failure;
-use profile::Schema;
-use stream::Source;
 use tracing::{error, info};
 
 use crate::completion;
@@ -20,18 +17,6 @@ pub(crate) struct Notes {
     pub(crate) state: State,
     /// Whether an earlier process began the run.
     pub(crate) resumed: bool,
-}
-
-/// What a bookmark of these rows belongs to.
-pub(crate) fn identity(source: &Source, profile: &str, schema: Option<&Schema>) -> Identity {
-    Identity {
-        source: source.source.clone(),
-        export: source.export.clone(),
-        shard: source.shard.clone(),
-        profile: profile.to_owned(),
-        profile_hash: schema.map(|schema| schema.hash.clone()),
-        options: schema.map_or_else(BTreeMap::new, |schema| schema.options.clone()),
-    }
 }
 
 impl Notes {

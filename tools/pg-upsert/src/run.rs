@@ -21,7 +21,7 @@ use rows::tolerance::{Reading, Reasons, Watch};
 use stream::{FileEvent, Source};
 use tracing::{info, warn};
 
-use crate::args::{Args, When};
+use crate::args::Args;
 use crate::completion;
 use crate::notes::{self, Notes};
 use crate::rejects::Rejects;
@@ -68,11 +68,6 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     };
 
     let messages = input::start(expected)?;
-    let shown = match args.progress {
-        When::Auto => cli::log::on_terminal(),
-        When::Always => true,
-        When::Never => false,
-    };
     let mut run = Run {
         args,
         stop,
@@ -87,7 +82,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         notes: None,
         ledger: Ledger::new(args.lossy, source),
         rejects: None,
-        progress: Progress::new(shown),
+        progress: Progress::new(args.progress.now()),
         gathered,
         earlier,
         reasons: Reasons::default(),
@@ -208,7 +203,7 @@ impl Run<'_> {
             self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)));
             return Ok(());
         };
-        let identity = notes::identity(source, &profile.name, self.schema.as_ref());
+        let identity = rows::identity(source, &profile.name, self.schema.as_ref());
         let notes = Notes::open(&checkpoint::path(&folder, &profile.name), &identity, self.args.dry_run)?;
         let path = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
         let totals = notes.state.totals();
