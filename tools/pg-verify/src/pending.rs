@@ -1,0 +1,222 @@
+//! Rows that have to be looked at again: those that differed from the table, and each later one of their keys. They wait
+//! in a file, in the order in which they came, and are merged by key when the stream has ended.
+//!
+//! One JSON object a line: the data file that a row comes from, the numbers of its records, and the row. Lines are on disk
+//! before the bookmark says that their data file is done. A verification that goes on drops the lines of files that are
+//! not done: those files are read again.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, BufWriter, ErrorKind, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use fault::{Failure, Fault, FileError, Problem};
+use profile::{Column, Schema};
+use rows::Batch;
+use rows::batch::{Entry, Segment};
+use rows::key::{Key, Keys};
+use rows::row::RowReader;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The most that may wait.
+const MOST: u64 = 1 << 30;
+
+/// The memory of rows that are being merged; the rest is on disk.
+const MEMORY: u64 = 12 << 20;
+
+/// How many keys are told apart for certain is no matter: a row that is kept without need changes nothing.
+const BITS: u64 = 1 << 27;
+
+/// One line of the file.
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    file: Option<Cow<'a, str>>,
+    records: Vec<u64>,
+    #[serde(borrow)]
+    row: &'a RawValue,
+}
+
+/// The rows.
+pub(crate) struct Pending {
+    folder: PathBuf,
+    /// Where they are, unless the file has no name.
+    path: Option<PathBuf>,
+    file: BufWriter<File>,
+    rows: u64,
+    bytes: u64,
+    columns: Vec<Column>,
+    schema: Schema,
+    /// A bit for each hash of a key; nothing as long as there is no row.
+    keys: Vec<u64>,
+    state: RandomState,
+}
+
+impl Pending {
+    /// None, in a file that nobody sees.
+    pub(crate) fn unnamed(folder: &Path, schema: &Schema) -> Result<Self, FileError> {
+        let file = tempfile::tempfile_in(folder).map_err(FileError::on("make a temporary file in", folder))?;
+        Ok(Self::of(folder, None, file, schema))
+    }
+
+    /// Those of an earlier process whose data files are done, in the file with this name.
+    pub(crate) fn of_run(
+        folder: &Path,
+        path: &Path,
+        schema: &Schema,
+        is_done: impl Fn(&str) -> bool,
+    ) -> Result<Self, Failure> {
+        let temporary = path.with_extension("jsonl.new");
+        let failed = || FileError::on("rewrite", path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&temporary).map_err(failed())?;
+        let mut pending = Self::of(folder, Some(path.to_owned()), file, schema);
+        match File::open(path) {
+            Ok(earlier) => pending.take(earlier, is_done).map_err(failed())?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::on("open", path)(error).into()),
+        }
+        pending.sync()?;
+        fs::rename(&temporary, path).map_err(failed())?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("sync the folder", folder))?;
+        Ok(pending)
+    }
+
+    fn of(folder: &Path, path: Option<PathBuf>, file: File, schema: &Schema) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            path,
+            file: BufWriter::with_capacity(256 << 10, file),
+            rows: 0,
+            bytes: 0,
+            columns: schema.columns.clone(),
+            schema: schema.clone(),
+            keys: Vec::new(),
+            state: RandomState::with_seeds(1, 2, 3, 4),
+        }
+    }
+
+    /// Takes over lines of an earlier process. A torn one at the end belongs to no file that is done.
+    fn take(&mut self, earlier: File, is_done: impl Fn(&str) -> bool) -> io::Result<()> {
+        let (mut reader, keys) = self.reader()?;
+        let mut lines = BufReader::new(earlier);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            if let Ok(Line { file, row, .. }) = serde_json::from_slice(&line)
+                && file.is_none_or(|file| is_done(&file))
+                && let Ok(parsed) = reader.read(row.get().as_bytes())
+                && let Ok(key) = keys.key(&parsed.row)
+            {
+                self.mark(&key);
+                self.append(&line)?;
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> io::Result<(RowReader, Keys)> {
+        let keys = Keys::of(&self.schema).map_err(io::Error::other)?;
+        Ok((RowReader::new(&self.schema, ""), keys))
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.rows += 1;
+        self.bytes += line.len() as u64;
+        self.file.write_all(line)
+    }
+
+    /// Whether a row of that key waits; sometimes said of one that does not.
+    pub(crate) fn may_have(&self, key: &Key) -> bool {
+        let (word, bit) = self.bit(key);
+        self.keys.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn mark(&mut self, key: &Key) {
+        self.keys.resize(usize::try_from(BITS / 64).unwrap_or_default(), 0);
+        let (word, bit) = self.bit(key);
+        self.keys[word] |= bit;
+    }
+
+    fn bit(&self, key: &Key) -> (usize, u64) {
+        let hash = self.state.hash_one(key) % BITS;
+        (usize::try_from(hash / 64).unwrap_or_default(), 1 << (hash % 64))
+    }
+
+    /// Keeps a row of that data file.
+    pub(crate) fn add(&mut self, file: Option<&str>, entry: &Entry) -> Result<(), Failure> {
+        if self.bytes > MOST {
+            let message =
+                format!("too much is missing or differs: {} rows so far, which take more than 1 GiB", self.rows);
+            return Err(Problem::new(Fault::Input, message)
+                .with_hint("is it the right table? `ddb-cat FILE | ddb-parse -p PROFILE | pg-verify` shows examples")
+                .into());
+        }
+        self.mark(&entry.key);
+        let mut records: Vec<_> = entry.origin.records.clone();
+        records.extend(entry.merged.iter().flat_map(|origin| &origin.records));
+        records.sort_unstable();
+        let row = rows::settle::json_of(&entry.row, &self.columns);
+        // Made of JSON texts, it is one.
+        let row: &RawValue =
+            serde_json::from_str(&row).map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
+        let mut line = serde_json::to_vec(&Line { file: file.map(Cow::Borrowed), records, row })
+            .map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
+        line.push(b'\n');
+        Ok(self.append(&line).map_err(FileError::on("write", self.name()))?)
+    }
+
+    fn name(&self) -> &Path {
+        self.path.as_deref().unwrap_or(&self.folder)
+    }
+
+    /// How many rows wait.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What was added is on disk when this returns.
+    pub(crate) fn sync(&mut self) -> Result<(), FileError> {
+        let result = self.file.flush();
+        result.and_then(|()| self.file.get_ref().sync_data()).map_err(FileError::on("write", self.name()))
+    }
+
+    /// All of them, merged by key, which tells their files apart.
+    pub(crate) fn batch(&mut self) -> Result<Batch, Failure> {
+        self.file.flush().map_err(FileError::on("write", self.name()))?;
+        let mut batch = Batch::new(None);
+        let (mut reader, keys) = self.reader().map_err(FileError::on("read", self.name()))?;
+        let mut file = self.file.get_ref();
+        file.seek(SeekFrom::Start(0)).map_err(FileError::on("read", self.name()))?;
+        let mut lines = BufReader::new(file);
+        let mut line = Vec::new();
+        let broken = || Problem::new(Fault::Local, format!("`{}` has changed", self.name().display()));
+        while lines.read_until(b'\n', &mut line).map_err(FileError::on("read", self.name()))? > 0 {
+            let Line { file, records, row } = serde_json::from_slice(&line).map_err(|_| broken())?;
+            if batch.file().map(|file| &**file) != file.as_deref() {
+                batch.segments.push(Segment { file: file.map(Arc::from), ..Segment::default() });
+            }
+            let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
+            let key = keys.key(&row).map_err(|_| broken())?;
+            batch.add(&row, &key, &records);
+            if batch.rows.in_memory() > MEMORY {
+                batch.rows.move_to_disk(&self.folder).map_err(FileError::on("write to", &self.folder))?;
+            }
+            line.clear();
+        }
+        Ok(batch)
+    }
+
+    /// Deletes the file, which is no longer needed.
+    pub(crate) fn delete(self) -> Result<(), FileError> {
+        match &self.path {
+            Some(path) => fs::remove_file(path).map_err(FileError::on("delete", path)),
+            None => Ok(()),
+        }
+    }
+}

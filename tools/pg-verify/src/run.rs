@@ -1,0 +1,369 @@
+//! The run: one batch after the other is compared, what is known then is noted, and at the end of the stream it is said
+//! what is missing and what differs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use checkpoint::{Bookmark as _, Counts, Entry, Journal, State};
+use cli::progress::{Progress, Standing, grouped, time};
+use cli::{Retry, Stop};
+use fault::{Exit, Failure, Fault, Problem};
+use pg::{Client, Settings};
+use profile::{Options, Profile, Schema};
+use rows::Batch;
+use rows::batch::{Gather, Limits};
+use rows::input::{self, Expected, Message};
+use rows::ledger::Ledger;
+use rows::plain::{self, Plain};
+use rows::settle::Settled;
+use rows::tolerance::MaxRejects;
+use stream::{FileEvent, Source};
+use tracing::{error, info, warn};
+
+use crate::args::Args;
+use crate::findings::{self, Findings};
+use crate::pending::Pending;
+use crate::target::Target;
+
+/// Seconds in which the first connection is tried: somebody may be watching.
+const FIRST: u64 = 15;
+
+/// Reads rows from stdin until they end.
+pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
+    let settings = Settings::from_env()?;
+    let retry = Retry::new("PostgreSQL", args.retry, stop.clone());
+    let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
+    let table = args.table.as_deref().map(plain::parse_table);
+
+    // Wrong settings are found before anything is read.
+    let (client, plain) = retry.at_most(FIRST).run(|| {
+        let mut client = settings.connect()?;
+        let plain = match (&table, &profile) {
+            (Some(table), None) => Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref())?),
+            _ => None,
+        };
+        Ok::<_, pg::Error>((client, plain))
+    })?;
+    let rows = |rows: u32| usize::try_from(rows).unwrap_or(usize::MAX);
+    let folder = cli::log_dir(args.log_dir.as_deref());
+    let gather = Gather::new(rows(args.gather), folder.clone());
+    let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
+    let gathered = Arc::new(AtomicU64::new(0));
+    let expected = Expected {
+        plain,
+        table,
+        key: args.key.clone(),
+        source: profile.is_some(),
+        by_file: true,
+        limits: limits.clone(),
+        gathered: Arc::clone(&gathered),
+        max_rejects: MaxRejects::Percent(100.0),
+        earlier: Arc::default(),
+    };
+
+    let messages = input::start(expected)?;
+    let mut run = Run {
+        args,
+        stop,
+        settings,
+        limits,
+        retry,
+        folder,
+        client: Some(client),
+        ledger: Ledger::new(args.lossy, profile.is_some()),
+        profile,
+        source: None,
+        schema: None,
+        target: None,
+        notes: None,
+        pending: None,
+        progress: Progress::new(args.progress.now()),
+        gathered,
+        batches: 0,
+        stopped: false,
+    };
+    let result = run.take(&messages);
+    if result.is_err() {
+        run.progress.end("");
+    }
+    match result {
+        // There was something to say, so not all is well.
+        Err(failure) if failure.fault() == Fault::ReaderGone => Ok(Exit::Incomplete),
+        result => result,
+    }
+}
+
+/// Everything that a run is made of.
+struct Run<'a> {
+    args: &'a Args,
+    stop: &'a Stop,
+    settings: Settings,
+    limits: Limits,
+    retry: Retry,
+    folder: PathBuf,
+    /// The first connection, until the table is known.
+    client: Option<Client>,
+    profile: Option<Profile>,
+    source: Option<Source>,
+    schema: Option<Schema>,
+    target: Option<Target>,
+    /// With a profile only: which files are done.
+    notes: Option<Notes>,
+    pending: Option<Pending>,
+    ledger: Ledger,
+    progress: Progress,
+    /// Records that the reading thread holds.
+    gathered: Arc<AtomicU64>,
+    batches: u64,
+    /// The source said that it was asked to stop.
+    stopped: bool,
+}
+
+/// The bookmark of the verification. Files are done as a whole or not at all.
+struct Notes {
+    journal: Journal,
+    state: State,
+}
+
+impl Run<'_> {
+    fn take(&mut self, messages: &Receiver<Message>) -> Result<Exit, Failure> {
+        loop {
+            match messages.recv_timeout(Duration::from_millis(500)) {
+                Ok(Message::Source(source)) => self.source(source),
+                Ok(Message::Schema(schema)) => self.schema(*schema)?,
+                Ok(Message::Batch(batch)) => self.batch(*batch)?,
+                Ok(Message::Stopped) => self.stopped = true,
+                Ok(Message::End(torn)) => return self.end(torn),
+                Ok(Message::Failed(failure)) => return Err(failure),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Problem::new(Fault::Local, "the reading thread died").into());
+                }
+            }
+            let standing = self.standing();
+            self.progress.draw(self.source.as_ref(), standing);
+        }
+    }
+
+    fn source(&mut self, source: Source) {
+        if self.profile.is_some() {
+            let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
+            info!("Starting verification of {}: {} files{items}", source.source, grouped(source.files));
+        }
+        self.source = Some(source);
+    }
+
+    /// What the rows are is known now: the table is looked up.
+    fn schema(&mut self, schema: Schema) -> Result<(), Failure> {
+        if let Some(profile) = &self.profile
+            && schema.profile != profile.name
+        {
+            let message = format!("the rows are made by the profile `{}`, not by `{}`", schema.profile, profile.name);
+            return Err(Problem::new(Fault::Setup, message).into());
+        }
+        if self.profile.is_some() && self.source.is_none() {
+            let message = "the stream does not begin with `$source`, which the verification of a migration needs";
+            return Err(Problem::new(Fault::Input, message)
+                .with_hint("the rows have to come from `ddb-list | ddb-cat | ddb-parse -p PROFILE`; leave -p out to verify any rows")
+                .into());
+        }
+        let (limits, retry) = (self.limits.clone(), self.retry.clone());
+        let target = Target::find(&self.settings, self.client.take(), &schema, limits, self.args.connections, retry)?;
+        self.target = Some(target);
+        self.open(Some(&schema))?;
+        self.pending = Some(match (&self.notes, &self.profile) {
+            (Some(Notes { state, .. }), Some(profile)) => {
+                let path = cli::profile_file(&self.folder, &profile.name, "verify.pending.jsonl");
+                Pending::of_run(&self.folder, &path, &schema, |file| state.done.contains_key(file))?
+            }
+            _ => Pending::unnamed(&self.folder, &schema)?,
+        });
+        self.schema = Some(schema);
+        Ok(())
+    }
+
+    /// Opens the bookmark, once it is known what it belongs to.
+    fn open(&mut self, schema: Option<&Schema>) -> Result<(), Failure> {
+        let (Some(profile), Some(source), None) = (&self.profile, &self.source, &self.notes) else { return Ok(()) };
+        let path = cli::profile_file(&self.folder, &profile.name, "verify.bookmark.json");
+        let (journal, state) = Journal::open(&path, &rows::identity(source, &profile.name, schema))?;
+        if !state.is_fresh() {
+            info!(
+                "Resuming the verification of {}: {} files done",
+                state.header.started,
+                grouped(state.done.len() as u64)
+            );
+        }
+        self.notes = Some(Notes { journal, state });
+        Ok(())
+    }
+
+    /// Compares a batch and notes what is known then.
+    fn batch(&mut self, mut batch: Batch) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let rows = batch.rows.keys();
+        let settled = match (&self.target, &mut self.pending) {
+            (Some(target), Some(pending)) if rows > 0 => target.compare(&mut batch, pending)?,
+            _ => Settled::of(&batch.segments),
+        };
+        if rows > 0 {
+            self.batches += 1;
+            let (number, records) = (self.batches, grouped(settled.records()));
+            let pending = self.pending.as_ref().map_or(0, Pending::rows);
+            let again =
+                if pending > 0 { format!("; {} rows to be looked at again", grouped(pending)) } else { String::new() };
+            info!("Compared {records} records (batch {number}) in {}{again}", time(begun.elapsed()));
+        }
+        if let Some(first) = settled.rejected.first() {
+            let more = if settled.rejects() > 1 { ", first" } else { "" };
+            warn!("{} rejected, as in a load{more}: {}", grouped(settled.rejects()), first.reason);
+        }
+        for (segment, tally) in batch.segments.into_iter().zip(settled.tallies) {
+            self.ledger.rows(tally);
+            let Some(event) = segment.event else { continue };
+            let entries = self.event(event);
+            self.note(entries)?;
+        }
+        Ok(())
+    }
+
+    /// What there is to note after something was said about a file.
+    fn event(&mut self, event: FileEvent) -> Option<Entry> {
+        match event {
+            FileEvent::Begin(begin) => self.ledger.begin(begin, None),
+            FileEvent::Mark(mark) => self.ledger.mark(&mark),
+            FileEvent::End(end) => self.ledger.end(&end),
+            FileEvent::Fail(fail) => Some(self.ledger.fail(fail.key, fail.reason)),
+        }
+    }
+
+    /// Notes that a file is done, or that it is not complete; what is known of it is on disk before.
+    fn note(&mut self, entry: Option<Entry>) -> Result<(), Failure> {
+        if let Some(Entry::Fail(failed)) = &entry {
+            error!("File failed: {}: {}", failed.key, failed.reason);
+        }
+        let (Some(entry @ (Entry::Done(_) | Entry::Fail(_))), Some(Notes { journal, state })) =
+            (entry, &mut self.notes)
+        else {
+            return Ok(());
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.sync()?;
+        }
+        journal.append(std::slice::from_ref(&entry))?;
+        state.apply(entry);
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let run = self.ledger.run();
+        let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
+        let gathered = self.gathered.load(Ordering::Relaxed);
+        Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
+    }
+
+    /// The stream is over: whole, or not.
+    fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
+        self.open(None)?;
+        if self.stopped || self.stop.asked() {
+            let again = if self.profile.is_some() { "the same command goes on from there" } else { "nothing is known" };
+            self.say(&format!("Stopped: {}; {again}", self.so_far()));
+            return Ok(Exit::Stopped);
+        }
+        if let Some(file) = self.ledger.open_file() {
+            let message = format!("the stream ended inside `{file}`: a program before this one died");
+            return Err(Problem::new(Fault::Input, message).into());
+        }
+        if torn > 0 {
+            let message = format!(
+                "the last line has no newline: the program before this one died, {torn} bytes are not compared"
+            );
+            return Err(Problem::new(Fault::Input, message).into());
+        }
+        if let (Some(Notes { state, .. }), Some(source)) = (&self.notes, &self.source) {
+            let (done, files) = (state.done.len() as u64, source.files);
+            if done < files || !state.failed.is_empty() {
+                let message =
+                    format!("the verification is not complete: {} files failed; {}", state.failed.len(), self.so_far());
+                return Err(Problem::new(Fault::Input, message)
+                    .with_hint("the same command goes on with the files that are not done")
+                    .into());
+            }
+            if let (None, Some(profile)) = (&self.schema, &self.profile) {
+                // No row came in this process, but some may wait from the one before.
+                self.schema(profile.schema.clone())?;
+            }
+        }
+        self.verdict()
+    }
+
+    /// How far the verification is.
+    fn so_far(&self) -> String {
+        match (&self.notes, &self.source) {
+            (Some(Notes { state, .. }), Some(source)) => {
+                let (done, files) = (grouped(state.done.len() as u64), grouped(source.files));
+                format!("{done} of {files} files are compared")
+            }
+            _ => format!("{} records are compared", grouped(self.ledger.run().records)),
+        }
+    }
+
+    /// What is missing and what differs, now that no later row can explain it.
+    fn verdict(&mut self) -> Result<Exit, Failure> {
+        let mut findings = match &self.profile {
+            Some(profile) => Findings::in_file(cli::profile_file(&self.folder, &profile.name, "verify.jsonl"))?,
+            None => Findings::on_stdout(),
+        };
+        if let (Some(target), Some(pending)) = (&self.target, &mut self.pending)
+            && pending.rows() > 0
+        {
+            target.report(&mut pending.batch()?, &mut findings)?;
+        }
+        let (found, path) = findings.end()?;
+        let counts = self.notes.as_ref().map_or_else(|| self.ledger.run(), |notes| notes.state.totals());
+        // In this order: without its pending rows, a bookmark would say that all is there.
+        if let Some(Notes { journal, .. }) = self.notes.take() {
+            journal.delete()?;
+        }
+        if let Some(pending) = self.pending.take() {
+            pending.delete()?;
+        }
+        let place = path.map_or_else(String::new, |path| format!("; see {}", path.display()));
+        self.say(&format!("{}, in {}{place}", summary(&counts, found), time(self.progress.elapsed())));
+        let failed = self.ledger.failed();
+        if failed > 0 {
+            return Err(
+                Problem::new(Fault::Input, format!("{failed} files failed: their rows are not all compared")).into()
+            );
+        }
+        Ok(if found.missing + found.different > 0 { Exit::Incomplete } else { Exit::Done })
+    }
+
+    /// The last words, which stay on the terminal.
+    fn say(&mut self, text: &str) {
+        info!("{text}");
+        if self.progress.shown() {
+            self.progress.end(text);
+        }
+    }
+}
+
+/// `Verified 1,000,000 records in 222,070 rows: 3 missing, 1 different, 2 rejected`
+fn summary(counts: &Counts, found: findings::Counts) -> String {
+    let Counts { records, written, filtered, rejected, dropped, .. } = *counts;
+    let findings::Counts { missing, different } = found;
+    let some = |count, what| if count > 0 { format!(", {} {what}", grouped(count)) } else { String::new() };
+    format!(
+        "Verified {} records in {} rows: {} missing, {} different, {} rejected{}{}",
+        grouped(records),
+        grouped(written),
+        grouped(missing),
+        grouped(different),
+        grouped(rejected),
+        some(filtered, "filtered out"),
+        some(dropped, "dropped"),
+    )
+}

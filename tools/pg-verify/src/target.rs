@@ -1,0 +1,190 @@
+//! The table that the rows are compared with: rows go to the session's own stage, and a query says which of them are not
+//! in the table as they should be. Which rows are compared when is the matter of `run`.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use cli::Retry;
+use fault::{Classify, Failure, Fault, Problem, explain};
+use pg::catalogue::Table;
+use pg::comparison::Comparison;
+use pg::{Client, Pool, Settings};
+use postgres::Row as Answer;
+use profile::Schema;
+use rows::batch::{Batch, Entry, Limits};
+use rows::copy::Encoder;
+use rows::division::{Division, Transact};
+use rows::settle::{Refused, Settled};
+use rows::tolerance::{MaxRejects, Watch};
+
+use crate::findings::{Finding, Findings};
+use crate::pending::Pending;
+
+/// What is said when rows cannot be compared.
+const ACTION: &str = "cannot compare rows";
+
+/// Rows of which all is asked at once: their values come back in full, expected and found.
+const IN_FULL: usize = 2000;
+
+/// The table, and how rows get there.
+pub(crate) struct Target {
+    pool: Pool,
+    comparison: Comparison,
+    encoder: Encoder,
+    retry: Retry,
+    /// In batches, to find what has to be looked at.
+    division: Division,
+    /// In small ones, to say what is wrong.
+    in_full: Division,
+}
+
+impl Target {
+    /// Looks the table up over a connection that is there, or another one.
+    pub(crate) fn find(
+        settings: &Settings,
+        mut first: Option<Client>,
+        schema: &Schema,
+        limits: Limits,
+        connections: u32,
+        retry: Retry,
+    ) -> Result<Self, Failure> {
+        let table = retry.run(|| {
+            let mut client = match first.take() {
+                Some(client) if !client.is_closed() => client,
+                _ => settings.connect()?,
+            };
+            let table = Table::find(&mut client, schema.schema.as_deref(), &schema.table)?;
+            let missing = || pg::Error::found(Fault::Setup, format!("there is no table `{}`", schema.table));
+            let table = table.ok_or_else(missing)?;
+            table.check(schema)?;
+            Ok::<_, pg::Error>(table)
+        })?;
+        let mut comparison = Comparison::of(schema, &table);
+        let pool = Pool::new(settings, connections, std::mem::take(&mut comparison.prologue))?;
+        let fewer = Limits { rows: limits.rows.min(IN_FULL), ..limits.clone() };
+        let (division, in_full) =
+            (Division::new(schema, limits, connections)?, Division::new(schema, fewer, connections)?);
+        Ok(Self { pool, comparison, encoder: Encoder::new(schema), retry, division, in_full })
+    }
+
+    /// Compares the rows of a batch, which are of one file, and keeps those that have to be looked at again.
+    pub(crate) fn compare(&self, batch: &mut Batch, pending: &mut Pending) -> Result<Settled, Failure> {
+        let file = batch.segments.first().and_then(|segment| segment.file.clone());
+        let look = Look { target: self, file: file.as_deref(), pending: Mutex::new(pending) };
+        self.division.run(batch, &look, &no_limit())
+    }
+
+    /// Says what is wrong with the rows of a batch, if it still is.
+    pub(crate) fn report(&self, batch: &mut Batch, findings: &mut Findings) -> Result<(), Failure> {
+        let files = batch.segments.iter().map(|segment| segment.file.as_deref().map(str::to_owned)).collect();
+        let report = Report { target: self, files, findings: Mutex::new(findings) };
+        let settled = self.in_full.run(batch, &report, &no_limit())?;
+        match settled.rejected.first() {
+            None => Ok(()),
+            Some(first) => {
+                let message = format!("merged with others of its key, a row cannot be compared: {}", first.reason);
+                Err(Problem::new(Fault::Input, message).into())
+            }
+        }
+    }
+
+    /// One transaction with these rows in the stage, and what a query says of them.
+    fn ask<T>(
+        &self,
+        rows: &[Entry],
+        places: &Range<usize>,
+        query: &str,
+        answer: impl Fn(&Answer) -> Result<T, postgres::Error>,
+    ) -> Result<(Vec<Refused>, Vec<T>), pg::Error> {
+        let failed = || pg::Error::on(ACTION);
+        self.retry.run(|| {
+            self.pool.run(|client| {
+                let mut transaction = client.transaction().map_err(failed())?;
+                let mut copy = transaction.copy_in(self.comparison.copy.as_str()).map_err(failed())?;
+                let unwritable = self.encoder.send(rows, places.clone(), true, &mut copy);
+                let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
+                copy.finish().map_err(failed())?;
+                let answers = transaction.query(query, &[]).map_err(failed())?;
+                let answers = answers.iter().map(&answer).collect::<Result<_, _>>().map_err(failed())?;
+                transaction.commit().map_err(failed())?;
+                Ok((unwritable, answers))
+            })
+        })
+    }
+}
+
+/// Rejects say nothing here: the load has met them before.
+fn no_limit() -> Watch {
+    Watch::new(MaxRejects::Percent(100.0), 0, 0, 0)
+}
+
+/// What stands in the way on this side, as an error of a transaction.
+fn here(error: &dyn Classify) -> pg::Error {
+    pg::Error::found(error.fault(), explain(error))
+}
+
+fn place(answer: &Answer) -> Result<usize, postgres::Error> {
+    answer.try_get::<_, i32>(0).map(|place| usize::try_from(place).unwrap_or_default())
+}
+
+/// The first look at rows.
+struct Look<'a> {
+    target: &'a Target,
+    file: Option<&'a str>,
+    pending: Mutex<&'a mut Pending>,
+}
+
+impl Transact for Look<'_> {
+    fn in_time(&self) -> Result<(), Problem> {
+        self.target.retry.stop().in_time()
+    }
+
+    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+        let (unwritable, differing) = self.target.ask(rows, &places, &self.target.comparison.differing, place)?;
+        let mut differs = vec![false; places.len()];
+        for place in differing {
+            differs[place - places.start] = true;
+        }
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = |place: usize| unwritable.iter().any(|refused| refused.place == place);
+        for (place, differs) in places.zip(differs) {
+            if (differs || pending.may_have(&rows[place].key)) && !refused(place) {
+                pending.add(self.file, &rows[place]).map_err(|error| here(&*error))?;
+            }
+        }
+        Ok(unwritable)
+    }
+}
+
+/// The last look.
+struct Report<'a> {
+    target: &'a Target,
+    /// Of each segment.
+    files: Vec<Option<String>>,
+    findings: Mutex<&'a mut Findings>,
+}
+
+impl Transact for Report<'_> {
+    fn in_time(&self) -> Result<(), Problem> {
+        self.target.retry.stop().in_time()
+    }
+
+    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+        let finding = |answer: &Answer| {
+            Ok(Finding {
+                place: place(answer)?,
+                missing: answer.try_get(1)?,
+                columns: answer.try_get(2)?,
+                key: answer.try_get(3)?,
+                expected: answer.try_get(4)?,
+                found: answer.try_get(5)?,
+            })
+        };
+        let (unwritable, found) = self.target.ask(rows, &places, &self.target.comparison.sides, finding)?;
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        for finding in found {
+            findings.add(&finding, &rows[finding.place], &self.files).map_err(|error| here(&*error))?;
+        }
+        Ok(unwritable)
+    }
+}
