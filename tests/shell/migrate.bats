@@ -16,7 +16,7 @@ setup() {
   cd "$BATS_TEST_TMPDIR/work" || return
   mkfifo ready
   local name
-  for name in ddb-list ddb-cat ddb-parse pg-upsert; do stand_in "$name" 'trap "" TERM; cat >/dev/null'; done
+  for name in ddb-list ddb-cat ddb-parse pg-upsert pg-verify; do stand_in "$name" 'trap "" TERM; cat >/dev/null'; done
 }
 
 teardown() {
@@ -34,7 +34,7 @@ stand_in() {
 # recorders: programs that write down how they were called.
 recorders() {
   local name
-  for name in ddb-list ddb-cat ddb-parse pg-upsert; do
+  for name in ddb-list ddb-cat ddb-parse pg-upsert pg-verify; do
     stand_in "$name" 'cat >/dev/null; echo "${0##*/} $*" >"${0##*/}.argv"'
   done
 }
@@ -587,4 +587,69 @@ signalled() {
   exec 7<&-
   run -0 migrate -p pictures reset
   [ ! -e migrate-pictures.bookmark.json ]
+}
+
+@test "a verification is the same pipeline with another last program, a bookmark and a log of its own" {
+  recorders
+  run -0 migrate -p pictures verify -b 500 --gather 900 -m 1000 --source exports --latest --retries 3
+  local bookmark="$PWD/migrate-pictures.verify.bookmark.json"
+  [ "$(cat ddb-list.argv)" = "ddb-list --latest --source exports --pending --bookmark $bookmark --profile pictures --log-dir $PWD --retries 3" ]
+  [ "$(cat ddb-parse.argv)" = 'ddb-parse -p pictures --max-id 1000' ]
+  [ "$(cat pg-verify.argv)" = "pg-verify -p pictures -b 500 --gather 900 --log-dir $PWD --retries 3" ]
+  [ ! -e pg-upsert.argv ]
+  stand_in pg-verify 'cat >/dev/null; echo "$MIGRATE_LOG_FILE" >file'
+  migrate -p pictures verify
+  [ "$(cat file)" = "$PWD/migrate-pictures.verify.log" ]
+}
+
+@test "a verification leaves what is said of the last run" {
+  stand_in pg-upsert 'exit 65'
+  run -65 migrate -p pictures run
+  migrate -p pictures status >before || true
+  stand_in pg-verify 'cat >/dev/null; exit 1'
+  run -1 --separate-stderr migrate -p pictures verify
+  [[ $stderr == *'rows are missing or differ'* ]]
+  migrate -p pictures status >after || true
+  diff before after
+  [ ! -e migrate-pictures.pid ]
+}
+
+@test "while a run is alive nothing is verified; one that is not complete is told" {
+  begin
+  run -2 --separate-stderr migrate -p pictures verify
+  [[ ${stderr_lines[0]} == 'migrate: the profile `pictures` is running (pid '* ]]
+  migrate -p pictures stop
+  stand_in ddb-list true
+  : >migrate-pictures.bookmark.json
+  run -0 --separate-stderr migrate -p pictures verify
+  [[ $stderr == *'WARN [pictures] The run is not complete'* ]]
+}
+
+@test "a stop reaches the programs of a verification" {
+  waiting
+  migrate -p pictures verify >out 2>&1 3>&- 4>&- &
+  run=$!
+  read -r _ <ready
+  kill -TERM "$run"
+  code=0
+  wait "$run" || code=$?
+  [ "$code" = 75 ]
+}
+
+@test "what belongs to a run is refused by a verification, and a target needs a program for it" {
+  recorders
+  run -2 migrate -p pictures verify --dry-run
+  run -2 --separate-stderr migrate -p pictures verify --target-type lite
+  [ "$stderr" = 'migrate: there is no program `lite-verify` on PATH for the type `lite`' ]
+  cp "$DDB_PIPE_BIN/pg-verify" "$DDB_PIPE_BIN/lite-verify"
+  migrate -p pictures verify --target-type lite
+  [ -f lite-verify.argv ]
+}
+
+@test "reset forgets a verification too" {
+  touch migrate-pictures.verify.bookmark.json migrate-pictures.verify.pending.jsonl migrate-pictures.verify.jsonl
+  run -0 migrate -p pictures reset
+  [ "${lines[0]}" = "deleted $PWD/migrate-pictures.verify.bookmark.json; the next verification begins anew" ]
+  [ "${lines[1]}" = 'there is no bookmark; the next run begins anew' ]
+  [ "$(ls migrate-pictures.verify.*)" = migrate-pictures.verify.jsonl ]
 }

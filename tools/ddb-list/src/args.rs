@@ -55,6 +55,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "PROFILE", help_heading = "Selection")]
     pub(crate) profile: Option<String>,
 
+    /// Ask this bookmark, not the profile's own
+    #[arg(long, value_name = "FILE", requires = "pending", help_heading = "Selection")]
+    pub(crate) bookmark: Option<PathBuf>,
+
     /// The folder with the bookmark
     #[arg(long, value_name = "DIR", env = "MIGRATE_LOG_DIR", help_heading = "Selection")]
     pub(crate) log_dir: Option<PathBuf>,

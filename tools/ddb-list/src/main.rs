@@ -103,7 +103,10 @@ fn version(file: &DataFile) -> Option<String> {
 /// The bookmark, if it is wanted and there is one. One that belongs to other files would leave out the wrong ones.
 fn bookmark(args: &Args, export: &Export) -> Result<Option<State>, Failure> {
     let (true, Some(profile)) = (args.pending, &args.profile) else { return Ok(None) };
-    let path = checkpoint::path(&cli::log_dir(args.log_dir.as_deref()), &profile::name_of(profile)?);
+    let path = match &args.bookmark {
+        Some(path) => path.clone(),
+        None => checkpoint::path(&cli::log_dir(args.log_dir.as_deref()), &profile::name_of(profile)?),
+    };
     let Some(state) = checkpoint::read(&path)? else { return Ok(None) };
     let shard = args.shard.map(shard_name);
     let header = &state.header;
@@ -119,7 +122,11 @@ fn bookmark(args: &Args, export: &Export) -> Result<Option<State>, Failure> {
     let ours = describe(&export.source, &export.id, &shard);
     let message = format!("the bookmark `{}` belongs to {theirs}, not to {ours}", path.display());
     Err(Problem::new(Fault::Setup, message)
-        .with_hint("finish that run, or delete its bookmark with `migrate reset`")
+        .with_hint(if args.bookmark.is_some() {
+            "finish what it belongs to, or delete the file"
+        } else {
+            "finish that run, or delete its bookmark with `migrate reset`"
+        })
         .into())
 }
 

@@ -189,7 +189,14 @@ impl Run<'_> {
     fn open(&mut self, schema: Option<&Schema>) -> Result<(), Failure> {
         let (Some(profile), Some(source), None) = (&self.profile, &self.source, &self.notes) else { return Ok(()) };
         let path = cli::profile_file(&self.folder, &profile.name, "verify.bookmark.json");
-        let (journal, state) = Journal::open(&path, &rows::identity(source, &profile.name, schema))?;
+        let opened = Journal::open(&path, &rows::identity(source, &profile.name, schema));
+        // `migrate reset`, which others would be told of, forgets the run's own bookmark too.
+        let (journal, state) = opened.map_err(|error| match error {
+            checkpoint::Error::Foreign { .. } => Problem::new(Fault::Setup, error.to_string())
+                .with_hint(format!("delete `{}` to begin the verification anew", path.display()))
+                .into(),
+            error => Failure::from(error),
+        })?;
         if !state.is_fresh() {
             info!(
                 "Resuming the verification of {}: {} files done",
