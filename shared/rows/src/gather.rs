@@ -30,6 +30,14 @@ const RESERVE: u64 = 64 << 20;
 const WAITING: u64 = 32;
 const WRITING: u64 = 160;
 
+/// A file for rows without a name, for nobody else.
+pub fn unnamed_file(folder: &Path) -> io::Result<File> {
+    let file = tempfile::tempfile_in(folder)?;
+    // The crate leaves that to the umask.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// Rows that wait.
 #[derive(Debug)]
 pub struct Gathered {
@@ -108,9 +116,7 @@ impl Gathered {
     /// Moves what is in memory to a temporary file in the folder. When that fails everything is as before.
     pub fn move_to_disk(&mut self, folder: &Path) -> io::Result<()> {
         if self.disk.is_none() {
-            let file = tempfile::tempfile_in(folder)?;
-            // Made as the umask has it, which may be for everybody to read.
-            file.set_permissions(Permissions::from_mode(0o600))?;
+            let file = unnamed_file(folder)?;
             self.disk = Some(Disk { file, size: 0, extents: vec![Vec::new(); PARTS] });
         }
         let Some(disk) = &mut self.disk else { return Ok(()) };
@@ -371,6 +377,7 @@ mod tests {
     use super::*;
     use profile::Schema;
     use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt as _;
 
     const SCHEMA: &str = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
         {"name":"id","type":"bigint"},{"name":"words","type":"jsonb","merge":"jsonb_merge"},
@@ -482,6 +489,14 @@ mod tests {
 
         let cells: Vec<_> = entries.iter().map(|entry| (entry.row.cell(0), entry.row.cell(2))).collect();
         assert_eq!(cells, [("1", "3"), ("2", "4"), ("3", "5")]);
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_for_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = unnamed_file(dir.path()).unwrap();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

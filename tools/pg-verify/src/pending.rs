@@ -17,6 +17,7 @@ use fault::{Failure, Fault, FileError, Problem};
 use profile::{Column, Schema};
 use rows::Batch;
 use rows::batch::{Entry, Segment};
+use rows::gather::unnamed_file;
 use rows::key::{Key, Keys};
 use rows::row::RowReader;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ pub(crate) struct Pending {
 impl Pending {
     /// None, in a file that nobody sees.
     pub(crate) fn unnamed(folder: &Path, schema: &Schema) -> Result<Self, FileError> {
-        let file = tempfile::tempfile_in(folder).map_err(FileError::on("make a temporary file in", folder))?;
+        let file = unnamed_file(folder).map_err(FileError::on("make a temporary file in", folder))?;
         Ok(Self::of(folder, None, file, schema))
     }
 

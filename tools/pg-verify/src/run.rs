@@ -33,6 +33,7 @@ const FIRST: u64 = 15;
 
 /// Reads rows from stdin until they end.
 pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
+    cli::warn_of_open_dotenv();
     let settings = Settings::from_env()?;
     let retry = Retry::new("PostgreSQL", args.retry, stop.clone());
     let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
