@@ -80,7 +80,7 @@ fn columns_with_the_time_of_the_load_are_marked() {
         id = { type = "bigint" }
         loaded = { type = "jsonb", array = ["text"] }
         other = { type = "text", from = "id" }"#;
-    let by_other_values = profile::parse("t.toml".as_ref(), text, profile::Options::default()).unwrap();
+    let by_other_values = profile::parse("t.toml".as_ref(), text, Options::default()).unwrap();
     assert_eq!(marked(&by_other_values), [false, true, false]);
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         progress: Progress::new(args.progress.now()),
         gathered,
         batches: 0,
+        files: 0,
         stopped: false,
     };
     let result = run.take(&messages);
@@ -119,6 +120,8 @@ struct Run<'a> {
     /// Records that the reading thread holds.
     gathered: Arc<AtomicU64>,
     batches: u64,
+    /// Files that are done in this process.
+    files: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
 }
@@ -250,8 +253,10 @@ impl Run<'_> {
 
     /// Notes that a file is done, or that it is not complete; what is known of it is on disk before.
     fn note(&mut self, entry: Option<Entry>) -> Result<(), Failure> {
-        if let Some(Entry::Fail(failed)) = &entry {
-            error!("File failed: {}: {}", failed.key, failed.reason);
+        match &entry {
+            Some(Entry::Fail(failed)) => error!("File failed: {}: {}", failed.key, failed.reason),
+            Some(Entry::Done(_)) => self.files += 1,
+            _ => {}
         }
         let (Some(entry @ (Entry::Done(_) | Entry::Fail(_))), Some(Notes { journal, state })) =
             (entry, &mut self.notes)
@@ -289,6 +294,10 @@ impl Run<'_> {
             let message = format!(
                 "the last line has no newline: the program before this one died, {torn} bytes are not compared"
             );
+            return Err(Problem::new(Fault::Input, message).into());
+        }
+        if self.source.is_none() && (self.profile.is_some() || (self.schema.is_none() && self.args.table.is_none())) {
+            let message = "the stream is empty: no program before this one said what it is about";
             return Err(Problem::new(Fault::Input, message).into());
         }
         if let (Some(Notes { state, .. }), Some(source)) = (&self.notes, &self.source) {
@@ -331,6 +340,9 @@ impl Run<'_> {
             target.report(&mut pending.batch()?, &mut findings)?;
         }
         let (found, path) = findings.end()?;
+        // Of a migration all files are done, else this is not reached.
+        let part = self.source.as_ref().filter(|source| self.profile.is_none() && self.files < source.files);
+        let part = part.map_or_else(String::new, |source| format!(" of {} of {} files", self.files, source.files));
         let counts = self.notes.as_ref().map_or_else(|| self.ledger.run(), |notes| notes.state.totals());
         // In this order: without its pending rows, a bookmark would say that all is there.
         if let Some(Notes { journal, .. }) = self.notes.take() {
@@ -340,7 +352,7 @@ impl Run<'_> {
             pending.delete()?;
         }
         let place = path.map_or_else(String::new, |path| format!("; see {}", path.display()));
-        self.say(&format!("{}, in {}{place}", summary(&counts, found), time(self.progress.elapsed())));
+        self.say(&format!("{}, in {}{place}", summary(&counts, &part, found), time(self.progress.elapsed())));
         let failed = self.ledger.failed();
         if failed > 0 {
             return Err(
@@ -360,12 +372,12 @@ impl Run<'_> {
 }
 
 /// `Verified 1,000,000 records in 222,070 rows: 3 missing, 1 different, 2 rejected`
-fn summary(counts: &Counts, found: findings::Counts) -> String {
+fn summary(counts: &Counts, part: &str, found: findings::Counts) -> String {
     let Counts { records, written, filtered, rejected, dropped, .. } = *counts;
     let findings::Counts { missing, different } = found;
     let some = |count, what| if count > 0 { format!(", {} {what}", grouped(count)) } else { String::new() };
     format!(
-        "Verified {} records in {} rows: {} missing, {} different, {} rejected{}{}",
+        "Verified {} records in {} rows{part}: {} missing, {} different, {} rejected{}{}",
         grouped(records),
         grouped(written),
         grouped(missing),

@@ -353,6 +353,24 @@ fn what_is_not_whole_is_an_error() {
     run.exits(0).stderr_has("Verified 2 records in 1 rows: 0 missing, 0 different, 0 rejected, 1 dropped");
 }
 
+/// A program that died at once leaves nothing behind.
+#[test]
+fn an_empty_stream_is_not_one_of_which_all_is_there() {
+    let (dir, postgres) = (Dir::new(), table("text", "'x'"));
+    dir.write("profiles/t.toml", PROFILE);
+    for args in [&[][..], &["-p", "t"]] {
+        verify(&dir, &postgres).args(args).stdin("").run().exits(65).stderr_has("the stream is empty");
+    }
+    verify(&dir, &postgres).args(["--table", "t"]).stdin("").run().exits(0).stderr_has("Verified 0 records");
+
+    let one_of_two =
+        lines([SOURCE.to_owned(), schema_of("text", r#""replace""#), begin("a"), row(1, r#""x""#, &[1]), end("a", 1)]);
+    let run = verify(&dir, &postgres).stdin(&one_of_two).run();
+    run.exits(0).stderr_has("Verified 1 records in 1 rows of 1 of 2 files: 0 missing");
+    let run = verify(&dir, &postgres).args(["-p", "t"]).stdin(&one_of_two).run();
+    run.exits(65).stderr_has("the verification is not complete: 0 files failed; 1 of 2 files are compared");
+}
+
 /// Two files; the first is compared by one process, the second by the next.
 #[test]
 fn a_verification_that_was_stopped_goes_on_with_what_it_knows() {

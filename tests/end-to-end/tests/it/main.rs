@@ -12,6 +12,7 @@ mod readme;
 mod rejects;
 mod stream;
 mod trust;
+mod verify;
 
 use std::fmt::Write as _;
 use std::path::Path;
