@@ -329,7 +329,7 @@ fn a_stop_ends_the_wait_for_the_next_attempt() {
     let mut other = foreign(&postgres, USER);
     other.batch_execute("set statement_timeout = 0; begin; update t set v = 'other'").unwrap();
 
-    let args = ["-b", "1", "--retry-max-wait", "3600", "--retry-for", "100000"];
+    let args = ["-b", "1", "--connections", "1", "--retry-max-wait", "3600", "--retry-for", "100000"];
     let mut run = Running::start(upsert(&dir, &postgres).args(args));
     run.write(&two_rows());
     run.says("(attempt 5 of 26)");
