@@ -19,10 +19,10 @@ use harness::{Dir, Finished, Program};
 use crate::{bash, picture, pictures};
 
 /// The password, with what has to be escaped in a URL or in `~/.pgpass`. Of whatever piece is shown, [`MARK`] is part.
-const PASSWORD: &str = "Zq1@Zq2:Zq3/Zq4%Zq5?Zq6";
-const IN_URL: &str = "Zq1%40Zq2%3AZq3%2FZq4%25Zq5%3FZq6";
-const IN_PGPASS: &str = r"Zq1@Zq2\:Zq3/Zq4%Zq5?Zq6";
-const MARK: &str = "Zq";
+const PASSWORD: &str = "Zq-1@Zq-2:Zq-3/Zq-4%Zq-5?Zq-6";
+const IN_URL: &str = "Zq-1%40Zq-2%3AZq-3%2FZq-4%25Zq-5%3FZq-6";
+const IN_PGPASS: &str = r"Zq-1@Zq-2\:Zq-3/Zq-4%Zq-5?Zq-6";
+const MARK: &str = "Zq-";
 
 /// Who has that password, in a database of their own.
 fn user(server: Option<&Arc<Server>>) -> Postgres {
@@ -227,7 +227,7 @@ fn no_secret_is_among_all_that_the_programs_can_say() {
         for (place, variables) in places(&postgres, &home, changed) {
             let dir = Dir::new();
             let run = as_user(&dir, &postgres, &line, &variables).envs(s3.envs()).env("RUST_LOG", "trace");
-            let run = run.env("AWS_SESSION_TOKEN", format!("{MARK}-token")).run();
+            let run = run.env("AWS_SESSION_TOKEN", format!("{MARK}token")).run();
             run.stderr_has(" TRACE [ddb-list] ");
             run.exits(if changed.is_empty() { 1 } else { 2 });
             nothing_is_shown(&run, &dir, "", place);
