@@ -312,6 +312,12 @@ fn pending_files_are_those_that_the_bookmark_does_not_say_are_done() {
     let skips: Vec<_> = run.output().lines().filter_map(|line| line.rsplit_once("\"skip\":")).map(|(_, n)| n).collect();
     assert_eq!(skips, ["0}", "1}"]);
 
+    // Another bookmark, say that of a verification, is asked in its place.
+    dir.write("other.json", dir.read("logs/migrate-pictures.bookmark.json"));
+    let args = ["exports", "--pending", "--profile", "pictures", "--bookmark"];
+    assert_eq!(names(list(&dir, args).args(["other.json"]).run().exits(0)).len(), 2);
+    assert_eq!(names(list(&dir, args).args(["none.json"]).run().exits(0)).len(), 3);
+
     let run = pending("s3://elsewhere/");
     run.exits(2)
         .stdout("")
