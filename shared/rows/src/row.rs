@@ -183,6 +183,54 @@ impl<'de> Visitor<'de> for Pairs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use harness::json::{Case, corpus};
+    use proptest::prelude::*;
+
+    /// A reader that takes the shape of `ddb-parse`'s rows by hand and the rest by another parser says the same of both.
+    fn agrees(value: &[u8]) -> Result<(), TestCaseError> {
+        let line = [br#"{"id":1,"a b":"x","j":"#, value, b"}"].concat();
+        let shown = String::from_utf8_lossy(&line[..line.len().min(300)]);
+        let theirs = std::str::from_utf8(&line).ok().and_then(|line| {
+            let row: Result<HashMap<String, &RawValue>, _> = serde_json::from_str(line);
+            row.ok().map(|row| row["j"].get().to_owned())
+        });
+        let ours = reader().read(&line).map(|parsed| parsed.row.cell(2).to_owned()).ok();
+        prop_assert_eq!(ours, theirs, "{}", shown);
+        Ok(())
+    }
+
+    #[test]
+    fn a_conformance_corpus_is_taken_or_refused_as_it_says() {
+        for Case { name, bytes } in corpus() {
+            let line = [br#"{"id":1,"j":"#, &*bytes, b"}"].concat();
+            let read = reader().read(&line);
+            match name.as_bytes()[0] {
+                b'y' => assert_eq!(read.unwrap().row.cell(2).as_bytes(), bytes.trim_ascii(), "{name}"),
+                b'n' => assert!(read.is_err(), "{name}"),
+                _ => {}
+            }
+            agrees(&bytes).unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn near_the_corpus_both_ways_of_reading_say_the_same(
+            case in prop::sample::select(corpus().into_iter().filter(|case| case.bytes.len() < 2_000).collect::<Vec<_>>()),
+            place in any::<prop::sample::Index>(),
+            byte in prop::option::of(any::<u8>()),
+        ) {
+            let mut bytes = case.bytes;
+            let place = place.index(bytes.len() + 1);
+            match byte {
+                Some(byte) => bytes.insert(place, byte),
+                None => bytes.truncate(place),
+            }
+            agrees(&bytes)?;
+        }
+    }
 
     fn reader() -> RowReader {
         let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[

@@ -2,6 +2,7 @@
 //! they did. The services that tests need are in modules of their own.
 
 pub mod export;
+pub mod json;
 pub mod postgres;
 pub mod s3;
 

@@ -132,7 +132,7 @@ fn texts_arrive_byte_for_byte_wherever_they_stand() {
         let found = postgres.query(&format!("select {columns}, a[2] is null, k = left(t, 200) from t order by id"));
         let expected = texts.iter().map(|text| format!("{0}|{0}|{0}|{0}|t|t", hex(text))).collect::<Vec<_>>();
         for (found, expected) in found.lines().zip(&expected) {
-            assert!(found == *expected, "{:.200}\n{:.200}", found, expected);
+            assert!(found == *expected, "{found:.200}\n{expected:.200}");
         }
         assert_eq!(found.lines().count(), texts.len());
     }
