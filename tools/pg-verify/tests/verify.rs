@@ -1,8 +1,6 @@
 //! `pg-verify` as its users meet it: through its command line, what it writes, and its files, with a real server. The
 //! tables are made by SQL, so nothing here depends on how a load works.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::os::unix::fs::PermissionsExt as _;
 
 use harness::postgres::{PASSWORD, Postgres};
@@ -48,7 +46,7 @@ fn end(key: &str, records: u64) -> String {
 }
 
 fn lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> String {
-    lines.into_iter().map(|line| format!("{}\n", line.as_ref())).collect()
+    lines.into_iter().fold(String::new(), |text, line| text + line.as_ref() + "\n")
 }
 
 fn verify(dir: &Dir, postgres: &Postgres) -> Program {
