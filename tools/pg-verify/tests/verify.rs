@@ -46,7 +46,7 @@ fn end(key: &str, records: u64) -> String {
 }
 
 fn lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> String {
-    lines.into_iter().fold(String::new(), |text, line| text + line.as_ref() + "\n")
+    lines.into_iter().map(|line| line.as_ref().to_owned() + "\n").collect()
 }
 
 fn verify(dir: &Dir, postgres: &Postgres) -> Program {
