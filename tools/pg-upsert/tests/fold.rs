@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use harness::postgres::Postgres;
+use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Dir, program};
+use pg::statement::Statements;
+use postgres::{Client, NoTls};
 use profile::{Merger, Row, Schema};
+use proptest::prelude::*;
+use serde_json::{Map, Value};
 
 const SCHEMA: &str = r#"{"v":1,"profile":"fold","hash":"h","options":{},"schema":null,"table":"fold","key":["id"],"columns":[
     {"name":"id","type":"bigint","merge":"keep"},
@@ -167,4 +171,186 @@ fn rust_and_sql_agree_whatever_the_batches() {
             );
         }
     }
+}
+
+fn schema() -> Schema {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+/// Rows with one key, as a program reads them.
+fn rows(random: &mut Random, merger: &Merger, count: usize) -> Vec<Row> {
+    let row = |_| {
+        let cells = random.row();
+        merger.normalize(Row::of(std::iter::once("1").chain(cells[1..].iter().map(String::as_str))))
+    };
+    (0..count).map(row).collect()
+}
+
+fn fold(merger: &Merger, rows: &[Row]) -> Row {
+    merger.fold(&rows.iter().map(Row::view).collect::<Vec<_>>())
+}
+
+/// The second row, changed wherever README's table says that the order of the two matters; in the rest it may not show.
+fn apart(schema: &Schema, merger: &Merger, a: &Row, b: &Row) -> Row {
+    let value = |cell: &str| serde_json::from_str::<Value>(cell).unwrap();
+    // An array as it is alone: one element for each key.
+    let keyed = |index: usize, elements: &[Value]| {
+        let array = Value::from(elements.to_vec()).to_string();
+        let cells = (0..schema.columns.len()).map(|at| if at == index { array.as_str() } else { "null" });
+        value(merger.normalize(Row::of(cells)).cell(index)).as_array().unwrap().len()
+    };
+    let cell = |index: usize| {
+        let (one, other) = (a.cell(index), b.cell(index));
+        match (schema.columns[index].name.as_str(), value(one), value(other)) {
+            // No key is in both.
+            ("merged" | "texts", Value::Object(one), Value::Object(other)) => {
+                let other = other.into_iter().filter(|(key, _)| !one.contains_key(key));
+                Value::from(other.collect::<Map<_, _>>()).to_string()
+            }
+            // The same of elements.
+            ("variants" | "tags" | "marks", Value::Array(one), Value::Array(other)) => {
+                let is_new =
+                    |element: &Value| keyed(index, &[&one[..], std::slice::from_ref(element)].concat()) > one.len();
+                Value::from(other.into_iter().filter(is_new).collect::<Vec<_>>()).to_string()
+            }
+            // One of them is none, and nothing gives way to something.
+            ("known", Value::Null, _)
+            | ("merged" | "texts", Value::Object(_), _)
+            | ("variants" | "tags" | "marks", Value::Array(_), _) => other.to_owned(),
+            _ => one.to_owned(),
+        }
+    };
+    let cells: Vec<_> = (0..schema.columns.len()).map(cell).collect();
+    Row::of(cells.iter().map(String::as_str))
+}
+
+/// The cells as values: the order of an object's keys is no matter.
+fn values(row: &Row) -> Vec<Value> {
+    row.cells().map(|cell| serde_json::from_str(cell).unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn in_the_stream_it_does_not_matter_where_a_fold_is_parted(seed: u64, count in 2..8_usize, cut in any::<prop::sample::Index>()) {
+        let merger = Merger::new(&schema()).unwrap();
+        let rows = rows(&mut Random(seed), &merger, count);
+        let cut = 1 + cut.index(count - 1);
+        let parts = [fold(&merger, &rows[..cut]), fold(&merger, &rows[cut..])];
+        prop_assert_eq!(fold(&merger, &parts), fold(&merger, &rows));
+    }
+
+    #[test]
+    fn in_the_stream_a_stretch_that_comes_again_changes_nothing(seed: u64, count in 1..8_usize, from in any::<prop::sample::Index>()) {
+        let merger = Merger::new(&schema()).unwrap();
+        let rows = rows(&mut Random(seed), &merger, count);
+        let again = [&rows[..], &rows[from.index(count)..]].concat();
+        prop_assert_eq!(values(&fold(&merger, &again)), values(&fold(&merger, &rows)));
+    }
+
+    #[test]
+    fn in_the_stream_the_order_matters_only_where_it_is_said_to(seed: u64) {
+        let (schema, merger) = (schema(), Merger::new(&schema()).unwrap());
+        let rows = rows(&mut Random(seed), &merger, 2);
+        let (a, b) = (rows[0].clone(), apart(&schema, &merger, &rows[0], &rows[1]));
+        prop_assert_eq!(values(&fold(&merger, &[a.clone(), b.clone()])), values(&fold(&merger, &[b, a])));
+    }
+}
+
+/// Tables in which each row is a case of its own, merged by the statements that the program runs.
+struct Cases {
+    client: Client,
+    schema: Schema,
+    tables: u32,
+}
+
+impl Cases {
+    fn new(postgres: &Postgres) -> Self {
+        let settings = format!(
+            "host=127.0.0.1 port={} user={USER} password={PASSWORD} dbname={}",
+            postgres.port(),
+            postgres.database()
+        );
+        Self { client: Client::connect(&settings, NoTls).unwrap(), schema: schema(), tables: 0 }
+    }
+
+    /// A table in which these rows were merged one after the other, for each case.
+    fn merged(&mut self, rows: &[&[Row]]) -> String {
+        self.tables += 1;
+        let table = format!("cases_{}", self.tables);
+        let schema = Schema { table: table.clone(), ..self.schema.clone() };
+        let statements = Statements::of(&schema);
+        self.client.batch_execute(&statements.create).unwrap();
+        self.client
+            .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage; {}", statements.prologue))
+            .unwrap();
+        for rows in rows {
+            let objects: Vec<_> = rows
+                .iter()
+                .enumerate()
+                .map(|(id, row)| {
+                    let cells = schema.columns.iter().zip(row.cells()).skip(1);
+                    let pairs = cells.map(|(column, cell)| format!(",\"{}\":{cell}", column.name));
+                    format!("{{\"id\":{id}{}}}", pairs.collect::<String>())
+                })
+                .collect();
+            let rows = pg::quote_text(&format!("[{}]", objects.join(",")));
+            let fill = format!(
+                "insert into pg_temp.ddb_pipe_stage select * from jsonb_populate_recordset(null::{table}, {rows})"
+            );
+            self.client.batch_execute(&format!("begin; {fill}; {}; commit", statements.merge)).unwrap();
+        }
+        table
+    }
+
+    /// The rows of a table as rows of a program.
+    fn rows(&mut self, table: &str) -> Vec<Row> {
+        let names =
+            self.schema.columns.iter().map(|column| format!("coalesce(to_jsonb(\"{}\"), 'null')::text", column.name));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let rows = self.client.query(&format!("select {names} from {table} order by id"), &[]).unwrap();
+        rows.iter().map(|row| Row::of((0..row.len()).map(|at| row.get(at)))).collect()
+    }
+
+    #[track_caller]
+    fn same(&mut self, one: &str, other: &str, what: &str) {
+        let differ = format!(
+            "select to_jsonb(a)::text, to_jsonb(b)::text from {one} a full join {other} b using (id)
+             where to_jsonb(a) is distinct from to_jsonb(b) order by id limit 1"
+        );
+        let differ = self.client.query_opt(&differ, &[]).unwrap();
+        let differ = differ.map(|row| (row.get::<_, Option<String>>(0), row.get::<_, Option<String>>(1)));
+        assert_eq!(differ, None, "{what}");
+    }
+}
+
+#[test]
+fn in_sql_the_same_laws_hold_and_both_give_the_same() {
+    const COUNT: usize = 1_500;
+    let (postgres, merger) = (Postgres::new(), Merger::new(&schema()).unwrap());
+    let mut cases = Cases::new(&postgres);
+    let mut random = Random(7);
+    let all: Vec<_> = (0..COUNT).map(|_| rows(&mut random, &merger, 3)).collect();
+    let nth = |place: usize| all.iter().map(|rows| rows[place].clone()).collect::<Vec<_>>();
+    let (a, b, c) = (nth(0), nth(1), nth(2));
+
+    let one_by_one = cases.merged(&[&a, &b, &c]);
+
+    let later = cases.merged(&[&b, &c]);
+    let later = cases.rows(&later);
+    let parted = cases.merged(&[&a, &later]);
+    cases.same(&parted, &one_by_one, "where a fold is parted");
+    for again in [&[&a[..], &b, &c, &c][..], &[&a, &b, &c, &b, &c], &[&a, &b, &c, &a, &b, &c]] {
+        let again = cases.merged(again);
+        cases.same(&again, &one_by_one, "a stretch that comes again");
+    }
+    let folded: Vec<_> = all.iter().map(|rows| fold(&merger, rows)).collect();
+    let folded = cases.merged(&[&folded]);
+    cases.same(&folded, &one_by_one, "the stream and SQL");
+
+    let schema = schema();
+    let b: Vec<_> = a.iter().zip(&b).map(|(a, b)| apart(&schema, &merger, a, b)).collect();
+    let (one, other) = (cases.merged(&[&a, &b]), cases.merged(&[&b, &a]));
+    cases.same(&one, &other, "the order, where it is not said to matter");
 }
