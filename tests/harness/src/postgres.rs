@@ -17,6 +17,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// The superuser, as whom the tests connect.
 pub const USER: &str = "postgres";
@@ -53,8 +54,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server.
+    /// Starts a server for tests.
     pub fn start() -> Arc<Self> {
+        Self::start_with(&[("max_connections", "60"), ("shared_buffers", "64MB")])
+    }
+
+    /// Starts a server with these settings; the others are PostgreSQL's own.
+    pub fn start_with(settings: &[(&str, &str)]) -> Arc<Self> {
         let (version, bin) = binaries();
         let dir = tempfile::Builder::new().prefix("ddb-pipe-postgres-").tempdir().expect("a temporary folder").keep();
         if root() {
@@ -74,13 +80,10 @@ impl Server {
         for _ in 0..5 {
             let port = free_port();
             let mut config = String::new();
-            for (name, value) in [
-                ("listen_addresses", "'127.0.0.1'".to_owned()),
-                ("port", port.to_string()),
-                ("unix_socket_directories", format!("'{}'", dir.display())),
-                ("max_connections", "60".to_owned()),
-                ("shared_buffers", "64MB".to_owned()),
-            ] {
+            let (port_text, sockets) = (port.to_string(), format!("'{}'", dir.display()));
+            let own =
+                [("listen_addresses", "'127.0.0.1'"), ("port", &port_text), ("unix_socket_directories", &sockets)];
+            for (name, value) in own.iter().chain(settings) {
                 writeln!(config, "{name} = {value}").expect("a string can be written");
             }
             fs::write(data.join("postgresql.auto.conf"), config).expect("a file can be written");
@@ -120,7 +123,24 @@ impl Server {
         self.port
     }
 
-    fn psql(&self, database: &str, sql: &str) -> String {
+    /// The processor time that it has taken until now, with all its processes.
+    pub fn cpu(&self) -> Duration {
+        let pid = fs::read_to_string(self.dir.join("data/postmaster.pid")).expect("the server runs");
+        let pid = pid.lines().next().expect("a process");
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("the server runs");
+        let ticks = |pid: &str| -> u64 {
+            // One that has just ended counts as the server's own time. proc(5): utime, stime, cutime, cstime.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(4);
+            fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+        };
+        let ticks: u64 = std::iter::once(pid).chain(children.split_ascii_whitespace()).map(ticks).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Runs SQL in a database as the superuser. The result's rows are lines, its columns are parted by `|`.
+    #[track_caller]
+    pub fn psql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.session(database);
         let output = psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).output().expect("psql runs");
         assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
