@@ -95,6 +95,11 @@ impl<'a> RowView<'a> {
         self.ends.len()
     }
 
+    /// Its cells, one after the other.
+    pub fn text(self) -> &'a str {
+        self.text
+    }
+
     /// The bytes of its cells.
     pub fn text_size(self) -> usize {
         self.text.len()
@@ -120,6 +125,18 @@ impl Rows {
     pub fn push(&mut self, row: RowView<'_>) {
         self.text.push_str(row.text);
         self.ends.extend_from_slice(row.ends);
+        self.bounds.push((self.text.len(), self.ends.len()));
+    }
+
+    /// Adds the next cell of a row that [`Rows::end_row`] ends.
+    pub fn push_cell(&mut self, json: &str) {
+        self.text.push_str(json);
+        let start = self.bounds.last().map_or(0, |&(text, _)| text);
+        self.ends.push(u32::try_from(self.text.len() - start).unwrap_or(u32::MAX));
+    }
+
+    /// Ends the row whose cells were added.
+    pub fn end_row(&mut self) {
         self.bounds.push((self.text.len(), self.ends.len()));
     }
 

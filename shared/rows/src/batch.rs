@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use profile::{Merger, Row, Schema};
+use profile::{Merger, Row, RowView, Schema};
 use stream::FileEvent;
 use tracing::warn;
 
 use crate::gather::Gathered;
-use crate::key::Key;
+use crate::key::Keys;
 use crate::rejected::Rejected;
 use crate::tolerance::Reading;
 
@@ -31,55 +31,6 @@ const DISK: u64 = 1 << 30;
 
 /// What a reject or what was said costs beside its text.
 const OVERHEAD: u64 = 160;
-
-/// Where records of a row came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// The segment of the batch.
-    pub segment: usize,
-    /// How many records.
-    pub weight: u64,
-    /// Their numbers in the file, where they are known.
-    pub records: Vec<u64>,
-}
-
-/// One row to write.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// What it says.
-    pub row: Row,
-    /// What identifies it.
-    pub key: Key,
-    /// Of the record that began the row.
-    pub origin: Origin,
-    /// Of those that were merged into it.
-    pub merged: Vec<Origin>,
-}
-
-impl Entry {
-    /// About how much memory it takes.
-    pub fn size(&self) -> u64 {
-        let records = self.merged.iter().chain([&self.origin]).map(|origin| 8 * origin.records.len());
-        (self.row.size() + records.sum::<usize>()) as u64 + OVERHEAD
-    }
-
-    /// How many records it was made of.
-    pub fn weight(&self) -> u64 {
-        self.origin.weight + self.merged.iter().map(|origin| origin.weight).sum::<u64>()
-    }
-
-    /// Notes where records came from that were merged into the row.
-    pub fn add(&mut self, origin: Origin) {
-        let known = self.merged.iter().position(|there| there.segment == origin.segment);
-        let there = match known {
-            Some(place) => &mut self.merged[place],
-            None if self.origin.segment == origin.segment => &mut self.origin,
-            None => return self.merged.push(origin),
-        };
-        there.weight += origin.weight;
-        there.records.extend(origin.records);
-    }
-}
 
 /// A stretch of the stream up to what is said about a file.
 #[derive(Clone, Debug, Default)]
@@ -145,10 +96,10 @@ impl Gather {
 }
 
 impl Batch {
-    /// An empty batch that goes on with a file.
-    pub fn new(file: Option<Arc<str>>) -> Self {
+    /// An empty batch that goes on with a file; its rows are `gathered` if many keys are to come together.
+    pub fn new(file: Option<Arc<str>>, gathered: bool) -> Self {
         Self {
-            rows: Gathered::default(),
+            rows: Gathered::new(gathered),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
             bytes: 0,
@@ -190,9 +141,9 @@ impl Batch {
         self.segments.last().and_then(|segment| segment.file.as_ref())
     }
 
-    /// Adds a row that was made of these records.
-    pub fn add(&mut self, row: &Row, key: &Key, records: &[u64]) {
-        self.rows.add(row.view(), key, self.segments.len() - 1, records);
+    /// Adds a row that was made of these records; a column of its key that is null is the error.
+    pub fn add(&mut self, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
+        self.rows.add(row, keys, self.segments.len() - 1, records)
     }
 
     /// Adds a line that was refused.
@@ -228,8 +179,8 @@ impl Normal {
         Self { arrays: arrays.map(|(index, _)| index).collect() }
     }
 
-    /// The row with such arrays in order.
-    pub fn row(&self, row: Row, merger: &Merger) -> Row {
+    /// The row with such arrays in order, if they are not.
+    pub fn row(&self, row: &Row, merger: &Merger) -> Option<Row> {
         // An array with at most one object in it is in order.
         let several = |&index: &usize| {
             let mut elements = memchr::memchr_iter(b',', row.cell(index).as_bytes());
@@ -239,7 +190,8 @@ impl Normal {
             let cell = row.cell(index).as_bytes();
             memchr::memchr(b',', cell).is_some() && memchr::memchr(b'{', cell).is_none()
         };
-        if self.arrays.iter().any(|index| several(index) || scalars(index)) { merger.normalize(row) } else { row }
+        let out_of_order = self.arrays.iter().any(|index| several(index) || scalars(index));
+        out_of_order.then(|| merger.normalize(row.clone()))
     }
 }
 
@@ -247,10 +199,16 @@ impl Normal {
 mod tests {
     use super::*;
 
-    fn batch(rows: i64) -> Batch {
-        let mut batch = Batch::new(None);
+    fn keys() -> Keys {
+        let schema =
+            r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[{"name":"id","type":"text"}]}"#;
+        Keys::of(&serde_json::from_str(schema).unwrap()).unwrap()
+    }
+
+    fn batch(rows: i64, gathered: bool) -> Batch {
+        let mut batch = Batch::new(None, gathered);
         for id in 0..rows {
-            batch.add(&Row::of([format!("{id:01000}").as_str()]), &Key::Int(id), &[]);
+            batch.add(Row::of([format!("{id:01000}").as_str()]).view(), &keys(), &[]).unwrap();
         }
         batch
     }
@@ -258,9 +216,9 @@ mod tests {
     #[test]
     fn a_batch_is_full_with_the_rows_or_the_bytes_of_a_transaction() {
         let limits = |rows, bytes| Limits { rows, bytes, gather: None };
-        assert!(!batch(9).is_full(&limits(10, 1 << 20)));
-        assert!(batch(10).is_full(&limits(10, 1 << 20)));
-        assert!(batch(9).is_full(&limits(10, 9000)));
+        assert!(!batch(9, false).is_full(&limits(10, 1 << 20)));
+        assert!(batch(10, false).is_full(&limits(10, 1 << 20)));
+        assert!(batch(9, false).is_full(&limits(10, 9000)));
     }
 
     #[test]
@@ -268,7 +226,7 @@ mod tests {
         let dir = harness::Dir::new();
         let limits = |folder: PathBuf| Limits { rows: 10, bytes: 1000, gather: Some(Gather::new(13_001, folder)) };
 
-        let mut batch = batch(13_000);
+        let mut batch = batch(13_000, true);
         assert!(batch.is_full(&limits(dir.path().join("missing"))));
         assert_eq!(batch.rows.on_disk(), 0);
 
@@ -276,7 +234,7 @@ mod tests {
         assert_eq!(batch.rows.in_memory(), 0);
         assert!(batch.rows.on_disk() > 13_000_000);
 
-        batch.add(&Row::of(["x"]), &Key::Int(-1), &[]);
+        batch.add(Row::of(["x"]).view(), &keys(), &[]).unwrap();
         assert!(batch.is_full(&limits(dir.path().to_owned())));
     }
 
@@ -284,7 +242,7 @@ mod tests {
     fn no_more_is_gathered_than_can_be_written_in_five_seconds() {
         let gather = Gather::new(12, PathBuf::new());
         let limits = Limits { rows: 3, bytes: 1 << 20, gather: Some(gather.clone()) };
-        let full = |rows| batch(rows).is_full(&limits);
+        let full = |rows| batch(rows, true).is_full(&limits);
         assert_eq!((full(11), full(12)), (false, true), "nothing is known");
 
         for (rows, seconds, most) in [(20, 10, 10), (20, 100, 3), (1000, 10, 12)] {

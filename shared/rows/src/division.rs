@@ -9,7 +9,8 @@ use fault::{Classify as _, Failure, Fault, Problem};
 use profile::{Column, Merger, Schema};
 use tracing::warn;
 
-use crate::batch::{Batch, Entry, Limits};
+use crate::batch::{Batch, Limits};
+use crate::entries::Entries;
 use crate::gather::PARTS;
 use crate::key::Keys;
 use crate::settle::{Refused, Settled};
@@ -31,7 +32,7 @@ pub trait Transact: Sync {
     ///
     /// # Errors
     /// It came to nothing. If the fault is that of a record, it is tried with fewer of them.
-    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error>;
+    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error>;
 }
 
 /// Divides batches of rows of one schema.
@@ -92,16 +93,14 @@ impl Division {
         program: &impl Transact,
         watch: &Watch,
     ) -> Result<Settled, Failure> {
-        let (mut settled, mut entries, mut bytes) = (Settled::default(), Vec::new(), 0);
+        let (mut settled, mut entries) = (Settled::default(), Entries::default());
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
-                let begun = entries.len();
                 let taken = batch.rows.part(part, &self.keys, &self.merger, &mut entries);
                 taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
-                bytes += entries[begun..].iter().map(Entry::size).sum::<u64>();
             }
-            if part >= PARTS || entries.len() >= rows || bytes >= self.limits.bytes {
+            if part >= PARTS || entries.len() >= rows || entries.bytes() >= self.limits.bytes {
                 let done = self.entries(batch, &mut entries, &mut settled, program, watch);
                 if done.is_err() || settled.cut {
                     // The others need not begin what comes to nothing.
@@ -109,7 +108,6 @@ impl Division {
                 }
                 done?;
                 entries.clear();
-                bytes = 0;
             }
             if part >= PARTS {
                 return Ok(settled);
@@ -122,22 +120,24 @@ impl Division {
     fn entries(
         &self,
         batch: &Batch,
-        entries: &mut [Entry],
+        entries: &mut Entries,
         settled: &mut Settled,
         program: &impl Transact,
         watch: &Watch,
     ) -> Result<(), Failure> {
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        entries.sort();
         let transactions = entries.len().div_ceil(self.limits.rows).max(1);
-        for rows in entries.chunks(entries.len().div_ceil(transactions).max(1)) {
+        let rows = entries.len().div_ceil(transactions).max(1);
+        for start in (0..entries.len()).step_by(rows) {
+            let places = start..entries.len().min(start + rows);
             program.in_time()?;
             let mut refused = Vec::new();
-            divide(rows, 0..rows.len(), &mut refused, program, watch)?;
+            divide(entries, places.clone(), &mut refused, program, watch)?;
             if !refused.is_empty() && watch.exceeded() {
-                settled.cut(&batch.segments, rows, &refused, &self.columns);
+                settled.cut(&batch.segments, entries, &refused, &self.columns);
                 return Ok(());
             }
-            settled.rows(&batch.segments, rows, &refused, &self.columns);
+            settled.rows(&batch.segments, entries, places, &refused, &self.columns);
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Division {
 
 /// Takes these rows, halved as often as an error of data asks for it, until too many are refused.
 fn divide(
-    rows: &[Entry],
+    rows: &Entries,
     places: Range<usize>,
     refused: &mut Vec<Refused>,
     program: &impl Transact,
@@ -156,9 +156,8 @@ fn divide(
     }
     let error = match program.transact(rows, places.clone()) {
         Ok(unwritable) => {
-            let unwritten = unwritable.iter().map(|refused| rows[refused.place].weight()).sum();
-            let all: u64 = rows[places].iter().map(Entry::weight).sum();
-            watch.accept(all - unwritten);
+            let unwritten = unwritable.iter().map(|refused| rows.entry(refused.place).weight()).sum();
+            watch.accept(rows.weight(places) - unwritten);
             watch.reject(unwritten);
             refused.extend(unwritable);
             return Ok(());
@@ -168,7 +167,7 @@ fn divide(
     let of_record = error.fault() == Fault::Record;
     if places.len() == 1 && of_record {
         let sqlstate = error.sqlstate().map(str::to_owned);
-        watch.reject(rows[places.start].weight());
+        watch.reject(rows.entry(places.start).weight());
         refused.push(Refused { place: places.start, sqlstate, reason: error.cause().to_owned() });
         return Ok(());
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 use ahash::RandomState;
 use profile::{Merger, Row, RowView, Rows};
 
-use crate::batch::{Entry, Origin};
+use crate::entries::{Entries, Origin, Records};
 use crate::key::{Key, Keys};
 
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 16 << 20;
 const RESERVE: u64 = 64 << 20;
 
 /// What a row costs beside its text, waiting and on its way.
-const WAITING: u64 = 32;
+const WAITING: u64 = 16;
 const WRITING: u64 = 160;
 
 /// A file for rows without a name, for nobody else.
@@ -47,10 +47,13 @@ pub struct Gathered {
     index: Vec<(u64, usize)>,
     disk: Option<Disk>,
     /// Cells that are the same in most rows are not repeated.
-    pattern: Option<Row>,
-    hashes: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    pattern: Row,
+    /// If keys are counted, and not rows.
+    hashes: Option<HashSet<u64, BuildHasherDefault<AsItIs>>>,
     bytes: u64,
     state: RandomState,
+    /// Where a key is put together.
+    key: Vec<u8>,
 }
 
 /// Rows on disk.
@@ -62,30 +65,30 @@ struct Disk {
     extents: Vec<Vec<Range<u64>>>,
 }
 
-impl Default for Gathered {
-    fn default() -> Self {
+impl Gathered {
+    /// No rows yet. Of `many`, which take as little memory as can be, keys are counted; else rows, which is quicker.
+    pub fn new(many: bool) -> Self {
         Self {
             memory: Vec::new(),
             index: Vec::new(),
             disk: None,
-            pattern: None,
-            hashes: HashSet::default(),
+            pattern: Row::default(),
+            hashes: many.then(HashSet::default),
             bytes: 0,
             // Of one key always the same.
             state: RandomState::with_seeds(1, 2, 3, 4),
+            key: Vec::new(),
         }
     }
-}
 
-impl Gathered {
-    /// How many keys there are. Should two have the same hash, they count as one.
+    /// How many keys there are. Should two have the same hash, they count as one. Where rows are few, every row counts.
     pub fn keys(&self) -> usize {
-        self.hashes.len()
+        self.hashes.as_ref().map_or(self.index.len(), HashSet::len)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.keys() == 0
     }
 
     /// The bytes of all rows as they came.
@@ -103,14 +106,21 @@ impl Gathered {
         self.disk.as_ref().map_or(0, |disk| disk.size)
     }
 
-    /// Adds a row that comes from these records of a segment.
-    pub fn add(&mut self, row: RowView<'_>, key: &Key, segment: usize, records: &[u64]) {
-        let hash = self.state.hash_one(key);
-        self.hashes.insert(hash);
+    /// Adds a row that comes from these records of a segment; a column of its key that is null is the error.
+    pub fn add(&mut self, row: RowView<'_>, keys: &Keys, segment: usize, records: &[u64]) -> Result<(), String> {
+        self.key.clear();
+        keys.write(row, &mut self.key)?;
+        let hash = self.state.hash_one(self.key.as_slice());
+        if let Some(hashes) = &mut self.hashes {
+            if self.pattern.view().count() == 0 {
+                self.pattern = row.to_row();
+            }
+            hashes.insert(hash);
+        }
         self.bytes += row.text_size() as u64 + WRITING;
         self.index.push((hash, self.memory.len()));
-        let pattern = self.pattern.get_or_insert_with(|| row.to_row());
-        encode(hash, segment, records, row, pattern.view(), &mut self.memory);
+        encode(hash, segment, records, row, self.pattern.view(), &mut self.memory);
+        Ok(())
     }
 
     /// Moves what is in memory to a temporary file in the folder. When that fails everything is as before.
@@ -157,7 +167,7 @@ impl Gathered {
     ///
     /// # Errors
     /// The temporary file cannot be read.
-    pub fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Vec<Entry>) -> io::Result<()> {
+    pub fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Entries) -> io::Result<()> {
         let (mut known, mut waiting) = (HashMap::new(), Waiting::default());
         let from = self.index.partition_point(|(hash, _)| part_of(*hash) < part);
         let to = self.index.partition_point(|(hash, _)| part_of(*hash) <= part);
@@ -188,29 +198,33 @@ impl Gathered {
             }
             index.sort_unstable();
             let begun = into.len();
+            let row_at = |in_memory, at: usize| if in_memory { &self.memory[at..] } else { &bytes[at..] };
             for same_hash in index.chunk_by(|(one, ..), (other, ..)| one == other) {
+                if let ([(_, in_memory, at)], true) = (same_hash, known.is_empty()) {
+                    let (key, origin) = self.decode(row_at(*in_memory, *at), keys, into.compose())?;
+                    into.push_last(key, origin);
+                    continue;
+                }
                 waiting.clear();
                 for &(_, in_memory, at) in same_hash {
-                    let bytes = if in_memory { &self.memory[at..] } else { &bytes[at..] };
-                    self.decode(bytes, keys, &mut waiting)?;
+                    let from = self.decode(row_at(in_memory, at), keys, &mut waiting.rows)?;
+                    waiting.from.push(from);
                 }
                 waiting.combine(merger, &known, into);
             }
             if last {
                 return Ok(());
             }
-            known.extend(into.iter().enumerate().skip(begun).map(|(place, entry)| (entry.key.clone(), place)));
+            known.extend(into.keys().enumerate().skip(begun).map(|(number, key)| (key.clone(), number)));
         }
     }
 
-    fn decode(&self, bytes: &[u8], keys: &Keys, into: &mut Waiting) -> io::Result<()> {
+    /// Adds a row as [`encode`] wrote it to others, and says its key and where it comes from.
+    fn decode(&self, bytes: &[u8], keys: &Keys, into: &mut Rows) -> io::Result<(Key, Origin)> {
         let broken = || io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed");
-        let pattern = self.pattern.as_ref().ok_or_else(broken)?;
-        let origin = decode(Bytes(bytes), pattern.view(), &mut into.row).ok_or_else(broken)?;
-        let key = keys.key(&into.row).map_err(|_| broken())?;
-        into.rows.push(into.row.view());
-        into.from.push((key, origin));
-        Ok(())
+        let origin = decode(Bytes(bytes), self.pattern.view(), into).ok_or_else(broken)?;
+        let key = keys.key(into.get(into.count() - 1)).map_err(|_| broken())?;
+        Ok((key, origin))
     }
 }
 
@@ -220,8 +234,6 @@ struct Waiting {
     rows: Rows,
     /// Key and origin of each.
     from: Vec<(Key, Origin)>,
-    /// Where a row is put together.
-    row: Row,
 }
 
 impl Waiting {
@@ -231,27 +243,31 @@ impl Waiting {
     }
 
     /// Makes one entry for each key, or adds its rows to the entry that is there.
-    fn combine(&mut self, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Vec<Entry>) {
+    fn combine(&mut self, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Entries) {
         let mut from: Vec<_> = self.from.drain(..).map(Some).collect();
         for first in 0..from.len() {
             let Some((key, origin)) = from[first].take() else { continue };
             // Different keys of one hash are rare, and must not become one row.
             let same = |from: &Option<(Key, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
             let others: Vec<_> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
-            let origins = others.iter().filter_map(|&place| from[place].take()).map(|(_, origin)| origin);
             let rows = std::iter::once(first).chain(others.iter().copied()).map(|place| self.rows.get(place));
-            if let Some(entry) = known.get(&key).map(|&place| &mut into[place]) {
-                let rows: Vec<_> = std::iter::once(entry.row.view()).chain(rows).collect();
-                entry.row = merger.fold(&rows);
+            let number = if let Some(&number) = known.get(&key) {
+                let (entry, row) = into.added(number);
+                let folded = merger.fold(&std::iter::once(row).chain(rows).collect::<Vec<_>>());
                 entry.add(origin);
-                origins.for_each(|origin| entry.add(origin));
-                continue;
+                into.replace(number, folded.view());
+                number
+            } else {
+                if others.is_empty() {
+                    into.push(self.rows.get(first), key, origin);
+                } else {
+                    into.push(merger.fold(&rows.collect::<Vec<_>>()).view(), key, origin);
+                }
+                into.len() - 1
+            };
+            for (_, origin) in others.iter().filter_map(|&place| from[place].take()) {
+                into.added(number).0.add(origin);
             }
-            let row =
-                if others.is_empty() { self.rows.get(first).to_row() } else { merger.fold(&rows.collect::<Vec<_>>()) };
-            let mut entry = Entry { row, key, origin, merged: Vec::new() };
-            origins.for_each(|origin| entry.add(origin));
-            into.push(entry);
         }
     }
 }
@@ -280,8 +296,8 @@ fn part_of(hash: u64) -> usize {
     usize::try_from(hash >> 56).unwrap_or_default()
 }
 
-/// Length in all (4 bytes), hash (8), segment, how many records and their numbers, then for each cell 0 if it is that of
-/// the pattern, else its length + 1, then the cells.
+/// Length in all (4 bytes), hash (8), segment, how many records and their numbers, then how many cells and for each 0 if
+/// it is that of the pattern, else its length + 1, then the cells.
 fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern: RowView<'_>, into: &mut Vec<u8>) {
     let start = into.len();
     into.extend_from_slice(&[0; 4]);
@@ -293,11 +309,16 @@ fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern:
     }
     put(row.count() as u64, into);
     let differs = |index: usize, cell: &str| index >= pattern.count() || pattern.cell(index) != cell;
+    let mut all_differ = true;
     for (index, cell) in row.cells().enumerate() {
-        put(if differs(index, cell) { cell.len() as u64 + 1 } else { 0 }, into);
+        let differs = differs(index, cell);
+        all_differ &= differs;
+        put(if differs { cell.len() as u64 + 1 } else { 0 }, into);
     }
-    for (index, cell) in row.cells().enumerate() {
-        if differs(index, cell) {
+    if all_differ {
+        into.extend_from_slice(row.text().as_bytes());
+    } else {
+        for (_, cell) in row.cells().enumerate().filter(|(index, cell)| differs(*index, cell)) {
             into.extend_from_slice(cell.as_bytes());
         }
     }
@@ -306,12 +327,12 @@ fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern:
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn decode(mut bytes: Bytes<'_>, pattern: RowView<'_>, row: &mut Row) -> Option<Origin> {
+fn decode(mut bytes: Bytes<'_>, pattern: RowView<'_>, rows: &mut Rows) -> Option<Origin> {
     let length = bytes.length();
     bytes = Bytes(bytes.0.get(12..length)?);
     let segment = usize::try_from(bytes.take()?).ok()?;
     let count = bytes.take()?;
-    let mut records = Vec::with_capacity(usize::try_from(count).ok()?.min(length));
+    let mut records = Records::with_capacity(usize::try_from(count).ok()?.min(length));
     for _ in 0..count {
         records.push(bytes.take()?);
     }
@@ -320,17 +341,18 @@ fn decode(mut bytes: Bytes<'_>, pattern: RowView<'_>, row: &mut Row) -> Option<O
     for _ in 0..cells {
         bytes.take()?;
     }
-    row.clear();
+    let mut text = simdutf8::basic::from_utf8(bytes.0).ok()?;
     for index in 0..cells {
         match sizes.take()? {
-            0 => row.push(pattern.cell(index)),
+            0 => rows.push_cell(pattern.cell(index)),
             size => {
-                let (cell, rest) = bytes.0.split_at_checked(usize::try_from(size - 1).ok()?)?;
-                row.push(std::str::from_utf8(cell).ok()?);
-                bytes = Bytes(rest);
+                let (cell, rest) = text.split_at_checked(usize::try_from(size - 1).ok()?)?;
+                rows.push_cell(cell);
+                text = rest;
             }
         }
     }
+    rows.end_row();
     Some(Origin { segment, weight: count.max(1), records })
 }
 
@@ -375,6 +397,7 @@ impl Bytes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entries::Entry;
     use profile::Schema;
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt as _;
@@ -395,19 +418,20 @@ mod tests {
         }
 
         fn add(&self, gathered: &mut Gathered, row: &Row, segment: usize, records: &[u64]) {
-            gathered.add(row.view(), &self.keys.key(row).unwrap(), segment, records);
+            gathered.add(row.view(), &self.keys, segment, records).unwrap();
         }
 
         /// Everything, by the key.
-        fn all(&self, gathered: &mut Gathered) -> BTreeMap<Key, Entry> {
+        fn all(&self, gathered: &mut Gathered) -> BTreeMap<Key, (Row, Entry)> {
             gathered.close();
-            let mut entries = Vec::new();
+            let mut entries = Entries::default();
             for part in 0..PARTS {
                 gathered.part(part, &self.keys, &self.merger, &mut entries).unwrap();
             }
-            let count = entries.len();
-            let all: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
-            assert_eq!(all.len(), count, "each key comes once");
+            let entry = |place| (entries.row(place).to_row(), entries.entry(place).clone());
+            let all = (0..entries.len()).map(entry).map(|(row, entry)| (entry.key.clone(), (row, entry)));
+            let all: BTreeMap<_, _> = all.collect();
+            assert_eq!(all.len(), entries.len(), "each key comes once");
             all
         }
     }
@@ -419,7 +443,7 @@ mod tests {
     #[test]
     fn rows_of_one_key_become_one_that_knows_where_its_records_came_from() {
         let parts = Parts::new();
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(true);
         parts.add(&mut gathered, &row(1, r#"{"a":1}"#, "\"x\""), 0, &[1, 2]);
         parts.add(&mut gathered, &row(2, "null", "\"é\""), 0, &[3]);
         parts.add(&mut gathered, &row(1, r#"{"b":2}"#, "\"y\""), 0, &[4]);
@@ -427,12 +451,12 @@ mod tests {
 
         assert_eq!(gathered.keys(), 2);
         let all = parts.all(&mut gathered);
-        let one = &all[&Key::Int(1)];
-        let cells: Vec<_> = one.row.cells().collect();
+        let (row, one) = &all[&Key::Int(1)];
+        let cells: Vec<_> = row.cells().collect();
         assert_eq!(cells, ["1", r#"{"a":3,"b":2}"#, "\"z\"", "\"the same in every row\""]);
-        assert_eq!(one.origin, Origin { segment: 0, weight: 3, records: vec![1, 2, 4] });
-        assert_eq!(one.merged, [Origin { segment: 1, weight: 1, records: vec![] }]);
-        let two: Vec<_> = all[&Key::Int(2)].row.cells().collect();
+        assert_eq!(one.origin, Origin { segment: 0, weight: 3, records: [1, 2, 4][..].into() });
+        assert_eq!(one.merged, [Origin { segment: 1, weight: 1, records: Records::new() }]);
+        let two: Vec<_> = all[&Key::Int(2)].0.cells().collect();
         assert_eq!(two, ["2", "null", "\"é\"", "\"the same in every row\""]);
     }
 
@@ -442,7 +466,7 @@ mod tests {
         let parts = Parts::new();
         let dir = harness::Dir::new();
         for every in [1, 7, 100, usize::MAX] {
-            let mut gathered = Gathered::default();
+            let mut gathered = Gathered::new(true);
             let mut expected: BTreeMap<i64, (Row, Vec<u64>)> = BTreeMap::new();
             for record in 0..1000_u64 {
                 // Some keys come often, some once.
@@ -463,7 +487,7 @@ mod tests {
 
             let all = parts.all(&mut gathered);
 
-            let found = all.values().map(|entry| (entry.row.clone(), entry.origin.records.clone()));
+            let found = all.values().map(|(row, entry)| (row.clone(), entry.origin.records.to_vec()));
             let found: BTreeMap<_, _> =
                 found.map(|(row, records)| (row.cell(0).parse().unwrap(), (row, records))).collect();
             assert_eq!(found, expected, "to disk every {every} rows");
@@ -478,16 +502,17 @@ mod tests {
             let mut waiting = Waiting::default();
             for (id, last) in rows {
                 waiting.rows.push(row(*id, "null", last).view());
-                waiting.from.push((Key::Int(*id), Origin { segment: 0, weight: 1, records: vec![] }));
+                waiting.from.push((Key::Int(*id), Origin { segment: 0, weight: 1, records: Records::new() }));
             }
             waiting
         };
-        let mut entries = Vec::new();
+        let mut entries = Entries::default();
         waiting(&[(1, "1"), (2, "2"), (1, "3")]).combine(&parts.merger, &HashMap::new(), &mut entries);
-        let known = entries.iter().enumerate().map(|(place, entry)| (entry.key.clone(), place)).collect();
+        let known = entries.keys().enumerate().map(|(number, key)| (key.clone(), number)).collect();
         waiting(&[(2, "4"), (3, "5")]).combine(&parts.merger, &known, &mut entries);
 
-        let cells: Vec<_> = entries.iter().map(|entry| (entry.row.cell(0), entry.row.cell(2))).collect();
+        let rows = (0..entries.len()).map(|place| entries.row(place));
+        let cells: Vec<_> = rows.map(|row| (row.cell(0), row.cell(2))).collect();
         assert_eq!(cells, [("1", "3"), ("2", "4"), ("3", "5")]);
     }
 

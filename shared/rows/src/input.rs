@@ -14,6 +14,7 @@ use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
 use tracing::{debug, info, warn};
 
 use crate::batch::{Batch, Limits, Normal};
+use crate::gather::Gathered;
 use crate::key::Keys;
 use crate::plain::Plain;
 use crate::rejected::Rejected;
@@ -79,7 +80,7 @@ fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
         expected,
         messages,
         rows: None,
-        batch: Batch::new(None),
+        batch: Batch::new(None, false),
         reading: Reading::default(),
         files: 0,
         met_source: false,
@@ -223,6 +224,8 @@ impl Parser<'_> {
         if !schema.collects() || !rows.keys.parted() {
             self.expected.limits.gather = None;
         }
+        // There is no row in it yet.
+        self.batch.rows = Gathered::new(self.expected.limits.gather.is_some());
         self.rows = Some(rows);
         self.send(Message::Schema(Box::new(schema)))
     }
@@ -275,19 +278,24 @@ impl Parser<'_> {
             self.rows_are(schema, ", or not in the first row: name it with --columns")?;
         }
         let Some(rows) = &mut self.rows else { return Ok(()) };
-        let parsed = rows.reader.read(line).and_then(|Parsed { row, records }| match rows.keys.key(&row) {
-            Ok(key) => Ok((rows.normal.row(row, &rows.merger), key, records)),
-            Err(reason) => Err(NoRow { reason, records }),
-        });
-        match parsed {
-            Ok((row, key, records)) => {
-                self.batch.add(&row, &key, &records);
-                self.reading.came(&records);
-                self.expected.gathered.fetch_add((records.len() as u64).max(1), Ordering::Relaxed);
+        let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
+            let normal = rows.normal.row(row, &rows.merger);
+            let row = normal.as_ref().unwrap_or(row).view();
+            match self.batch.add(row, &rows.keys, records) {
+                Ok(()) => {
+                    self.reading.came(records);
+                    Ok((records.len() as u64).max(1))
+                }
+                Err(reason) => Err(NoRow { reason, records: records.to_vec() }),
             }
-            Err(no_row) => self.refuse(no_row, line)?,
+        });
+        match added {
+            Ok(weight) => {
+                self.expected.gathered.fetch_add(weight, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(no_row) => self.refuse(no_row, line),
         }
-        Ok(())
     }
 
     fn refuse(&mut self, NoRow { reason, records }: NoRow, line: &[u8]) -> Result<(), Halt> {
@@ -322,8 +330,8 @@ impl Parser<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let file = self.batch.file().cloned();
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new(file));
+        let next = Batch::new(self.batch.file().cloned(), self.expected.limits.gather.is_some());
+        let mut batch = std::mem::replace(&mut self.batch, next);
         batch.reading = self.reading;
         self.send(Message::Batch(Box::new(batch)))?;
         self.expected.gathered.store(0, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use item::number::{Decimal, plain};
 use profile::row::NULL;
-use profile::{Column, Kind, Row, Schema};
+use profile::{Column, Kind, RowView, Schema};
 
 /// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,31 @@ pub enum Key {
     Int(i64),
     /// Anything else, so that the order of the bytes is near the order of the index.
     Bytes(Box<[u8]>),
+}
+
+impl Key {
+    /// How many bytes all of these keys begin with.
+    pub(crate) fn common<'a>(mut keys: impl Iterator<Item = &'a Self>) -> usize {
+        let Some(Self::Bytes(first)) = keys.next() else { return 0 };
+        keys.fold(first.len(), |common, key| match key {
+            Self::Int(_) => 0,
+            Self::Bytes(bytes) => first[..common].iter().zip(bytes).take_while(|(one, other)| one == other).count(),
+        })
+    }
+
+    /// A number in whose order keys are that differ in their first bytes, after those that all of them have in common.
+    pub(crate) fn beginning(&self, common: usize) -> u64 {
+        match self {
+            Self::Int(number) => (number ^ i64::MIN).cast_unsigned(),
+            Self::Bytes(bytes) => {
+                let mut beginning = [0; 8];
+                let rest = bytes.get(common..).unwrap_or_default();
+                let length = rest.len().min(8);
+                beginning[..length].copy_from_slice(&rest[..length]);
+                u64::from_be_bytes(beginning)
+            }
+        }
+    }
 }
 
 /// Takes keys out of rows.
@@ -45,22 +70,28 @@ impl Keys {
     }
 
     /// The key of a row; a column of it that is null is the error.
-    pub fn key(&self, row: &Row) -> Result<Key, String> {
+    pub fn key(&self, row: RowView<'_>) -> Result<Key, String> {
         if let [(index, column)] = self.columns.as_slice()
             && let Kind::Integer(..) = column.ty.kind()
             && let Some(number) = integer(row.cell(*index))
         {
             return Ok(Key::Int(number));
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(40);
+        self.write(row, &mut bytes)?;
+        Ok(Key::Bytes(bytes.into()))
+    }
+
+    /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error.
+    pub fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Result<(), String> {
         for (index, column) in &self.columns {
             let cell = row.cell(*index);
             if cell == NULL {
                 return Err(format!("the key's column `{}` is null", column.name));
             }
-            write_part(cell, column.ty.kind(), &mut bytes);
+            write_part(cell, column.ty.kind(), into);
         }
-        Ok(Key::Bytes(bytes.into()))
+        Ok(())
     }
 }
 
@@ -104,6 +135,7 @@ fn unquoted(cell: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use profile::Row;
 
     fn keys(types: &[&str]) -> Keys {
         let columns = types.iter().enumerate().map(|(index, ty)| {
@@ -125,7 +157,7 @@ mod tests {
             ("uuid", r#""A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11""#, r#""a0eebc999c0b4ef8bb6d6bb9bd380a11""#, true),
         ] {
             let keys = keys(&[ty]);
-            let key = |cell| keys.key(&Row::of([cell])).unwrap();
+            let key = |cell| keys.key(Row::of([cell]).view()).unwrap();
             assert_eq!(key(one) == key(other), equal, "{ty} {one} {other}");
         }
     }
@@ -133,15 +165,15 @@ mod tests {
     #[test]
     fn parts_of_a_key_do_not_run_into_each_other() {
         let keys = keys(&["text", "text"]);
-        let key = |a, b| keys.key(&Row::of([a, b])).unwrap();
+        let key = |a, b| keys.key(Row::of([a, b]).view()).unwrap();
         assert_ne!(key(r#""a""#, r#""bc""#), key(r#""ab""#, r#""c""#));
-        assert_eq!(keys.key(&Row::of([r#""a""#, "null"])).unwrap_err(), "the key's column `c1` is null");
+        assert_eq!(keys.key(Row::of([r#""a""#, "null"]).view()).unwrap_err(), "the key's column `c1` is null");
     }
 
     #[test]
     fn numbers_are_in_their_order() {
         let keys = keys(&["integer", "integer"]);
-        let key = |a, b| keys.key(&Row::of([a, b])).unwrap();
+        let key = |a, b| keys.key(Row::of([a, b]).view()).unwrap();
         assert!(key("-5", "1") < key("3", "0") && key("3", "9") < key("3", "10"));
     }
 }

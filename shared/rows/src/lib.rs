@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod copy;
 pub mod division;
+pub mod entries;
 pub mod gather;
 pub mod input;
 pub mod key;

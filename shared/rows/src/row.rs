@@ -26,17 +26,20 @@ pub struct RowReader {
     places: HashMap<String, usize, RandomState>,
     /// Where in the line each column's value stands.
     slots: Vec<Option<Range<usize>>>,
+    /// The row that was read last, and its records.
+    row: Row,
+    records: Vec<u64>,
     /// Said of a key that is no column.
     why_unknown: &'static str,
 }
 
-/// A row with the numbers of the records that it was made of.
-#[derive(Debug, Default)]
-pub struct Parsed {
+/// A row with the numbers of the records that it was made of, lent until the next is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Parsed<'a> {
     /// Its cells, in the order of the columns.
-    pub row: Row,
+    pub row: &'a Row,
     /// The numbers, if it says them.
-    pub records: Vec<u64>,
+    pub records: &'a [u64],
 }
 
 /// A line that is no row, with what is known of the records behind it.
@@ -57,15 +60,20 @@ impl RowReader {
             let opening = if place == 0 { '{' } else { ',' };
             format!("{opening}{}:", serde_json::Value::from(name.as_str()))
         });
-        Self { slots: vec![None; names.len()], prefixes: prefixes.collect(), names, places, why_unknown }
+        let (slots, prefixes) = (vec![None; names.len()], prefixes.collect());
+        Self { slots, prefixes, names, places, why_unknown, row: Row::default(), records: Vec::new() }
     }
 
     /// The row in a line.
-    pub fn read(&mut self, line: &[u8]) -> Result<Parsed, NoRow> {
+    pub fn read(&mut self, line: &[u8]) -> Result<Parsed<'_>, NoRow> {
         let no_row = |reason: String| NoRow { reason, records: Vec::new() };
-        let line = std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?;
-        if let Some(parsed) = self.read_plain(line) {
-            return Ok(parsed);
+        let line = match simdutf8::basic::from_utf8(line) {
+            Ok(line) => line,
+            // The other one says where.
+            Err(_) => std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?,
+        };
+        if self.read_plain(line).is_some() {
+            return Ok(Parsed { row: &self.row, records: &self.records });
         }
         self.slots.fill(None);
         let mut found = Found::default();
@@ -87,19 +95,21 @@ impl RowReader {
         if bad_records {
             return Err(no_row(format!("`{RECORDS}` is not an array of record numbers")));
         }
-        let mut row = Row::with_capacity(self.slots.len(), line.len());
+        self.row.clear();
         for slot in &self.slots {
-            row.push(slot.clone().map_or(NULL, |range| &line[range]));
+            self.row.push(slot.clone().map_or(NULL, |range| &line[range]));
         }
-        Ok(Parsed { row, records })
+        self.records = records;
+        Ok(Parsed { row: &self.row, records: &self.records })
     }
-}
 
-impl RowReader {
-    /// The row in a line as `ddb-parse` writes it: every column in its order, no white space. Nothing if it is any other.
-    fn read_plain(&self, line: &str) -> Option<Parsed> {
+    /// Takes the row of a line as `ddb-parse` writes it: every column in its order, no white space. Nothing if it is any
+    /// other.
+    fn read_plain(&mut self, line: &str) -> Option<()> {
+        let Self { row, records, .. } = self;
         let bytes = line.as_bytes();
-        let mut row = Row::with_capacity(self.prefixes.len(), line.len());
+        row.clear();
+        records.clear();
         let mut at = 0;
         for prefix in &self.prefixes {
             at += bytes[at..].starts_with(prefix.as_bytes()).then_some(prefix.len())?;
@@ -107,7 +117,6 @@ impl RowReader {
             row.push(&line[at..end]);
             at = end;
         }
-        let mut records = Vec::new();
         if let Some(numbers) = line[at..].strip_prefix(",\"$records\":[") {
             let (numbers, rest) = numbers.split_once(']')?;
             for number in numbers.split(',') {
@@ -116,7 +125,7 @@ impl RowReader {
             }
             at = line.len() - rest.len();
         }
-        (&line[at..] == "}").then_some(Parsed { row, records })
+        (&line[at..] == "}").then_some(())
     }
 }
 
@@ -203,7 +212,8 @@ mod tests {
     fn a_conformance_corpus_is_taken_or_refused_as_it_says() {
         for Case { name, bytes } in corpus() {
             let line = [br#"{"id":1,"j":"#, &*bytes, b"}"].concat();
-            let read = reader().read(&line);
+            let mut reader = reader();
+            let read = reader.read(&line);
             match name.as_bytes()[0] {
                 b'y' => assert_eq!(read.unwrap().row.cell(2).as_bytes(), bytes.trim_ascii(), "{name}"),
                 b'n' => assert!(read.is_err(), "{name}"),
@@ -239,8 +249,9 @@ mod tests {
     }
 
     fn cells(line: &str) -> Result<(Vec<String>, Vec<u64>), NoRow> {
-        let Parsed { row, records } = reader().read(line.as_bytes())?;
-        Ok((row.cells().map(str::to_owned).collect(), records))
+        let mut reader = reader();
+        let Parsed { row, records } = reader.read(line.as_bytes())?;
+        Ok((row.cells().map(str::to_owned).collect(), records.to_vec()))
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What became of a batch: the counts of each segment, and the lines for the rejects file.
 
-use profile::{Column, Row};
+use std::ops::Range;
+
+use profile::{Column, RowView};
 use stream::FileEvent;
 
-use crate::batch::{Entry, Origin, Segment};
+use crate::batch::Segment;
+use crate::entries::{Entries, Entry, Origin};
 use crate::ledger::Tally;
 use crate::rejected::Rejected;
 
@@ -50,22 +53,28 @@ impl Settled {
     }
 
     /// Writing was cut in these rows, of which these were refused: their lines alone are kept.
-    pub fn cut(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+    pub fn cut(&mut self, segments: &[Segment], rows: &Entries, refused: &[Refused], columns: &[Column]) {
         self.cut = true;
-        let lines = refused.iter().flat_map(|refused| refused_row(segments, &rows[refused.place], refused, columns));
-        self.rejected.extend(lines);
+        self.rejected.extend(refused.iter().flat_map(|refused| refused_row(segments, rows, refused, columns)));
     }
 
-    /// What became of these rows.
-    pub fn rows(&mut self, segments: &[Segment], rows: &[Entry], refused: &[Refused], columns: &[Column]) {
+    /// What became of the rows in these places.
+    pub fn rows(
+        &mut self,
+        segments: &[Segment],
+        rows: &Entries,
+        places: Range<usize>,
+        refused: &[Refused],
+        columns: &[Column],
+    ) {
         self.tallies.resize(segments.len(), Tally::default());
-        let mut written = vec![true; rows.len()];
+        let mut written = vec![true; places.len()];
         for refused in refused {
-            written[refused.place] = false;
-            self.rejected.extend(refused_row(segments, &rows[refused.place], refused, columns));
+            written[refused.place - places.start] = false;
+            self.rejected.extend(refused_row(segments, rows, refused, columns));
         }
-        for (entry, written) in rows.iter().zip(written) {
-            for (place, origin) in std::iter::once(&entry.origin).chain(&entry.merged).enumerate() {
+        for (entry, written) in places.map(|place| rows.entry(place)).zip(written) {
+            for (place, origin) in entry.origins().enumerate() {
                 let tally = &mut self.tallies[origin.segment];
                 match (written, place) {
                     (false, _) => tally.rejected += origin.weight,
@@ -109,24 +118,24 @@ pub fn begun(segments: &[Segment]) -> impl Iterator<Item = (&str, u64)> {
 }
 
 /// The row as it came, without what is said of its records.
-pub fn json_of(row: &Row, columns: &[Column]) -> String {
+pub fn json_of(row: RowView<'_>, columns: &[Column]) -> String {
     let cells = columns.iter().zip(row.cells());
     let pairs = cells.map(|(column, cell)| format!("{}:{cell}", serde_json::Value::from(column.name.as_str())));
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
 }
 
 /// One line for each file that the row has records of.
-fn refused_row(segments: &[Segment], entry: &Entry, refused: &Refused, columns: &[Column]) -> Vec<Rejected> {
-    let data = json_of(&entry.row, columns);
+fn refused_row(segments: &[Segment], rows: &Entries, refused: &Refused, columns: &[Column]) -> Vec<Rejected> {
+    let (entry, data): (&Entry, _) = (rows.entry(refused.place), json_of(rows.row(refused.place), columns));
 
     let mut files: Vec<(Option<&str>, u64, Vec<u64>)> = Vec::new();
-    for Origin { segment, weight, records } in std::iter::once(&entry.origin).chain(&entry.merged) {
+    for Origin { segment, weight, records } in entry.origins() {
         let file = segments[*segment].file.as_deref();
         if let Some((_, sum, all)) = files.iter_mut().find(|(known, ..)| *known == file) {
             *sum += weight;
             all.extend(records);
         } else {
-            files.push((file, *weight, records.clone()));
+            files.push((file, *weight, records.to_vec()));
         }
     }
     let line = |(file, weight, records)| Rejected {
@@ -141,7 +150,7 @@ fn refused_row(segments: &[Segment], entry: &Entry, refused: &Refused, columns: 
 mod tests {
     use super::*;
     use crate::key::Key;
-    use profile::Schema;
+    use profile::{Row, Schema};
 
     fn schema() -> Schema {
         let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
@@ -154,23 +163,19 @@ mod tests {
     }
 
     /// A row of records 1 and 2 of `a` and record 1 of `b`; and one of record 2 of `b`.
-    fn rows() -> [Entry; 2] {
+    fn rows() -> Entries {
         let origin =
-            |segment, records: &[u64]| Origin { segment, weight: records.len() as u64, records: records.to_vec() };
-        [
-            Entry {
-                row: Row::of(["1", "\"y\""]),
-                key: Key::Int(1),
-                origin: origin(0, &[1, 2]),
-                merged: vec![origin(1, &[1])],
-            },
-            Entry { row: Row::of(["2", "\"z\""]), key: Key::Int(2), origin: origin(1, &[2]), merged: Vec::new() },
-        ]
+            |segment, records: &[u64]| Origin { segment, weight: records.len() as u64, records: records.into() };
+        let mut rows = Entries::default();
+        rows.push(Row::of(["1", "\"y\""]).view(), Key::Int(1), origin(0, &[1, 2]));
+        rows.added(0).0.add(origin(1, &[1]));
+        rows.push(Row::of(["2", "\"z\""]).view(), Key::Int(2), origin(1, &[2]));
+        rows
     }
 
     fn settled(refused: &[Refused]) -> Settled {
         let mut settled = Settled::of(&segments());
-        settled.rows(&segments(), &rows(), refused, &schema().columns);
+        settled.rows(&segments(), &rows(), 0..2, refused, &schema().columns);
         settled
     }
 

@@ -9,9 +9,10 @@ use fault::{Failure, Problem};
 use pg::statement::Statements;
 use pg::{Client, Pool, Settings};
 use profile::Schema;
-use rows::batch::{Batch, Entry, Limits};
+use rows::batch::{Batch, Limits};
 use rows::copy::Encoder;
 use rows::division::{Division, Transact};
+use rows::entries::Entries;
 use rows::settle::{Refused, Settled};
 use rows::tolerance::Watch;
 
@@ -75,7 +76,7 @@ impl Transact for Target {
         self.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         let empty = self.empty.load(Ordering::Relaxed);
         let done = self.retry.run(|| self.attempt(rows, places.clone(), empty));
         match done {
@@ -94,14 +95,14 @@ impl Target {
     ///
     /// If the answer to COMMIT is lost, nobody knows whether the rows are written: they are written again, which merging
     /// makes harmless.
-    fn attempt(&self, rows: &[Entry], places: Range<usize>, empty: bool) -> Result<Vec<Refused>, pg::Error> {
+    fn attempt(&self, rows: &Entries, places: Range<usize>, empty: bool) -> Result<Vec<Refused>, pg::Error> {
         self.pool.run(|client| self.transaction(client, rows, places, empty))
     }
 
     fn transaction(
         &self,
         client: &mut Client,
-        rows: &[Entry],
+        rows: &Entries,
         places: Range<usize>,
         empty: bool,
     ) -> Result<Vec<Refused>, pg::Error> {

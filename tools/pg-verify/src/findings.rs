@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fault::{Failure, FileError, PipeError};
-use rows::batch::{Entry, Origin};
+use rows::entries::{Entry, Origin};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -155,11 +155,11 @@ fn json(text: &str) -> Box<RawValue> {
 /// The records of a row, by file.
 fn from<'a>(entry: &Entry, files: &'a [Option<String>]) -> Vec<From<'a>> {
     let mut from: Vec<From<'_>> = Vec::new();
-    for Origin { segment, records, .. } in std::iter::once(&entry.origin).chain(&entry.merged) {
+    for Origin { segment, records, .. } in entry.origins() {
         let file = files[*segment].as_deref();
         match from.iter_mut().find(|known| known.file == file) {
             Some(known) => known.records.extend(records),
-            None => from.push(From { file, records: records.clone() }),
+            None => from.push(From { file, records: records.to_vec() }),
         }
     }
     for from in &mut from {

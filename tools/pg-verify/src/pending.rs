@@ -16,7 +16,8 @@ use ahash::RandomState;
 use fault::{Failure, Fault, FileError, Problem};
 use profile::{Column, Schema};
 use rows::Batch;
-use rows::batch::{Entry, Segment};
+use rows::batch::Segment;
+use rows::entries::{Entries, Origin};
 use rows::gather::unnamed_file;
 use rows::key::{Key, Keys};
 use rows::row::RowReader;
@@ -111,7 +112,7 @@ impl Pending {
             if let Ok(Line { file, row, .. }) = serde_json::from_slice(&line)
                 && file.is_none_or(|file| is_done(&file))
                 && let Ok(parsed) = reader.read(row.get().as_bytes())
-                && let Ok(key) = keys.key(&parsed.row)
+                && let Ok(key) = keys.key(parsed.row.view())
             {
                 self.mark(&key);
                 self.append(&line)?;
@@ -150,7 +151,7 @@ impl Pending {
     }
 
     /// Keeps a row of that data file.
-    pub(crate) fn add(&mut self, file: Option<&str>, entry: &Entry) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, file: Option<&str>, rows: &Entries, place: usize) -> Result<(), Failure> {
         if self.bytes > MOST {
             let message =
                 format!("too much is missing or differs: {} rows so far, which take more than 1 GiB", self.rows);
@@ -158,11 +159,11 @@ impl Pending {
                 .with_hint("is it the right table? `ddb-cat FILE | ddb-parse -p PROFILE | pg-verify` shows examples")
                 .into());
         }
+        let entry = rows.entry(place);
         self.mark(&entry.key);
-        let mut records: Vec<_> = entry.origin.records.clone();
-        records.extend(entry.merged.iter().flat_map(|origin| &origin.records));
+        let mut records: Vec<_> = entry.origins().flat_map(|origin: &Origin| &origin.records).copied().collect();
         records.sort_unstable();
-        let row = rows::settle::json_of(&entry.row, &self.columns);
+        let row = rows::settle::json_of(rows.row(place), &self.columns);
         // Made of JSON texts, it is one.
         let row: &RawValue =
             serde_json::from_str(&row).map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
@@ -190,7 +191,7 @@ impl Pending {
     /// All of them, merged by key, which tells their files apart.
     pub(crate) fn batch(&mut self) -> Result<Batch, Failure> {
         self.file.flush().map_err(FileError::on("write", self.name()))?;
-        let mut batch = Batch::new(None);
+        let mut batch = Batch::new(None, true);
         let (mut reader, keys) = self.reader().map_err(FileError::on("read", self.name()))?;
         let mut file = self.file.get_ref();
         file.seek(SeekFrom::Start(0)).map_err(FileError::on("read", self.name()))?;
@@ -203,8 +204,7 @@ impl Pending {
                 batch.segments.push(Segment { file: file.map(Arc::from), ..Segment::default() });
             }
             let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
-            let key = keys.key(&row).map_err(|_| broken())?;
-            batch.add(&row, &key, &records);
+            batch.add(row.view(), &keys, &records).map_err(|_| broken())?;
             if batch.rows.in_memory() > MEMORY {
                 batch.rows.move_to_disk(&self.folder).map_err(FileError::on("write to", &self.folder))?;
             }

@@ -11,9 +11,10 @@ use pg::comparison::Comparison;
 use pg::{Client, Pool, Settings};
 use postgres::Row as Answer;
 use profile::Schema;
-use rows::batch::{Batch, Entry, Limits};
+use rows::batch::{Batch, Limits};
 use rows::copy::Encoder;
 use rows::division::{Division, Transact};
+use rows::entries::Entries;
 use rows::settle::{Refused, Settled};
 use rows::tolerance::{MaxRejects, Watch};
 
@@ -91,7 +92,7 @@ impl Target {
     /// One transaction with these rows in the stage, and what a query says of them.
     fn ask<T>(
         &self,
-        rows: &[Entry],
+        rows: &Entries,
         places: &Range<usize>,
         query: &str,
         answer: impl Fn(&Answer) -> Result<T, postgres::Error>,
@@ -139,7 +140,7 @@ impl Transact for Look<'_> {
         self.target.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         let (unwritable, differing) = self.target.ask(rows, &places, &self.target.comparison.differing, place)?;
         let mut differs = vec![false; places.len()];
         for place in differing {
@@ -148,8 +149,8 @@ impl Transact for Look<'_> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = |place: usize| unwritable.iter().any(|refused| refused.place == place);
         for (place, differs) in places.zip(differs) {
-            if (differs || pending.may_have(&rows[place].key)) && !refused(place) {
-                pending.add(self.file, &rows[place]).map_err(|error| here(&*error))?;
+            if (differs || pending.may_have(&rows.entry(place).key)) && !refused(place) {
+                pending.add(self.file, rows, place).map_err(|error| here(&*error))?;
             }
         }
         Ok(unwritable)
@@ -169,7 +170,7 @@ impl Transact for Report<'_> {
         self.target.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &[Entry], places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         let finding = |answer: &Answer| {
             Ok(Finding {
                 place: place(answer)?,
@@ -183,7 +184,7 @@ impl Transact for Report<'_> {
         let (unwritable, found) = self.target.ask(rows, &places, &self.target.comparison.sides, finding)?;
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         for finding in found {
-            findings.add(&finding, &rows[finding.place], &self.files).map_err(|error| here(&*error))?;
+            findings.add(&finding, rows.entry(finding.place), &self.files).map_err(|error| here(&*error))?;
         }
         Ok(unwritable)
     }
