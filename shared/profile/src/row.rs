@@ -111,6 +111,15 @@ impl<'a> RowView<'a> {
     }
 }
 
+/// Where a row of [`Rows`] lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    text: usize,
+    text_end: usize,
+    ends: usize,
+    ends_end: usize,
+}
+
 /// Many rows in one piece of memory.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -142,9 +151,19 @@ impl Rows {
 
     /// One of the rows, in the order in which they came.
     pub fn get(&self, index: usize) -> RowView<'_> {
+        self.at(self.place(index))
+    }
+
+    /// Where one of the rows lies, for [`Rows::at`]: quicker for who looks at it again.
+    pub fn place(&self, index: usize) -> Place {
         let (text, ends) = index.checked_sub(1).map_or((0, 0), |before| self.bounds[before]);
         let (text_end, ends_end) = self.bounds[index];
-        RowView { text: &self.text[text..text_end], ends: &self.ends[ends..ends_end] }
+        Place { text, text_end, ends, ends_end }
+    }
+
+    /// The row in a place.
+    pub fn at(&self, place: Place) -> RowView<'_> {
+        RowView { text: &self.text[place.text..place.text_end], ends: &self.ends[place.ends..place.ends_end] }
     }
 
     /// How many there are.

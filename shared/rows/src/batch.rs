@@ -2,7 +2,7 @@
 //!
 //! Each line of the stream about a file ends a [`Segment`]. Rows know the segments that their records came from, so that
 //! after the commit every count can be given to its file and to the stretch of it that a mark covers, although rows of
-//! one key have been merged across them. How the rows wait is in `gather`.
+//! one key have been merged across them. How few rows wait is in `entries`, how many do in `gather`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use profile::{Merger, Row, RowView, Schema};
 use stream::FileEvent;
 use tracing::warn;
 
+use crate::entries::{Entries, Origin};
 use crate::gather::Gathered;
 use crate::key::Keys;
 use crate::rejected::Rejected;
@@ -43,11 +44,35 @@ pub struct Segment {
     pub event: Option<FileEvent>,
 }
 
+/// The rows of a batch, those of one key not merged yet.
+#[derive(Debug)]
+pub enum Held {
+    /// Those of a transaction for each connection at most, in memory.
+    Few(Entries),
+    /// Those of many more keys.
+    Many(Gathered),
+}
+
+impl Held {
+    /// None; `many` if many keys are to come together.
+    pub fn new(many: bool) -> Self {
+        if many { Self::Many(Gathered::default()) } else { Self::Few(Entries::default()) }
+    }
+
+    /// How many rows there will be, merged. Of few rows those that came are counted.
+    pub fn keys(&self) -> usize {
+        match self {
+            Self::Few(entries) => entries.len(),
+            Self::Many(gathered) => gathered.keys(),
+        }
+    }
+}
+
 /// Rows of several files or of a part of one, and what was said about them.
 #[derive(Debug)]
 pub struct Batch {
-    /// The rows, merged when they are taken out.
-    pub rows: Gathered,
+    /// The rows.
+    pub rows: Held,
     /// In the order of the stream; the last one is open.
     pub segments: Vec<Segment>,
     /// What this process has read by now, this batch included.
@@ -96,10 +121,10 @@ impl Gather {
 }
 
 impl Batch {
-    /// An empty batch that goes on with a file; its rows are `gathered` if many keys are to come together.
-    pub fn new(file: Option<Arc<str>>, gathered: bool) -> Self {
+    /// An empty batch that goes on with a file; `many` if many keys are to come together.
+    pub fn new(file: Option<Arc<str>>, many: bool) -> Self {
         Self {
-            rows: Gathered::new(gathered),
+            rows: Held::new(many),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
             bytes: 0,
@@ -109,22 +134,26 @@ impl Batch {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
+        self.rows.keys() == 0 && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
     }
 
     /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
     pub fn is_full(&mut self, limits: &Limits) -> bool {
-        let Some(Gather { folder, most, now }) = &limits.gather else {
-            return self.rows.keys() >= limits.rows || self.bytes + self.rows.bytes() >= limits.bytes;
+        let (gathered, Gather { folder, most, now }) = match (&mut self.rows, &limits.gather) {
+            (Held::Many(gathered), Some(gather)) => (gathered, gather),
+            (Held::Few(entries), _) => {
+                return entries.len() >= limits.rows || self.bytes + entries.bytes() >= limits.bytes;
+            }
+            (Held::Many(_), None) => return true,
         };
         let keys = now.load(Ordering::Relaxed).max(limits.rows).min(*most);
-        if self.rows.keys() >= keys || self.rows.on_disk() >= DISK || self.bytes >= limits.bytes {
+        if gathered.keys() >= keys || gathered.on_disk() >= DISK || self.bytes >= limits.bytes {
             return true;
         }
-        if self.rows.in_memory() < MEMORY {
+        if gathered.in_memory() < MEMORY {
             return false;
         }
-        let moved = self.rows.move_to_disk(folder);
+        let moved = gathered.move_to_disk(folder);
         if let Err(error) = &moved {
             warn!("Rows are written earlier than planned, because there is no room in `{}`: {error}", folder.display());
         }
@@ -143,7 +172,14 @@ impl Batch {
 
     /// Adds a row that was made of these records; a column of its key that is null is the error.
     pub fn add(&mut self, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
-        self.rows.add(row, keys, self.segments.len() - 1, records)
+        let segment = self.segments.len() - 1;
+        match &mut self.rows {
+            Held::Few(entries) => {
+                let origin = Origin { segment, weight: (records.len() as u64).max(1), records: records.into() };
+                entries.push(row, keys, origin)
+            }
+            Held::Many(gathered) => gathered.add(row, keys, segment, records),
+        }
     }
 
     /// Adds a line that was refused.
@@ -205,8 +241,8 @@ mod tests {
         Keys::of(&serde_json::from_str(schema).unwrap()).unwrap()
     }
 
-    fn batch(rows: i64, gathered: bool) -> Batch {
-        let mut batch = Batch::new(None, gathered);
+    fn batch(rows: i64, many: bool) -> Batch {
+        let mut batch = Batch::new(None, many);
         for id in 0..rows {
             batch.add(Row::of([format!("{id:01000}").as_str()]).view(), &keys(), &[]).unwrap();
         }
@@ -221,6 +257,11 @@ mod tests {
         assert!(batch(9, false).is_full(&limits(10, 9000)));
     }
 
+    fn gathered(batch: &Batch) -> &Gathered {
+        let Held::Many(gathered) = &batch.rows else { panic!("few rows") };
+        gathered
+    }
+
     #[test]
     fn gathered_rows_go_to_disk_and_only_when_that_fails_the_batch_is_full() {
         let dir = harness::Dir::new();
@@ -228,11 +269,11 @@ mod tests {
 
         let mut batch = batch(13_000, true);
         assert!(batch.is_full(&limits(dir.path().join("missing"))));
-        assert_eq!(batch.rows.on_disk(), 0);
+        assert_eq!(gathered(&batch).on_disk(), 0);
 
         assert!(!batch.is_full(&limits(dir.path().to_owned())));
-        assert_eq!(batch.rows.in_memory(), 0);
-        assert!(batch.rows.on_disk() > 13_000_000);
+        assert_eq!(gathered(&batch).in_memory(), 0);
+        assert!(gathered(&batch).on_disk() > 13_000_000);
 
         batch.add(Row::of(["x"]).view(), &keys(), &[]).unwrap();
         assert!(batch.is_full(&limits(dir.path().to_owned())));

@@ -10,6 +10,9 @@ use profile::{ColumnType, Kind, RowView, Schema, text_of};
 use crate::entries::Entries;
 use crate::settle::Refused;
 
+/// So many rows are fetched together.
+const AHEAD: usize = 8;
+
 /// What is handed to the driver at once: with smaller pieces it spends its time between them.
 const PIECE: usize = 256 << 10;
 
@@ -48,7 +51,11 @@ impl Encoder {
     ) -> io::Result<Vec<Refused>> {
         let mut unwritable = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + (16 << 10));
+        let end = places.end;
         for place in places {
+            if place % AHEAD == 0 {
+                rows.fetch(place..end.min(place + AHEAD));
+            }
             let start = piece.len();
             if numbered {
                 write!(piece, "{place}\t")?;
@@ -69,11 +76,13 @@ impl Encoder {
     /// Appends a row; one that cannot be written leaves nothing.
     pub fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Result<(), Unwritable> {
         let start = into.len();
+        let text = row.text().as_bytes();
+        let clean = memchr(b'\\', text).is_none() && memchr3(b'\n', b'\r', b'\t', text).is_none();
         for (index, (name, ty)) in self.columns.iter().enumerate() {
             if index > 0 {
                 into.push(b'\t');
             }
-            if write_plain(row.cell(index), ty, into) {
+            if write_plain(row.cell(index), ty, clean, into) {
                 continue;
             }
             // SQLSTATE: invalid_text_representation, and character_not_in_repertoire for what PostgreSQL says of NUL.
@@ -105,14 +114,14 @@ impl Encoder {
 
 /// Appends a cell that is the same in JSON and in COPY but for its quotes, as most are. False, with nothing appended, if
 /// it is any other.
-fn write_plain(cell: &str, ty: &ColumnType, into: &mut Vec<u8>) -> bool {
+fn write_plain(cell: &str, ty: &ColumnType, clean: bool, into: &mut Vec<u8>) -> bool {
     let bytes = cell.as_bytes();
     if cell == NULL {
         into.extend_from_slice(br"\N");
         return true;
     }
     // JSON texts hold control characters, U+0000 too, as escapes only.
-    if memchr(b'\\', bytes).is_some() {
+    if !clean && memchr(b'\\', bytes).is_some() {
         return false;
     }
     match (ty.is_array(), ty.kind(), bytes) {
@@ -123,7 +132,11 @@ fn write_plain(cell: &str, ty: &ColumnType, into: &mut Vec<u8>) -> bool {
             true
         }
         (false, Kind::Json, _) => {
-            escape(bytes, into);
+            if clean {
+                into.extend_from_slice(bytes);
+            } else {
+                escape(bytes, into);
+            }
             true
         }
         (false, _, [b'"', text @ .., b'"']) => {
@@ -151,10 +164,6 @@ fn are_texts(inside: &[u8]) -> bool {
 
 /// The four bytes that mean something to COPY.
 fn escape(text: &[u8], into: &mut Vec<u8>) {
-    if memchr(b'\\', text).is_none() && memchr3(b'\n', b'\r', b'\t', text).is_none() {
-        into.extend_from_slice(text);
-        return;
-    }
     let special = |byte: &u8| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t');
     let mut rest = text;
     while let Some(place) = rest.iter().position(special) {

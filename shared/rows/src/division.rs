@@ -9,9 +9,9 @@ use fault::{Classify as _, Failure, Fault, Problem};
 use profile::{Column, Merger, Schema};
 use tracing::warn;
 
-use crate::batch::{Batch, Limits};
+use crate::batch::{Batch, Held, Limits, Segment};
 use crate::entries::Entries;
-use crate::gather::PARTS;
+use crate::gather::{Gathered, PARTS};
 use crate::key::Keys;
 use crate::settle::{Refused, Settled};
 use crate::tolerance::Watch;
@@ -64,30 +64,75 @@ impl Division {
     /// # Errors
     /// What no record is to blame for.
     pub fn run(&self, batch: &mut Batch, program: &impl Transact, watch: &Watch) -> Result<Settled, Failure> {
-        batch.rows.close();
-        let batch = &*batch;
-        // Transactions of one size, as many for each connection.
-        let rounds = batch.rows.keys().div_ceil(self.connections * self.limits.rows).max(1);
-        let rows = batch.rows.keys().div_ceil(self.connections * rounds);
-        let next = AtomicUsize::new(0);
-        let mut settled = Settled::of(&batch.segments);
-        let parts = || self.parts(batch, rows, &next, program, watch);
-        let results: Vec<_> = thread::scope(|scope| {
-            let others: Vec<_> = (1..self.connections).map(|_| scope.spawn(parts)).collect();
-            let first = parts();
-            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died().into())));
-            std::iter::once(first).chain(others).collect()
-        });
+        let (segments, next) = (&batch.segments, AtomicUsize::new(0));
+        let results = match &mut batch.rows {
+            Held::Few(entries) => {
+                entries.sort();
+                entries.merge(&self.merger);
+                let (entries, rows) = (&*entries, self.share(entries.len()));
+                self.connect(|| self.few(segments, entries, rows, &next, program, watch))
+            }
+            Held::Many(gathered) => {
+                gathered.close();
+                let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
+                self.connect(|| self.many(segments, gathered, rows, &next, program, watch))
+            }
+        };
+        let mut settled = Settled::of(segments);
         for result in results {
             settled.add(result?);
         }
         Ok(settled)
     }
 
-    /// Takes one part of the batch after the other that nobody has taken yet, about so many rows together.
-    fn parts(
+    /// Transactions of one size, as many for each connection: how many rows one has.
+    fn share(&self, rows: usize) -> usize {
+        let rounds = rows.div_ceil(self.connections * self.limits.rows).max(1);
+        rows.div_ceil(self.connections * rounds).max(1)
+    }
+
+    /// Does the same work on a thread for each connection.
+    fn connect(&self, work: impl Fn() -> Result<Settled, Failure> + Sync) -> Vec<Result<Settled, Failure>> {
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..self.connections).map(|_| scope.spawn(&work)).collect();
+            let first = work();
+            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died().into())));
+            std::iter::once(first).chain(others).collect()
+        })
+    }
+
+    /// Takes one range of the sorted rows after the other that nobody has taken yet. Neighbours in the index come
+    /// together, and two connections never wait for each other.
+    fn few(
         &self,
-        batch: &Batch,
+        segments: &[Segment],
+        entries: &Entries,
+        rows: usize,
+        next: &AtomicUsize,
+        program: &impl Transact,
+        watch: &Watch,
+    ) -> Result<Settled, Failure> {
+        let mut settled = Settled::default();
+        loop {
+            let start = next.fetch_add(rows, Ordering::Relaxed);
+            if start >= entries.len() {
+                return Ok(settled);
+            }
+            let places = start..entries.len().min(start + rows);
+            let done = self.transaction(segments, entries, places, &mut settled, program, watch);
+            if done.is_err() || settled.cut {
+                // The others need not begin what comes to nothing.
+                next.store(entries.len(), Ordering::Relaxed);
+            }
+            done?;
+        }
+    }
+
+    /// Takes one part of gathered rows after the other that nobody has taken yet, about so many rows together.
+    fn many(
+        &self,
+        segments: &[Segment],
+        gathered: &Gathered,
         rows: usize,
         next: &AtomicUsize,
         program: &impl Transact,
@@ -97,16 +142,24 @@ impl Division {
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
-                let taken = batch.rows.part(part, &self.keys, &self.merger, &mut entries);
+                let taken = gathered.part(part, &self.keys, &self.merger, &mut entries);
                 taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
             }
             if part >= PARTS || entries.len() >= rows || entries.bytes() >= self.limits.bytes {
-                let done = self.entries(batch, &mut entries, &mut settled, program, watch);
-                if done.is_err() || settled.cut {
-                    // The others need not begin what comes to nothing.
-                    next.store(PARTS, Ordering::Relaxed);
+                entries.sort();
+                let transactions = entries.len().div_ceil(self.limits.rows).max(1);
+                let rows = entries.len().div_ceil(transactions).max(1);
+                for start in (0..entries.len()).step_by(rows) {
+                    let places = start..entries.len().min(start + rows);
+                    let done = self.transaction(segments, &entries, places, &mut settled, program, watch);
+                    if done.is_err() || settled.cut {
+                        next.store(PARTS, Ordering::Relaxed);
+                    }
+                    done?;
+                    if settled.cut {
+                        return Ok(settled);
+                    }
                 }
-                done?;
                 entries.clear();
             }
             if part >= PARTS {
@@ -115,29 +168,22 @@ impl Division {
         }
     }
 
-    /// Takes rows in the order of the key: neighbours in the index come together, and two programs never wait for each
-    /// other in a circle.
-    fn entries(
+    fn transaction(
         &self,
-        batch: &Batch,
-        entries: &mut Entries,
+        segments: &[Segment],
+        entries: &Entries,
+        places: Range<usize>,
         settled: &mut Settled,
         program: &impl Transact,
         watch: &Watch,
     ) -> Result<(), Failure> {
-        entries.sort();
-        let transactions = entries.len().div_ceil(self.limits.rows).max(1);
-        let rows = entries.len().div_ceil(transactions).max(1);
-        for start in (0..entries.len()).step_by(rows) {
-            let places = start..entries.len().min(start + rows);
-            program.in_time()?;
-            let mut refused = Vec::new();
-            divide(entries, places.clone(), &mut refused, program, watch)?;
-            if !refused.is_empty() && watch.exceeded() {
-                settled.cut(&batch.segments, entries, &refused, &self.columns);
-                return Ok(());
-            }
-            settled.rows(&batch.segments, entries, places, &refused, &self.columns);
+        program.in_time()?;
+        let mut refused = Vec::new();
+        divide(entries, places.clone(), &mut refused, program, watch)?;
+        if !refused.is_empty() && watch.exceeded() {
+            settled.cut(segments, entries, &refused, &self.columns);
+        } else {
+            settled.rows(segments, entries, places, &refused, &self.columns);
         }
         Ok(())
     }

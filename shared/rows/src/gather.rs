@@ -15,7 +15,7 @@ use ahash::RandomState;
 use profile::{Merger, Row, RowView, Rows};
 
 use crate::entries::{Entries, Origin, Records};
-use crate::key::{Key, Keys};
+use crate::key::Keys;
 
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
 pub const PARTS: usize = 256;
@@ -26,9 +26,8 @@ const AT_ONCE: usize = 16 << 20;
 /// What stays free on the disk: bookmark, rejects and log are there too.
 const RESERVE: u64 = 64 << 20;
 
-/// What a row costs beside its text, waiting and on its way.
+/// What a row costs beside its text.
 const WAITING: u64 = 16;
-const WRITING: u64 = 160;
 
 /// A file for rows without a name, for nobody else.
 pub fn unnamed_file(folder: &Path) -> io::Result<File> {
@@ -48,9 +47,7 @@ pub struct Gathered {
     disk: Option<Disk>,
     /// Cells that are the same in most rows are not repeated.
     pattern: Row,
-    /// If keys are counted, and not rows.
-    hashes: Option<HashSet<u64, BuildHasherDefault<AsItIs>>>,
-    bytes: u64,
+    hashes: HashSet<u64, BuildHasherDefault<AsItIs>>,
     state: RandomState,
     /// Where a key is put together.
     key: Vec<u8>,
@@ -65,35 +62,30 @@ struct Disk {
     extents: Vec<Vec<Range<u64>>>,
 }
 
-impl Gathered {
-    /// No rows yet. Of `many`, which take as little memory as can be, keys are counted; else rows, which is quicker.
-    pub fn new(many: bool) -> Self {
+impl Default for Gathered {
+    fn default() -> Self {
         Self {
             memory: Vec::new(),
             index: Vec::new(),
             disk: None,
             pattern: Row::default(),
-            hashes: many.then(HashSet::default),
-            bytes: 0,
+            hashes: HashSet::default(),
             // Of one key always the same.
             state: RandomState::with_seeds(1, 2, 3, 4),
             key: Vec::new(),
         }
     }
+}
 
-    /// How many keys there are. Should two have the same hash, they count as one. Where rows are few, every row counts.
+impl Gathered {
+    /// How many keys there are. Should two have the same hash, they count as one.
     pub fn keys(&self) -> usize {
-        self.hashes.as_ref().map_or(self.index.len(), HashSet::len)
+        self.hashes.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.keys() == 0
-    }
-
-    /// The bytes of all rows as they came.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The bytes of memory that they take.
@@ -111,13 +103,10 @@ impl Gathered {
         self.key.clear();
         keys.write(row, &mut self.key)?;
         let hash = self.state.hash_one(self.key.as_slice());
-        if let Some(hashes) = &mut self.hashes {
-            if self.pattern.view().count() == 0 {
-                self.pattern = row.to_row();
-            }
-            hashes.insert(hash);
+        if self.pattern.view().count() == 0 {
+            self.pattern = row.to_row();
         }
-        self.bytes += row.text_size() as u64 + WRITING;
+        self.hashes.insert(hash);
         self.index.push((hash, self.memory.len()));
         encode(hash, segment, records, row, self.pattern.view(), &mut self.memory);
         Ok(())
@@ -201,31 +190,32 @@ impl Gathered {
             let row_at = |in_memory, at: usize| if in_memory { &self.memory[at..] } else { &bytes[at..] };
             for same_hash in index.chunk_by(|(one, ..), (other, ..)| one == other) {
                 if let ([(_, in_memory, at)], true) = (same_hash, known.is_empty()) {
-                    let (key, origin) = self.decode(row_at(*in_memory, *at), keys, into.compose())?;
-                    into.push_last(key, origin);
+                    let origin = self.decode(row_at(*in_memory, *at), into.compose())?;
+                    into.push_last(keys, origin).map_err(|_| broken())?;
                     continue;
                 }
                 waiting.clear();
                 for &(_, in_memory, at) in same_hash {
-                    let from = self.decode(row_at(in_memory, at), keys, &mut waiting.rows)?;
-                    waiting.from.push(from);
+                    let origin = self.decode(row_at(in_memory, at), &mut waiting.rows)?;
+                    waiting.push_last(keys, origin).map_err(|_| broken())?;
                 }
-                waiting.combine(merger, &known, into);
+                waiting.combine(keys, merger, &known, into).map_err(|_| broken())?;
             }
             if last {
                 return Ok(());
             }
-            known.extend(into.keys().enumerate().skip(begun).map(|(number, key)| (key.clone(), number)));
+            known.extend((begun..into.len()).map(|place| (into.key(place).to_vec(), place)));
         }
     }
 
-    /// Adds a row as [`encode`] wrote it to others, and says its key and where it comes from.
-    fn decode(&self, bytes: &[u8], keys: &Keys, into: &mut Rows) -> io::Result<(Key, Origin)> {
-        let broken = || io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed");
-        let origin = decode(Bytes(bytes), self.pattern.view(), into).ok_or_else(broken)?;
-        let key = keys.key(into.get(into.count() - 1)).map_err(|_| broken())?;
-        Ok((key, origin))
+    /// Adds a row as [`encode`] wrote it to others, and says where it comes from.
+    fn decode(&self, bytes: &[u8], into: &mut Rows) -> io::Result<Origin> {
+        decode(Bytes(bytes), self.pattern.view(), into).ok_or_else(broken)
     }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed")
 }
 
 /// Rows whose keys have one hash, in the order in which they came.
@@ -233,7 +223,7 @@ impl Gathered {
 struct Waiting {
     rows: Rows,
     /// Key and origin of each.
-    from: Vec<(Key, Origin)>,
+    from: Vec<(Vec<u8>, Origin)>,
 }
 
 impl Waiting {
@@ -242,33 +232,48 @@ impl Waiting {
         self.from.clear();
     }
 
+    /// Notes where the row comes from that was added last.
+    fn push_last(&mut self, keys: &Keys, origin: Origin) -> Result<(), String> {
+        let mut key = Vec::new();
+        keys.write(self.rows.get(self.rows.count() - 1), &mut key)?;
+        self.from.push((key, origin));
+        Ok(())
+    }
+
     /// Makes one entry for each key, or adds its rows to the entry that is there.
-    fn combine(&mut self, merger: &Merger, known: &HashMap<Key, usize>, into: &mut Entries) {
+    fn combine(
+        &mut self,
+        keys: &Keys,
+        merger: &Merger,
+        known: &HashMap<Vec<u8>, usize>,
+        into: &mut Entries,
+    ) -> Result<(), String> {
         let mut from: Vec<_> = self.from.drain(..).map(Some).collect();
         for first in 0..from.len() {
             let Some((key, origin)) = from[first].take() else { continue };
             // Different keys of one hash are rare, and must not become one row.
-            let same = |from: &Option<(Key, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
+            let same = |from: &Option<(Vec<u8>, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
             let others: Vec<_> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
             let rows = std::iter::once(first).chain(others.iter().copied()).map(|place| self.rows.get(place));
-            let number = if let Some(&number) = known.get(&key) {
-                let (entry, row) = into.added(number);
+            let place = if let Some(&place) = known.get(&key) {
+                let (entry, row) = into.at(place);
                 let folded = merger.fold(&std::iter::once(row).chain(rows).collect::<Vec<_>>());
                 entry.add(origin);
-                into.replace(number, folded.view());
-                number
+                into.replace(place, folded.view());
+                place
             } else {
                 if others.is_empty() {
-                    into.push(self.rows.get(first), key, origin);
+                    into.push(self.rows.get(first), keys, origin)?;
                 } else {
-                    into.push(merger.fold(&rows.collect::<Vec<_>>()).view(), key, origin);
+                    into.push(merger.fold(&rows.collect::<Vec<_>>()).view(), keys, origin)?;
                 }
                 into.len() - 1
             };
             for (_, origin) in others.iter().filter_map(|&place| from[place].take()) {
-                into.added(number).0.add(origin);
+                into.at(place).0.add(origin);
             }
         }
+        Ok(())
     }
 }
 
@@ -422,14 +427,14 @@ mod tests {
         }
 
         /// Everything, by the key.
-        fn all(&self, gathered: &mut Gathered) -> BTreeMap<Key, (Row, Entry)> {
+        fn all(&self, gathered: &mut Gathered) -> BTreeMap<i64, (Row, Entry)> {
             gathered.close();
             let mut entries = Entries::default();
             for part in 0..PARTS {
                 gathered.part(part, &self.keys, &self.merger, &mut entries).unwrap();
             }
             let entry = |place| (entries.row(place).to_row(), entries.entry(place).clone());
-            let all = (0..entries.len()).map(entry).map(|(row, entry)| (entry.key.clone(), (row, entry)));
+            let all = (0..entries.len()).map(entry).map(|(row, entry)| (row.cell(0).parse().unwrap(), (row, entry)));
             let all: BTreeMap<_, _> = all.collect();
             assert_eq!(all.len(), entries.len(), "each key comes once");
             all
@@ -443,7 +448,7 @@ mod tests {
     #[test]
     fn rows_of_one_key_become_one_that_knows_where_its_records_came_from() {
         let parts = Parts::new();
-        let mut gathered = Gathered::new(true);
+        let mut gathered = Gathered::default();
         parts.add(&mut gathered, &row(1, r#"{"a":1}"#, "\"x\""), 0, &[1, 2]);
         parts.add(&mut gathered, &row(2, "null", "\"é\""), 0, &[3]);
         parts.add(&mut gathered, &row(1, r#"{"b":2}"#, "\"y\""), 0, &[4]);
@@ -451,12 +456,12 @@ mod tests {
 
         assert_eq!(gathered.keys(), 2);
         let all = parts.all(&mut gathered);
-        let (row, one) = &all[&Key::Int(1)];
+        let (row, one) = &all[&1];
         let cells: Vec<_> = row.cells().collect();
         assert_eq!(cells, ["1", r#"{"a":3,"b":2}"#, "\"z\"", "\"the same in every row\""]);
         assert_eq!(one.origin, Origin { segment: 0, weight: 3, records: [1, 2, 4][..].into() });
         assert_eq!(one.merged, [Origin { segment: 1, weight: 1, records: Records::new() }]);
-        let two: Vec<_> = all[&Key::Int(2)].0.cells().collect();
+        let two: Vec<_> = all[&2].0.cells().collect();
         assert_eq!(two, ["2", "null", "\"é\"", "\"the same in every row\""]);
     }
 
@@ -466,7 +471,7 @@ mod tests {
         let parts = Parts::new();
         let dir = harness::Dir::new();
         for every in [1, 7, 100, usize::MAX] {
-            let mut gathered = Gathered::new(true);
+            let mut gathered = Gathered::default();
             let mut expected: BTreeMap<i64, (Row, Vec<u64>)> = BTreeMap::new();
             for record in 0..1000_u64 {
                 // Some keys come often, some once.
@@ -502,14 +507,16 @@ mod tests {
             let mut waiting = Waiting::default();
             for (id, last) in rows {
                 waiting.rows.push(row(*id, "null", last).view());
-                waiting.from.push((Key::Int(*id), Origin { segment: 0, weight: 1, records: Records::new() }));
+                let origin = Origin { segment: 0, weight: 1, records: Records::new() };
+                waiting.push_last(&parts.keys, origin).unwrap();
             }
             waiting
         };
         let mut entries = Entries::default();
-        waiting(&[(1, "1"), (2, "2"), (1, "3")]).combine(&parts.merger, &HashMap::new(), &mut entries);
-        let known = entries.keys().enumerate().map(|(number, key)| (key.clone(), number)).collect();
-        waiting(&[(2, "4"), (3, "5")]).combine(&parts.merger, &known, &mut entries);
+        let mut combine = |rows: &[_], known| waiting(rows).combine(&parts.keys, &parts.merger, known, &mut entries);
+        combine(&[(1, "1"), (2, "2"), (1, "3")], &HashMap::new()).unwrap();
+        let known = (0..entries.len()).map(|place| (entries.key(place).to_vec(), place)).collect();
+        waiting(&[(2, "4"), (3, "5")]).combine(&parts.keys, &parts.merger, &known, &mut entries).unwrap();
 
         let rows = (0..entries.len()).map(|place| entries.row(place));
         let cells: Vec<_> = rows.map(|row| (row.cell(0), row.cell(2))).collect();

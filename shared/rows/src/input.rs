@@ -13,8 +13,7 @@ use serde::de::IgnoredAny;
 use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
 use tracing::{debug, info, warn};
 
-use crate::batch::{Batch, Limits, Normal};
-use crate::gather::Gathered;
+use crate::batch::{Batch, Held, Limits, Normal};
 use crate::key::Keys;
 use crate::plain::Plain;
 use crate::rejected::Rejected;
@@ -225,7 +224,7 @@ impl Parser<'_> {
             self.expected.limits.gather = None;
         }
         // There is no row in it yet.
-        self.batch.rows = Gathered::new(self.expected.limits.gather.is_some());
+        self.batch.rows = Held::new(self.expected.limits.gather.is_some());
         self.rows = Some(rows);
         self.send(Message::Schema(Box::new(schema)))
     }

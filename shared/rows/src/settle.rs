@@ -149,7 +149,7 @@ fn refused_row(segments: &[Segment], rows: &Entries, refused: &Refused, columns:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Key;
+    use crate::key::Keys;
     use profile::{Row, Schema};
 
     fn schema() -> Schema {
@@ -166,10 +166,10 @@ mod tests {
     fn rows() -> Entries {
         let origin =
             |segment, records: &[u64]| Origin { segment, weight: records.len() as u64, records: records.into() };
-        let mut rows = Entries::default();
-        rows.push(Row::of(["1", "\"y\""]).view(), Key::Int(1), origin(0, &[1, 2]));
-        rows.added(0).0.add(origin(1, &[1]));
-        rows.push(Row::of(["2", "\"z\""]).view(), Key::Int(2), origin(1, &[2]));
+        let (mut rows, keys) = (Entries::default(), Keys::of(&schema()).unwrap());
+        rows.push(Row::of(["1", "\"y\""]).view(), &keys, origin(0, &[1, 2])).unwrap();
+        rows.at(0).0.add(origin(1, &[1]));
+        rows.push(Row::of(["2", "\"z\""]).view(), &keys, origin(1, &[2])).unwrap();
         rows
     }
 

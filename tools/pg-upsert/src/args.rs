@@ -50,11 +50,11 @@ pub(crate) struct Args {
     pub(crate) dry_run: bool,
 
     /// Write at most so many rows in one transaction
-    #[arg(short, long, value_name = "ROWS", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
+    #[arg(short, long, value_name = "ROWS", default_value = "50000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
     pub(crate) batch_size: u32,
 
     /// Write at most about so many bytes in one transaction
-    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
+    #[arg(long, value_name = "BYTES", default_value = "20971520", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
     pub(crate) batch_bytes: u64,
 
     /// Gather rows of at most so many keys before they are written, where rows are merged

@@ -16,10 +16,10 @@ use ahash::RandomState;
 use fault::{Failure, Fault, FileError, Problem};
 use profile::{Column, Schema};
 use rows::Batch;
-use rows::batch::Segment;
+use rows::batch::{Held, Segment};
 use rows::entries::{Entries, Origin};
 use rows::gather::unnamed_file;
-use rows::key::{Key, Keys};
+use rows::key::Keys;
 use rows::row::RowReader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -107,17 +107,18 @@ impl Pending {
     fn take(&mut self, earlier: File, is_done: impl Fn(&str) -> bool) -> io::Result<()> {
         let (mut reader, keys) = self.reader()?;
         let mut lines = BufReader::new(earlier);
-        let mut line = Vec::new();
+        let (mut line, mut key) = (Vec::new(), Vec::new());
         while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
             if let Ok(Line { file, row, .. }) = serde_json::from_slice(&line)
                 && file.is_none_or(|file| is_done(&file))
                 && let Ok(parsed) = reader.read(row.get().as_bytes())
-                && let Ok(key) = keys.key(parsed.row.view())
+                && keys.write(parsed.row.view(), &mut key).is_ok()
             {
                 self.mark(&key);
                 self.append(&line)?;
             }
             line.clear();
+            key.clear();
         }
         Ok(())
     }
@@ -134,18 +135,18 @@ impl Pending {
     }
 
     /// Whether a row of that key waits; sometimes said of one that does not.
-    pub(crate) fn may_have(&self, key: &Key) -> bool {
+    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
         let (word, bit) = self.bit(key);
         self.keys.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    fn mark(&mut self, key: &Key) {
+    fn mark(&mut self, key: &[u8]) {
         self.keys.resize(usize::try_from(BITS / 64).unwrap_or_default(), 0);
         let (word, bit) = self.bit(key);
         self.keys[word] |= bit;
     }
 
-    fn bit(&self, key: &Key) -> (usize, u64) {
+    fn bit(&self, key: &[u8]) -> (usize, u64) {
         let hash = self.state.hash_one(key) % BITS;
         (usize::try_from(hash / 64).unwrap_or_default(), 1 << (hash % 64))
     }
@@ -160,7 +161,7 @@ impl Pending {
                 .into());
         }
         let entry = rows.entry(place);
-        self.mark(&entry.key);
+        self.mark(rows.key(place));
         let mut records: Vec<_> = entry.origins().flat_map(|origin: &Origin| &origin.records).copied().collect();
         records.sort_unstable();
         let row = rows::settle::json_of(rows.row(place), &self.columns);
@@ -205,8 +206,10 @@ impl Pending {
             }
             let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
             batch.add(row.view(), &keys, &records).map_err(|_| broken())?;
-            if batch.rows.in_memory() > MEMORY {
-                batch.rows.move_to_disk(&self.folder).map_err(FileError::on("write to", &self.folder))?;
+            if let Held::Many(rows) = &mut batch.rows
+                && rows.in_memory() > MEMORY
+            {
+                rows.move_to_disk(&self.folder).map_err(FileError::on("write to", &self.folder))?;
             }
             line.clear();
         }

@@ -149,7 +149,7 @@ impl Transact for Look<'_> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = |place: usize| unwritable.iter().any(|refused| refused.place == place);
         for (place, differs) in places.zip(differs) {
-            if (differs || pending.may_have(&rows.entry(place).key)) && !refused(place) {
+            if (differs || pending.may_have(rows.key(place))) && !refused(place) {
                 pending.add(self.file, rows, place).map_err(|error| here(&*error))?;
             }
         }
