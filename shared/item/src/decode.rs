@@ -1,5 +1,7 @@
 //! From the bytes of a line to an [`Item`]. What the values are is in `value`.
 
+#![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -15,6 +17,15 @@ const DEEPEST: usize = 128;
 /// Room for as many attributes as most items have.
 const ATTRIBUTES: usize = 16;
 
+type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
+
+/// An error in a box, so that what is returned in its place fits into registers.
+type Result<T, E = Box<Error>> = std::result::Result<T, E>;
+
+/// So many names are remembered, and so many are looked at for one.
+const MOST: usize = 256;
+const FEW: usize = 4;
+
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
@@ -27,18 +38,63 @@ pub enum Encoding {
 
 /// Decodes one line.
 pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
-    let text = std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?;
-    let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0, nul: false };
-    scanner.space();
-    let attributes = match encoding {
-        Encoding::DynamodbJson => scanner.record()?,
-        Encoding::Json => scanner.plain_record()?,
-    };
-    scanner.space();
-    if scanner.at < line.len() {
-        return Err(scanner.error("the end of the line was expected"));
+    Decoder::default().decode(line, encoding)
+}
+
+/// Decodes line after line. Most items of a table have the same attributes in the same order: their names are looked
+/// for first.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    names: Names,
+}
+
+/// The names of an item's attributes as they stood in its line, each with the colon after it; none twice.
+#[derive(Debug, Default)]
+struct Names(Vec<Box<str>>);
+
+impl Decoder {
+    /// Decodes one line, as [`decode`] does.
+    pub fn decode<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>, Error> {
+        self.item(line, encoding).map_err(|error| *error)
     }
-    Ok(Item { attributes, line: text, encoding, nul: scanner.nul })
+
+    fn item<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>> {
+        let text = match simdutf8::basic::from_utf8(line) {
+            Ok(text) => text,
+            // The other one says where.
+            Err(_) => {
+                std::str::from_utf8(line).map_err(|error| Box::new(Error::Utf8 { column: error.valid_up_to() + 1 }))?
+            }
+        };
+        let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0, nul: false };
+        scanner.space();
+        let attributes = match encoding {
+            Encoding::DynamodbJson => scanner.record(&mut self.names)?,
+            Encoding::Json => scanner.plain_record()?,
+        };
+        scanner.space();
+        if scanner.at < line.len() {
+            return Err(scanner.error("the end of the line was expected"));
+        }
+        Ok(Item { attributes, line: text, encoding, nul: scanner.nul })
+    }
+}
+
+impl Names {
+    /// Which name stands at the beginning of a text, if it is one of the next few after those that came before: an
+    /// item may lack some.
+    #[inline]
+    fn find(&self, next: usize, text: &[u8]) -> Option<usize> {
+        let few = self.0.get(next..)?.iter().take(FEW);
+        few.enumerate().find(|(_, name)| text.starts_with(name.as_bytes())).map(|(place, _)| next + place)
+    }
+
+    /// Those of another item, all of them different.
+    fn learn(&mut self, attributes: &[(Text<'_>, Value<'_>)]) {
+        self.0.clear();
+        let plain = attributes.iter().filter(|(name, _)| !name.escaped).take(MOST);
+        self.0.extend(plain.map(|(name, _)| format!("{}:", name.json).into_boxed_str()));
+    }
 }
 
 struct Scanner<'a> {
@@ -51,8 +107,8 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn error(&self, message: &'static str) -> Error {
-        Error::Json { column: self.at + 1, message }
+    fn error(&self, message: &'static str) -> Box<Error> {
+        Box::new(Error::Json { column: self.at + 1, message })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -68,7 +124,7 @@ impl<'a> Scanner<'a> {
 
     /// Passes a byte and the white space after it.
     #[inline]
-    fn pass(&mut self, byte: u8, message: &'static str) -> Result<(), Error> {
+    fn pass(&mut self, byte: u8, message: &'static str) -> Result<()> {
         if self.peek() != Some(byte) {
             return Err(self.error(message));
         }
@@ -79,7 +135,7 @@ impl<'a> Scanner<'a> {
 
     /// Whether another element follows in an object or array that ends in `end`; passes the separator or the end.
     #[inline]
-    fn more(&mut self, first: bool, end: u8) -> Result<bool, Error> {
+    fn more(&mut self, first: bool, end: u8) -> Result<bool> {
         match self.peek() {
             Some(byte) if byte == end => {
                 self.at += 1;
@@ -97,34 +153,40 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn text(&mut self) -> Result<Text<'a>, Error> {
+    #[inline]
+    fn text(&mut self) -> Result<Text<'a>> {
         if self.peek() != Some(b'"') {
             return Err(self.error("a string was expected"));
         }
         let start = self.at;
         self.at += 1;
-        let (mut escaped, mut nul) = (false, false);
-        loop {
-            self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    nul |= self.escape()? == 0;
-                }
-                Some(_) => return Err(self.error("a control character stands in a string")),
-                None => return Err(self.error("the string does not end")),
-            }
-        }
+        self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
+        let (escaped, nul) = if self.peek() == Some(b'"') { (false, false) } else { (true, self.escaped_text()?) };
         self.at += 1;
-        self.nul |= nul;
         let text = Text { json: &self.text[start..self.at], escaped, nul };
         self.space();
         Ok(text)
     }
 
+    /// Goes on in a string, from its first escape to its end; whether it holds U+0000.
+    #[cold]
+    fn escaped_text(&mut self) -> Result<bool> {
+        let mut nul = false;
+        loop {
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => nul |= self.escape()? == 0,
+                Some(_) => return Err(self.error("a control character stands in a string")),
+                None => return Err(self.error("the string does not end")),
+            }
+            self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
+        }
+        self.nul |= nul;
+        Ok(nul)
+    }
+
     /// Passes an escape; its character, or 1 for those that are never U+0000.
-    fn escape(&mut self) -> Result<u32, Error> {
+    fn escape(&mut self) -> Result<u32> {
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
@@ -156,7 +218,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes `uXXXX`.
-    fn unit(&mut self) -> Result<u32, Error> {
+    fn unit(&mut self) -> Result<u32> {
         let digits = self.bytes.get(self.at + 1..self.at + 5).unwrap_or_default();
         let mut unit = 0;
         for &digit in digits {
@@ -172,12 +234,12 @@ impl<'a> Scanner<'a> {
         Ok(unit)
     }
 
-    fn boolean(&mut self) -> Result<bool, Error> {
+    fn boolean(&mut self) -> Result<Value<'a>> {
         let rest = &self.bytes[self.at..];
         let (length, truth) = if rest.starts_with(b"true") {
-            (4, true)
+            (4, Value::True)
         } else if rest.starts_with(b"false") {
-            (5, false)
+            (5, Value::False)
         } else {
             return Err(self.error("`true` or `false` was expected"));
         };
@@ -186,7 +248,7 @@ impl<'a> Scanner<'a> {
         Ok(truth)
     }
 
-    fn enter(&mut self) -> Result<(), Error> {
+    fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(self.error("nested deeper than 128 levels"));
@@ -195,13 +257,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// `{"Item":{...}}`.
-    fn record(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
+    fn record(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
         if self.peek() != Some(b'{') {
             // Tell a line that is other JSON from one that is none.
             let message = "the line is no JSON object".to_owned();
-            self.plain_value()?;
+            self.plain_value(&mut Value::Null)?;
             return if self.at == self.bytes.len() {
-                Err(Error::NoItem { message })
+                Err(Box::new(Error::NoItem { message }))
             } else {
                 Err(self.error("the end of the line was expected"))
             };
@@ -212,7 +274,7 @@ impl<'a> Scanner<'a> {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
             if name.is("Item") && self.peek() == Some(b'{') {
-                let attributes = self.attributes()?;
+                let attributes = self.item(names)?;
                 if self.peek() == Some(b'}') {
                     self.at += 1;
                     return Ok(attributes);
@@ -234,89 +296,160 @@ impl<'a> Scanner<'a> {
         } else {
             "the key `Item` is missing"
         };
-        Err(Error::NoItem { message: message.to_owned() })
+        Err(Box::new(Error::NoItem { message: message.to_owned() }))
+    }
+
+    /// The attributes of an item, by the names of the one before as far as they are the same.
+    fn item(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
+        self.enter()?;
+        self.pass(b'{', "`{` was expected")?;
+        let mut entries = Vec::with_capacity(names.0.len().max(ATTRIBUTES));
+        let (mut next, mut all_known) = (0, true);
+        while self.more(entries.is_empty(), b'}')? {
+            let (name, value) = if let Some(place) = names.find(next, &self.bytes[self.at..]) {
+                let colon = self.at + names.0[place].len() - 1;
+                let json = &self.text[self.at..colon];
+                self.at = colon + 1;
+                self.space();
+                next = place + 1;
+                added(&mut entries, (Text { json, escaped: false, nul: false }, Value::Null))
+            } else {
+                all_known = false;
+                let name = self.text()?;
+                self.pass(b':', "`:` was expected")?;
+                added(&mut entries, (name, Value::Null))
+            };
+            self.value(value).map_err(|error| Box::new(error.within(&name.get())))?;
+        }
+        self.depth -= 1;
+        // Names that are all known come in one order, and so none of them twice.
+        if !all_known {
+            unique(&entries)?;
+            names.learn(&entries);
+        }
+        Ok(entries)
     }
 
     /// An object of names and attribute values.
-    fn attributes(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
+    fn attributes(&mut self) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
         let mut entries = Vec::with_capacity(ATTRIBUTES);
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
-            let value = self.value().map_err(|error| error.within(&name.get()))?;
-            entries.push((name, value));
+            let (_, value) = added(&mut entries, (name, Value::Null));
+            self.value(value).map_err(|error| Box::new(error.within(&name.get())))?;
         }
         self.depth -= 1;
         unique(&entries)?;
         Ok(entries)
     }
 
-    /// `{"S":"text"}`: one type and its value.
-    fn value(&mut self) -> Result<Value<'a>, Error> {
-        // As DynamoDB writes nearly all of them; anything else goes the long way.
+    /// `{"S":"text"}`: one type and its value. (Values are large to move: they are made where they stay.)
+    fn value(&mut self, into: &mut Value<'a>) -> Result<()> {
+        // As DynamoDB writes them; anything else goes the long way.
         let start = self.at;
-        if let Some([b'{', b'"', tag @ (b'S' | b'N'), b'"', b':', b'"']) = self.bytes[start..].first_chunk::<6>() {
-            self.at += 5;
-            let value = if *tag == b'S' { Value::S(self.text()?) } else { Value::N(self.number()?) };
-            if self.peek() == Some(b'}') {
-                self.at += 1;
-                self.space();
-                return Ok(value);
-            }
-            self.at = start;
+        if self.usual_value(into)? {
+            return Ok(());
         }
+        self.at = start;
+        self.any_value(into)
+    }
+
+    /// A value as DynamoDB writes nearly all of them, without white space; false if it is written in another way.
+    #[inline]
+    fn usual_value(&mut self, into: &mut Value<'a>) -> Result<bool> {
+        match &self.bytes[self.at..] {
+            [b'{', b'"', b'S', b'"', b':', b'"', ..] => {
+                self.at += 5;
+                *into = Value::S(self.text()?);
+            }
+            [b'{', b'"', b'N', b'"', b':', b'"', ..] => {
+                self.at += 5;
+                *into = Value::N(self.number()?);
+            }
+            [b'{', b'"', b'M', b'"', b':', b'{', ..] => {
+                self.at += 5;
+                *into = Value::M(self.attributes()?);
+            }
+            [b'{', b'"', b'L', b'"', b':', b'[', ..] => {
+                self.at += 5;
+                *into = Value::L(self.values(Self::value)?);
+            }
+            [b'{', b'"', b'S', b'S', b'"', b':', b'[', ..] => {
+                self.at += 6;
+                *into = Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?);
+            }
+            [b'{', b'"', b'B', b'O', b'O', b'L', b'"', b':', b't' | b'f', ..] => {
+                self.at += 8;
+                *into = self.boolean()?;
+            }
+            _ => return Ok(false),
+        }
+        if self.peek() != Some(b'}') {
+            return Ok(false);
+        }
+        self.at += 1;
+        self.space();
+        Ok(true)
+    }
+
+    /// A value in whatever way it is written.
+    fn any_value(&mut self, into: &mut Value<'a>) -> Result<()> {
         if self.peek() != Some(b'{') {
             let found = self.kind();
-            self.plain_value()?;
-            return Err(Error::attribute(format!("{found} stands where a type such as {{\"S\":...}} was expected")));
+            self.plain_value(into)?;
+            return Err(attribute(format!("{found} stands where a type such as {{\"S\":...}} was expected")));
         }
         self.pass(b'{', "`{` was expected")?;
         if self.peek() == Some(b'}') {
-            return Err(Error::attribute("the type is missing"));
+            return Err(attribute("the type is missing"));
         }
         let name = self.text()?;
         self.pass(b':', "`:` was expected")?;
         let tag = name.get();
-        let value = match &*tag {
+        *into = match &*tag {
             "S" => Value::S(self.string("S")?),
             "N" => Value::N(self.number()?),
             "B" => Value::B(self.binary("B")?),
             "BOOL" => match self.peek() {
-                Some(b't' | b'f') => Value::Bool(self.boolean()?),
+                Some(b't' | b'f') => self.boolean()?,
                 _ => return Err(self.other("BOOL", "true or false")),
             },
             "NULL" => match self.peek() {
-                Some(b't') if self.boolean()? => Value::Null,
+                Some(b't') if self.boolean()? == Value::True => Value::Null,
                 _ => return Err(self.other("NULL", "true")),
             },
             "M" => match self.peek() {
                 Some(b'{') => Value::M(self.attributes()?),
                 _ => return Err(self.other("M", "an object")),
             },
-            "L" => Value::L(self.list("L", Self::value)?),
+            "L" => match self.peek() {
+                Some(b'[') => Value::L(self.values(Self::value)?),
+                _ => return Err(self.other("L", "an array")),
+            },
             "SS" => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
             "NS" => Value::Ns(self.list("NS", Self::number)?),
             "BS" => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
-            other => return Err(Error::attribute(format!("`{}` is not a type of DynamoDB", shorten(other)))),
+            other => return Err(attribute(format!("`{}` is not a type of DynamoDB", shorten(other)))),
         };
         match self.peek() {
             Some(b'}') => {
                 self.at += 1;
                 self.space();
-                Ok(value)
+                Ok(())
             }
-            Some(b',') => Err(Error::attribute("more than one type")),
+            Some(b',') => Err(attribute("more than one type")),
             _ => Err(self.error("`}` was expected")),
         }
     }
 
     /// A value of another kind than its type asks for; or the error of a line that is no JSON there.
-    fn other(&mut self, tag: &str, wanted: &str) -> Error {
+    fn other(&mut self, tag: &str, wanted: &str) -> Box<Error> {
         let found = self.kind();
-        match self.plain_value() {
-            Ok(_) => Error::attribute(format!("the value of {tag} must be {wanted}, not {found}")),
+        match self.plain_value(&mut Value::Null) {
+            Ok(()) => attribute(format!("the value of {tag} must be {wanted}, not {found}")),
             Err(error) => error,
         }
     }
@@ -333,49 +466,74 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn string(&mut self, tag: &str) -> Result<Text<'a>, Error> {
+    fn string(&mut self, tag: &str) -> Result<Text<'a>> {
         if self.peek() == Some(b'"') { self.text() } else { Err(self.other(tag, "a string")) }
     }
 
-    fn binary(&mut self, tag: &str) -> Result<Text<'a>, Error> {
+    fn binary(&mut self, tag: &str) -> Result<Text<'a>> {
         let text = self.string(tag)?;
-        if text.nul { Err(Error::attribute(format!("the value of {tag} is not base64"))) } else { Ok(text) }
+        if text.nul { Err(attribute(format!("the value of {tag} is not base64"))) } else { Ok(text) }
     }
 
     #[inline]
-    fn number(&mut self) -> Result<Cow<'a, str>, Error> {
+    fn number(&mut self) -> Result<Cow<'a, str>> {
         let digits = self.string("N")?.get();
         if !number::is_json(digits.as_bytes()) && number::Decimal::parse(&digits).is_err() {
-            return Err(Error::attribute(format!("`{}` is not a number", shorten(&digits))));
+            return Err(attribute(format!("`{}` is not a number", shorten(&digits))));
         }
         Ok(digits)
     }
 
-    fn list<T>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    fn list<T>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         if self.peek() != Some(b'[') {
             return Err(self.other(tag, "an array"));
         }
-        self.enter()?;
-        self.pass(b'[', "`[` was expected")?;
+        let mut list = Vec::new();
+        self.elements(|scanner| {
+            let added = element(scanner).map_err(|error| Box::new(error.within(&format!("[{}]", list.len()))))?;
+            list.push(added);
+            Ok(())
+        })?;
+        Ok(list)
+    }
+
+    /// An array of values.
+    fn values(&mut self, value: impl Fn(&mut Self, &mut Value<'a>) -> Result<()>) -> Result<Vec<Value<'a>>> {
         let mut values = Vec::new();
-        while self.more(values.is_empty(), b']')? {
-            values.push(element(self).map_err(|error| error.within(&format!("[{}]", values.len())))?);
-        }
-        self.depth -= 1;
+        self.elements(|scanner| {
+            let place = values.len();
+            value(scanner, added(&mut values, Value::Null))
+                .map_err(|error| Box::new(error.within(&format!("[{place}]"))))
+        })?;
         Ok(values)
     }
 
+    #[inline]
+    fn elements(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        self.enter()?;
+        self.pass(b'[', "`[` was expected")?;
+        let mut first = true;
+        while self.more(first, b']')? {
+            element(self)?;
+            first = false;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
     /// An object of plain JSON.
-    fn plain_record(&mut self) -> Result<Vec<(Text<'a>, Value<'a>)>, Error> {
-        match self.plain_value()? {
+    fn plain_record(&mut self) -> Result<Attributes<'a>> {
+        let mut value = Value::Null;
+        self.plain_value(&mut value)?;
+        match value {
             Value::M(entries) => Ok(entries),
-            _ => Err(Error::NoItem { message: "the line is no JSON object".to_owned() }),
+            _ => Err(Box::new(Error::NoItem { message: "the line is no JSON object".to_owned() })),
         }
     }
 
-    fn plain_value(&mut self) -> Result<Value<'a>, Error> {
-        match self.peek() {
-            Some(b'"') => Ok(Value::S(self.text()?)),
+    fn plain_value(&mut self, into: &mut Value<'a>) -> Result<()> {
+        *into = match self.peek() {
+            Some(b'"') => Value::S(self.text()?),
             Some(b'{') => {
                 self.enter()?;
                 self.pass(b'{', "`{` was expected")?;
@@ -383,18 +541,18 @@ impl<'a> Scanner<'a> {
                 while self.more(entries.is_empty(), b'}')? {
                     let name = self.text()?;
                     self.pass(b':', "`:` was expected")?;
-                    entries.push((name, self.plain_value()?));
+                    self.plain_value(&mut added(&mut entries, (name, Value::Null)).1)?;
                 }
                 self.depth -= 1;
                 unique(&entries)?;
-                Ok(Value::M(entries))
+                Value::M(entries)
             }
-            Some(b'[') => Ok(Value::L(self.list("L", Self::plain_value)?)),
-            Some(b't' | b'f') => Ok(Value::Bool(self.boolean()?)),
+            Some(b'[') => Value::L(self.values(Self::plain_value)?),
+            Some(b't' | b'f') => self.boolean()?,
             Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {
                 self.at += 4;
                 self.space();
-                Ok(Value::Null)
+                Value::Null
             }
             Some(b'-' | b'0'..=b'9') => {
                 let rest = &self.bytes[self.at..];
@@ -406,16 +564,29 @@ impl<'a> Scanner<'a> {
                 let digits = &self.text[self.at..self.at + length];
                 self.at += length;
                 self.space();
-                Ok(Value::N(Cow::Borrowed(digits)))
+                Value::N(Cow::Borrowed(digits))
             }
-            _ => Err(self.error("a value was expected")),
-        }
+            _ => return Err(self.error("a value was expected")),
+        };
+        Ok(())
     }
 }
 
+/// Adds an element, and lends it.
+#[inline]
+fn added<T>(list: &mut Vec<T>, element: T) -> &mut T {
+    let place = list.len();
+    list.push(element);
+    &mut list[place]
+}
+
+fn attribute(message: impl Into<String>) -> Box<Error> {
+    Box::new(Error::attribute(message))
+}
+
 /// A name that comes twice would lose one of its values.
-fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<(), Error> {
-    let double = |name: &Text<'_>| Error::attribute("the name comes twice").within(&name.get());
+fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<()> {
+    let double = |name: &Text<'_>| Box::new(attribute("the name comes twice").within(&name.get()));
     if entries.len() > 24 || entries.iter().any(|(name, _)| name.escaped) {
         let mut seen = HashSet::with_capacity(entries.len());
         return entries.iter().find(|(name, _)| !seen.insert(name.get())).map_or(Ok(()), |(name, _)| Err(double(name)));
@@ -503,6 +674,28 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_the_item_before_are_known() {
+        let mut decoder = Decoder::default();
+        let mut names = |line: &str| {
+            let item = decoder.decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
+            Ok::<_, String>(
+                item.attributes().iter().map(|(name, _)| name.get().into_owned()).collect::<Vec<_>>().join(" "),
+            )
+        };
+        for (line, found) in [
+            (r#"{"Item":{"a":{"S":"1"},"b":{"S":"2"},"c":{"S":"3"}}}"#, Ok("a b c")),
+            (r#"{"Item":{"a":{"S":"1"},"c":{"S":"3"}}}"#, Ok("a c")),
+            (r#"{"Item":{"a":{"S":"1"},"b":{"S":"2"},"b":{"S":"3"}}}"#, Err("attribute `b`: the name comes twice")),
+            (r#"{"Item":{"a":{"S":"1"},"b":{"S":"2"},"a":{"S":"3"}}}"#, Err("attribute `a`: the name comes twice")),
+            (r#"{"Item":{"c":{"S":"1"},"b":{"S":"2"},"a":{"S":"3"}}}"#, Ok("c b a")),
+            (r#"{"Item":{"c" : {"S":"1"},"b":  {"S":"2"},"aa":{"S":"3"}}}"#, Ok("c b aa")),
+            (r#"{"Item":{"c":{"S":"1"},"b":{"S":"2"},"#, Err("not JSON at column 38: a string was expected")),
+        ] {
+            assert_eq!(names(line), found.map(str::to_owned).map_err(str::to_owned), "{line}");
+        }
+    }
+
+    #[test]
     fn texts_are_unescaped_only_when_asked() {
         let line = br#"{"Item":{"a":{"S":"\ud83d\ude00 \u0000\n"},"b":{"S":"\\u0000"},"c":{"S":"x"}}}"#;
         let item = decode(line, Encoding::DynamodbJson).unwrap();
@@ -543,6 +736,28 @@ mod tests {
             let ours = decode(line.as_bytes(), Encoding::Json);
             let double = matches!(&ours, Err(Error::Attribute { message, .. }) if message == "the name comes twice");
             prop_assert!(ours.is_ok() == theirs.is_ok() || double, "{line}: {ours:?} {theirs:?}");
+        }
+
+        /// What a decoder remembers of earlier lines never shows: attributes that are missing, more, in another order, twice,
+        /// escaped, of another type, with white space, cut off.
+        #[test]
+        fn a_decoder_with_a_memory_says_what_one_without_says(
+            items in prop::collection::vec((prop::collection::vec((0..7_usize, 0..9_usize), 0..9), 0..200_usize), 1..8)
+        ) {
+            const NAMES: [&str; 7] = ["a", "b", "long name", "b\":{", r"\u0061", "é", ""];
+            const VALUES: [&str; 9] = [
+                r#"{"S":"x"}"#, r#"{"N":"1.50"}"#, r#"{"BOOL":true}"#, r#"{"M":{"a":{"S":"\u0000"}}}"#, r#"{"L":[{"N":"1"}]}"#,
+                r#" { "SS" : ["x"] } "#, r#"{"S":"x","N":"1"}"#, r#"{"S":7}"#, r#"{"NULL":true}"#,
+            ];
+            let mut decoder = Decoder::default();
+            for (attributes, cut) in items {
+                let pairs = attributes.iter().map(|&(name, value)| format!("\"{}\":{}", NAMES[name], VALUES[value]));
+                let mut line = format!("{{\"Item\":{{{}}}}}", pairs.collect::<Vec<_>>().join(","));
+                // Most lines are whole.
+                line.truncate(line.char_indices().nth(cut).map_or(line.len(), |(place, _)| place));
+                let alone = decode(line.as_bytes(), Encoding::DynamodbJson);
+                prop_assert_eq!(decoder.decode(line.as_bytes(), Encoding::DynamodbJson), alone, "{}", line);
+            }
         }
 
         /// Any value that serde_json can write comes back as it was.

@@ -12,6 +12,6 @@ pub mod number;
 pub mod scan;
 mod value;
 
-pub use decode::{Encoding, decode};
+pub use decode::{Decoder, Encoding, decode};
 pub use error::Error;
 pub use value::{Item, Text, Value};

@@ -49,8 +49,10 @@ pub enum Value<'a> {
     N(Cow<'a, str>),
     /// Binary, as base64.
     B(Text<'a>),
-    /// A boolean.
-    Bool(bool),
+    /// The boolean true. (One variant with a `bool` would make every value slow to move: its place is odd.)
+    True,
+    /// The boolean false.
+    False,
     /// Null.
     Null,
     /// A map.
@@ -72,7 +74,7 @@ impl Value<'_> {
             Self::S(_) => "S",
             Self::N(_) => "N",
             Self::B(_) => "B",
-            Self::Bool(_) => "BOOL",
+            Self::True | Self::False => "BOOL",
             Self::Null => "NULL",
             Self::M(_) => "M",
             Self::L(_) => "L",
@@ -87,8 +89,8 @@ impl Value<'_> {
         match self {
             Self::S(text) | Self::B(text) => into.push_str(text.json()),
             Self::N(digits) => write_number(digits, into),
-            Self::Bool(true) => into.push_str("true"),
-            Self::Bool(false) => into.push_str("false"),
+            Self::True => into.push_str("true"),
+            Self::False => into.push_str("false"),
             Self::Null => into.push_str("null"),
             Self::M(entries) => write_object(entries, into),
             Self::L(values) => write_array(values, into, Self::write_json),
@@ -104,7 +106,7 @@ impl Value<'_> {
             Self::M(entries) => entries.iter().any(|(name, value)| name.nul || value.has_nul()),
             Self::L(values) => values.iter().any(Self::has_nul),
             Self::Ss(texts) => texts.iter().any(|text| text.nul),
-            Self::N(_) | Self::B(_) | Self::Bool(_) | Self::Null | Self::Ns(_) | Self::Bs(_) => false,
+            Self::N(_) | Self::B(_) | Self::True | Self::False | Self::Null | Self::Ns(_) | Self::Bs(_) => false,
         }
     }
 }

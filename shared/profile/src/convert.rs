@@ -38,7 +38,8 @@ impl<'a> Scalar<'a> {
             Self::Bool(truth) => (*truth).into(),
             Self::Raw(Value::S(text)) => text.get(),
             Self::Raw(Value::N(digits)) => digits.clone(),
-            Self::Raw(Value::Bool(truth)) => written(*truth).into(),
+            Self::Raw(Value::True) => written(true).into(),
+            Self::Raw(Value::False) => written(false).into(),
             Self::Raw(other) => return Err(format!("is {}, which has no text", other.type_name())),
             Self::Json(_) => return Err("is composed, which has no text".to_owned()),
         }))

@@ -226,14 +226,14 @@ impl Plan {
         }
         let mut known = Vec::with_capacity(self.values.len());
         for value in &self.values {
-            let mut scalar = Scalar::Null;
-            self.evaluate(value, item, &known, &mut scalar)?;
+            known.push(Scalar::Null);
+            let Some((scalar, before)) = known.split_last_mut() else { continue };
+            self.evaluate(value, item, before, scalar)?;
             if let Some(ty) = &value.ty
                 && !scalar.is_null()
             {
-                make_typed(ty, value, &mut scalar)?;
+                make_typed(ty, value, scalar)?;
             }
-            known.push(scalar);
         }
         for column in &self.columns {
             if let Some(json) = &column.fixed {
@@ -494,7 +494,8 @@ impl Test {
         let text = value.and_then(|value| match value {
             Value::S(text) => Some(text.get()),
             Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
-            Value::Bool(truth) => Some(Cow::Borrowed(written(*truth))),
+            Value::True => Some(Cow::Borrowed(written(true))),
+            Value::False => Some(Cow::Borrowed(written(false))),
             _ => None,
         });
         let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use item::{Encoding, decode};
+use item::{Decoder, Encoding, decode};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
@@ -13,6 +13,11 @@ fuzz_target!(|data: &[u8]| {
         let mut json = String::new();
         item.write_json(&mut json);
         serde_json::from_str::<Value>(&json).expect("what is written is JSON");
+    }
+    // What the lines before were never shows.
+    let mut decoder = Decoder::default();
+    for line in data.split(|&byte| byte == b'\n') {
+        assert_eq!(decoder.decode(line, Encoding::DynamodbJson), decode(line, Encoding::DynamodbJson));
     }
     match (decode(data, Encoding::Json), theirs) {
         (Ok(item), Ok(theirs)) => {

@@ -17,7 +17,7 @@ use profile::Options;
 use stream::Writer;
 
 use crate::args::{Args, Format};
-use crate::output::{CsvRows, Items, JsonRows};
+use crate::output::{Csv, Items, Json, Rows};
 use crate::parse::Parser;
 
 fn main() -> ExitCode {
@@ -36,11 +36,14 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     match args.to {
         Format::Json => {
             let writer = Writer::new(stdout, args.markers || !(args.no_markers || terminal));
-            let rows = JsonRows::new(profile, writer.markers(), args.window)?;
+            let format = Json::new(&profile.schema, writer.markers());
+            // Where rows only replace each other the target does as well without.
+            let merged = profile.schema.collects();
+            let rows = Rows::new(profile, format, args.window, merged)?;
             Parser::new(rows, writer, args.encoding()).run(io::stdin().lock())
         }
         Format::Csv => {
-            let rows = CsvRows::new(profile, args.window)?;
+            let rows = Rows::new(profile, Csv, args.window, true)?;
             Parser::new(rows, Writer::new(stdout, false), args.encoding()).run(io::stdin().lock())
         }
     }

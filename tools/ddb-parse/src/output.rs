@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use fault::{Failure, Fault, PipeError, Problem};
 use item::Item;
-use profile::{Fate, Profile, Row, Schema, text_of};
+use profile::{Fate, Profile, Row, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
 
-use crate::window::{Merged, Window};
+use crate::window::Window;
 
 /// A way to write items.
 pub(crate) trait Output {
@@ -86,117 +86,147 @@ impl Output for Items {
 /// The longest row. Merged with what else the window holds it still is a line that the next program reads.
 const LONGEST_ROW: usize = 16 << 20;
 
-/// Rows on their way through the window, whatever they are written as.
+/// Rows without a window are marked when so many bytes of them were written.
+const UNMARKED: usize = 12 << 20;
+
+/// How rows are written.
+pub(crate) trait Format {
+    /// Lines that stand before the first row.
+    fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure>;
+
+    /// A row and the numbers of the records that went into it.
+    fn row<W: Write>(
+        &self,
+        schema: &Schema,
+        row: RowView<'_>,
+        records: &[u64],
+        writer: &mut Writer<W>,
+    ) -> Result<(), Failure>;
+}
+
+/// Items as rows of a profile's table.
 #[derive(Debug)]
-struct Rows {
+pub(crate) struct Rows<F> {
     profile: Profile,
-    window: Window,
+    format: F,
+    /// Where rows of one key are merged, if they are.
+    window: Option<Window>,
+    /// Of rows that were written without a window since the last mark.
+    unmarked: (u64, usize),
+    most_unmarked: u64,
     row: Row,
     written: u64,
 }
 
-impl Rows {
-    fn new(profile: Profile, window: u64) -> Result<Self, Failure> {
-        let window = Window::new(&profile.schema, window).map_err(|column| {
-            Problem::new(Fault::Setup, format!("profile `{}`: there is no column `{column}`", profile.name))
-        })?;
-        Ok(Self { profile, window, row: Row::default(), written: 0 })
-    }
-
-    fn item(&mut self, item: &Item<'_>, record: u64) -> Result<Taken, String> {
-        let fate = self.profile.plan.row(item, &mut self.row)?;
-        if self.row.view().text_size() > LONGEST_ROW {
-            return Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20));
-        }
-        Ok(match fate {
-            Fate::Filtered => Taken::Filtered,
-            Fate::Row if self.window.add(&self.row, record) => Taken::Full,
-            Fate::Row => Taken::Row,
-        })
-    }
-
-    fn counts(&self) -> (u64, u64) {
-        (self.written, self.window.merged())
+impl<F: Format> Rows<F> {
+    /// Rows that are merged over a window of so many rows if `merged`; else as they come.
+    pub(crate) fn new(profile: Profile, format: F, window: u64, merged: bool) -> Result<Self, Failure> {
+        let no_column =
+            |column| Problem::new(Fault::Setup, format!("profile `{}`: there is no column `{column}`", profile.name));
+        let merged = merged.then(|| Window::new(&profile.schema, window)).transpose().map_err(no_column)?;
+        let row = Row::default();
+        Ok(Self { window: merged, unmarked: (0, 0), most_unmarked: window, row, written: 0, profile, format })
     }
 }
 
-/// Rows as JSON objects, with the numbers of their records where the next program wants to know them.
-#[derive(Debug)]
-pub(crate) struct JsonRows {
-    rows: Rows,
-    /// `{"id":`, `,"path":` and so on.
-    names: Vec<String>,
-    records: bool,
-}
-
-impl JsonRows {
-    pub(crate) fn new(profile: Profile, records: bool, window: u64) -> Result<Self, Failure> {
-        let names = profile.schema.columns.iter().enumerate().map(|(place, column)| {
-            let name = serde_json::Value::from(column.name.as_str());
-            format!("{}{name}:", if place == 0 { '{' } else { ',' })
-        });
-        Ok(Self { names: names.collect(), rows: Rows::new(profile, window)?, records })
-    }
-}
-
-fn write(names: &[String], records: bool, merged: &Merged, line: &mut Vec<u8>) {
-    for (name, cell) in names.iter().zip(merged.row.cells()) {
-        line.extend_from_slice(name.as_bytes());
-        line.extend_from_slice(cell.as_bytes());
-    }
-    if records {
-        let mut separator: &[u8] = b",\"$records\":[";
-        for record in &merged.records {
-            line.extend_from_slice(separator);
-            line.extend_from_slice(record.to_string().as_bytes());
-            separator = b",";
-        }
-        line.push(b']');
-    }
-    line.push(b'}');
-}
-
-impl Output for JsonRows {
+impl<F: Format> Output for Rows<F> {
     fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let schema = to_raw_value(&self.rows.profile.schema).map_err(io::Error::from).map_err(PipeError::writing)?;
-        Ok(writer.marker(&Marker::Schema(schema)).map_err(PipeError::writing)?)
+        self.format.header(&self.profile.schema, writer)
     }
 
     fn item<W: Write>(
         &mut self,
         item: &Item<'_>,
         record: u64,
-        _: &mut Writer<W>,
+        writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure> {
-        Ok(self.rows.item(item, record))
+        match self.profile.plan.row(item, &mut self.row) {
+            Err(reason) => return Ok(Err(reason)),
+            Ok(Fate::Filtered) => return Ok(Ok(Taken::Filtered)),
+            Ok(Fate::Row) => {}
+        }
+        let size = self.row.view().text_size();
+        if size > LONGEST_ROW {
+            return Ok(Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
+        }
+        let full = if let Some(window) = &mut self.window {
+            window.add(&self.row, record)
+        } else {
+            self.format.row(&self.profile.schema, self.row.view(), &[record], writer)?;
+            self.written += 1;
+            self.unmarked = (self.unmarked.0 + 1, self.unmarked.1 + size);
+            self.unmarked.0 >= self.most_unmarked || self.unmarked.1 >= UNMARKED
+        };
+        Ok(Ok(if full { Taken::Full } else { Taken::Row }))
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let Self { rows, names, records } = self;
-        rows.window.drain(|merged| {
-            write(names, *records, &merged, writer.compose());
-            writer.end_line().map_err(PipeError::writing)?;
-            rows.written += 1;
-            Ok(())
+        self.unmarked = (0, 0);
+        let Self { window: Some(window), profile, format, written, .. } = self else { return Ok(()) };
+        window.drain(|row, records| {
+            *written += 1;
+            format.row(&profile.schema, row, records, writer)
         })
     }
 
     fn counts(&self) -> (u64, u64) {
-        self.rows.counts()
+        (self.written, self.window.as_ref().map_or(0, Window::merged))
+    }
+}
+
+/// Rows as JSON objects, with the numbers of their records where the next program wants to know them.
+#[derive(Debug)]
+pub(crate) struct Json {
+    /// `{"id":`, `,"path":` and so on.
+    names: Vec<String>,
+    records: bool,
+}
+
+impl Json {
+    pub(crate) fn new(schema: &Schema, records: bool) -> Self {
+        let names = schema.columns.iter().enumerate().map(|(place, column)| {
+            let name = serde_json::Value::from(column.name.as_str());
+            format!("{}{name}:", if place == 0 { '{' } else { ',' })
+        });
+        Self { names: names.collect(), records }
+    }
+}
+
+impl Format for Json {
+    fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure> {
+        let schema = to_raw_value(schema).map_err(io::Error::from).map_err(PipeError::writing)?;
+        Ok(writer.marker(&Marker::Schema(schema)).map_err(PipeError::writing)?)
+    }
+
+    fn row<W: Write>(
+        &self,
+        _: &Schema,
+        row: RowView<'_>,
+        records: &[u64],
+        writer: &mut Writer<W>,
+    ) -> Result<(), Failure> {
+        let line = writer.compose();
+        for (name, cell) in self.names.iter().zip(row.cells()) {
+            line.extend_from_slice(name.as_bytes());
+            line.extend_from_slice(cell.as_bytes());
+        }
+        if self.records {
+            let mut separator: &[u8] = b",\"$records\":[";
+            for record in records {
+                line.extend_from_slice(separator);
+                write!(line, "{record}").map_err(PipeError::writing)?;
+                separator = b",";
+            }
+            line.push(b']');
+        }
+        line.push(b'}');
+        Ok(writer.end_line().map_err(PipeError::writing)?)
     }
 }
 
 /// Rows as CSV, as psql's `\copy ... csv header` reads them with its defaults.
 #[derive(Debug)]
-pub(crate) struct CsvRows {
-    rows: Rows,
-}
-
-impl CsvRows {
-    pub(crate) fn new(profile: Profile, window: u64) -> Result<Self, Failure> {
-        Ok(Self { rows: Rows::new(profile, window)? })
-    }
-}
+pub(crate) struct Csv;
 
 /// A writer that leaves quoting to [`quoted`]: NULL and the empty text differ in their quotes alone.
 fn csv_writer(line: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
@@ -212,16 +242,6 @@ fn quoted(text: &str) -> String {
     }
 }
 
-fn csv_line(schema: &Schema, row: &Row) -> Result<Vec<u8>, Failure> {
-    let mut fields = Vec::with_capacity(schema.columns.len());
-    for (column, cell) in schema.columns.iter().zip(row.cells()) {
-        let text = text_of(cell, &column.ty)
-            .map_err(|problem| Problem::new(Fault::Input, format!("column `{}`: {problem}", column.name)))?;
-        fields.push(text.map_or_else(String::new, |text| quoted(&text)));
-    }
-    csv_record(&fields)
-}
-
 fn csv_record(fields: &[String]) -> Result<Vec<u8>, Failure> {
     let mut line = Vec::new();
     let written = csv_writer(&mut line).write_record(fields);
@@ -231,31 +251,25 @@ fn csv_record(fields: &[String]) -> Result<Vec<u8>, Failure> {
     Ok(line)
 }
 
-impl Output for CsvRows {
-    fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let names: Vec<_> = self.rows.profile.schema.columns.iter().map(|column| quoted(&column.name)).collect();
+impl Format for Csv {
+    fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure> {
+        let names: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
         Ok(writer.data(&csv_record(&names)?).map_err(PipeError::writing)?)
     }
 
-    fn item<W: Write>(
-        &mut self,
-        item: &Item<'_>,
-        record: u64,
-        _: &mut Writer<W>,
-    ) -> Result<Result<Taken, String>, Failure> {
-        Ok(self.rows.item(item, record))
-    }
-
-    fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let Rows { window, profile, written, .. } = &mut self.rows;
-        window.drain(|merged| {
-            writer.data(&csv_line(&profile.schema, &merged.row)?).map_err(PipeError::writing)?;
-            *written += 1;
-            Ok(())
-        })
-    }
-
-    fn counts(&self) -> (u64, u64) {
-        self.rows.counts()
+    fn row<W: Write>(
+        &self,
+        schema: &Schema,
+        row: RowView<'_>,
+        _: &[u64],
+        writer: &mut Writer<W>,
+    ) -> Result<(), Failure> {
+        let mut fields = Vec::with_capacity(schema.columns.len());
+        for (column, cell) in schema.columns.iter().zip(row.cells()) {
+            let text = text_of(cell, &column.ty)
+                .map_err(|problem| Problem::new(Fault::Input, format!("column `{}`: {problem}", column.name)))?;
+            fields.push(text.map_or_else(String::new, |text| quoted(&text)));
+        }
+        Ok(writer.data(&csv_record(&fields)?).map_err(PipeError::writing)?)
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use fault::{Exit, Failure, PipeError};
-use item::{Encoding, decode};
+use item::{Decoder, Encoding};
 use serde::de::IgnoredAny;
 use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
 use tracing::{error, warn};
@@ -17,6 +17,7 @@ const STAGE: &str = "ddb-parse";
 pub(crate) struct Parser<O, W: Write> {
     output: O,
     writer: Writer<W>,
+    decoder: Decoder,
     encoding: Encoding,
     /// The encoding that the command line names, for input without `begin`.
     given: Encoding,
@@ -46,6 +47,7 @@ impl<O: Output, W: Write> Parser<O, W> {
         Self {
             output,
             writer,
+            decoder: Decoder::default(),
             encoding,
             given: encoding,
             begun: false,
@@ -161,7 +163,7 @@ impl<O: Output, W: Write> Parser<O, W> {
         let file = self.file();
         file.records += 1;
         let record = file.records;
-        let taken = match decode(line, self.encoding) {
+        let taken = match self.decoder.decode(line, self.encoding) {
             Ok(item) => self.output.item(&item, record, &mut self.writer)?,
             Err(error) => Err(error.to_string()),
         };

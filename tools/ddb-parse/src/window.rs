@@ -28,13 +28,6 @@ pub(crate) struct Window {
     merged: u64,
 }
 
-/// A row and the numbers of the records that went into it.
-#[derive(Debug)]
-pub(crate) struct Merged {
-    pub(crate) row: Row,
-    pub(crate) records: Vec<u64>,
-}
-
 impl Window {
     pub(crate) fn new(schema: &Schema, most_rows: u64) -> Result<Self, String> {
         let key = schema.key_indexes()?.into_iter().map(|index| (index, schema.columns[index].ty.kind())).collect();
@@ -81,20 +74,22 @@ impl Window {
         self.merged
     }
 
-    /// Hands every row to `take` and empties the window.
-    pub(crate) fn drain<E>(&mut self, mut take: impl FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
-        let mut rows = Vec::new();
+    /// Hands every row to `take`, with the numbers of its records, and empties the window.
+    pub(crate) fn drain<E>(&mut self, mut take: impl FnMut(RowView<'_>, &[u64]) -> Result<(), E>) -> Result<(), E> {
+        let (mut rows, mut records) = (Vec::new(), Vec::new());
         for &(first, _) in &self.chains {
             rows.clear();
-            let mut records = Vec::with_capacity(1);
+            records.clear();
             let mut next = Some(first);
             while let Some(place) = next {
                 rows.push(self.rows.get(place));
                 records.push(self.places[place].0);
                 next = self.places[place].1;
             }
-            let row = if let [row] = rows.as_slice() { row.to_row() } else { self.merger.fold(&rows) };
-            take(Merged { row, records })?;
+            match rows.as_slice() {
+                [row] => take(*row, &records)?,
+                rows => take(self.merger.fold(rows).view(), &records)?,
+            }
         }
         self.rows.clear();
         self.places.clear();
