@@ -224,10 +224,10 @@ impl Plan {
         {
             return Ok(Fate::Filtered);
         }
-        let mut known = Vec::with_capacity(self.values.len());
-        for value in &self.values {
-            known.push(Scalar::Null);
-            let Some((scalar, before)) = known.split_last_mut() else { continue };
+        let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
+        for (place, value) in self.values.iter().enumerate() {
+            let (before, rest) = known.split_at_mut(place);
+            let scalar = &mut rest[0];
             self.evaluate(value, item, before, scalar)?;
             if let Some(ty) = &value.ty
                 && !scalar.is_null()

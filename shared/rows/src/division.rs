@@ -128,7 +128,8 @@ impl Division {
         }
     }
 
-    /// Takes one part of gathered rows after the other that nobody has taken yet, about so many rows together.
+    /// Takes one part of gathered rows after the other that nobody has taken yet, about so many rows together. All
+    /// connections together hold no more than the bytes of a transaction.
     fn many(
         &self,
         segments: &[Segment],
@@ -139,13 +140,14 @@ impl Division {
         watch: &Watch,
     ) -> Result<Settled, Failure> {
         let (mut settled, mut entries) = (Settled::default(), Entries::default());
+        let bytes = self.limits.bytes / self.connections as u64;
         loop {
             let part = next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
                 let taken = gathered.part(part, &self.keys, &self.merger, &mut entries);
                 taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
             }
-            if part >= PARTS || entries.len() >= rows || entries.bytes() >= self.limits.bytes {
+            if part >= PARTS || entries.len() >= rows || entries.bytes() >= bytes {
                 entries.sort();
                 let transactions = entries.len().div_ceil(self.limits.rows).max(1);
                 let rows = entries.len().div_ceil(transactions).max(1);
