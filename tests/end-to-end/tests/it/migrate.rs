@@ -4,7 +4,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 
 use harness::Dir;
 use harness::export::Export;
@@ -105,19 +106,47 @@ fn killed_in_the_middle_the_same_command_completes_the_work() {
     assert!(!dir.has("migrate-pictures.bookmark.json"));
 }
 
+/// Somebody who has the table for himself: what wants to write waits, and so does everything before it.
+struct Hold(Child);
+
+impl Hold {
+    fn on(postgres: &Postgres) -> Self {
+        let mut psql = postgres.server().session(postgres.database());
+        let mut psql = psql.arg("-qAt").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lock = "begin; lock table pictures in share row exclusive mode;\n\\echo held\n";
+        psql.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
+        let mut said = String::new();
+        BufReader::new(psql.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        Self(psql)
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
 /// Runs at a terminal until somebody presses Ctrl+C in the middle; the exit code and what the terminal shows.
 pub(crate) fn run_until_ctrl_c(dir: &Dir, postgres: &Postgres) -> (Option<i32>, String) {
     // `script` gives the run a terminal of its own; what is written to its stdin is typed there.
     let mut terminal = bash(dir, postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
-    let mut screen = terminal.stdout.take().unwrap();
+    let mut screen = BufReader::new(terminal.stdout.take().unwrap());
+    let (pressed, is_pressed) = channel();
     let reader = std::thread::spawn(move || {
-        let mut shown = String::new();
-        screen.read_to_string(&mut shown).unwrap();
-        shown
+        let mut shown = Vec::new();
+        // The terminal shows the key when it has sent the signal.
+        screen.read_until(b'^', &mut shown).unwrap();
+        pressed.send(()).unwrap();
+        screen.read_to_end(&mut shown).unwrap();
+        String::from_utf8_lossy(&shown).into_owned()
     });
     wait_for_progress(dir);
+    let hold = Hold::on(postgres);
     let mut keyboard = terminal.stdin.take().unwrap();
     keyboard.write_all(b"\x03").unwrap();
+    is_pressed.recv().unwrap();
+    hold.end();
     let status = terminal.wait().unwrap();
     drop(keyboard);
     (status.code(), reader.join().unwrap())
