@@ -77,6 +77,8 @@ pub struct Batch {
     pub segments: Vec<Segment>,
     /// What this process has read by now, this batch included.
     pub reading: Reading,
+    /// For each segment a number: rows of one key only become one where it is the same. Without numbers all do.
+    pub(crate) apart: Vec<usize>,
     /// What the segments take.
     bytes: u64,
     begun: Instant,
@@ -127,6 +129,7 @@ impl Batch {
             rows: Held::new(many),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
+            apart: Vec::new(),
             bytes: 0,
             begun: Instant::now(),
         }
@@ -190,6 +193,25 @@ impl Batch {
         }
     }
 
+    /// Rows of a file that has not ended well yet become one only with each other, not with rows of other files, so that
+    /// the file can be left out with all its rows.
+    pub fn set_unfinished_apart(&mut self) {
+        let mut numbers = vec![0; self.segments.len()];
+        let mut number = 0;
+        // From the last to the first, because how a file ends is said after its rows.
+        for (place, Segment { file, event, .. }) in self.segments.iter().enumerate().rev() {
+            number = match (file, event) {
+                (None, _) => 0,
+                (Some(file), Some(FileEvent::End(end))) if *end.key == **file => 0,
+                (Some(file), Some(FileEvent::Fail(fail))) if *fail.key != **file => number,
+                (Some(_), Some(FileEvent::Mark(_))) => number,
+                (Some(_), _) => place + 1,
+            };
+            numbers[place] = number;
+        }
+        self.apart = numbers;
+    }
+
     /// Ends the segment with what was said; the next belongs to `file`.
     pub fn end_segment(&mut self, event: FileEvent, file: Option<Arc<str>>) {
         self.bytes += OVERHEAD;
@@ -234,11 +256,18 @@ impl Normal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gather::PARTS;
+    use crate::key::Keys;
+    use stream::{Begin, End, Fail, Mark};
 
-    fn keys() -> Keys {
+    fn schema() -> Schema {
         let schema =
             r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[{"name":"id","type":"text"}]}"#;
-        Keys::of(&serde_json::from_str(schema).unwrap()).unwrap()
+        serde_json::from_str(schema).unwrap()
+    }
+
+    fn keys() -> Keys {
+        Keys::of(&schema()).unwrap()
     }
 
     fn batch(rows: i64, many: bool) -> Batch {
@@ -279,6 +308,63 @@ mod tests {
             batch.add(Row::of([format!("x{id}").as_str()]).view(), &keys(), &[]).unwrap();
         }
         assert!(batch.is_full(&limits(dir.path().to_owned())));
+    }
+
+    /// Files: one that goes on from the batch before, one that fails, one of which nothing more comes, one with two marks
+    /// and a failure of another file in it, and one that is still open.
+    #[test]
+    fn rows_of_files_that_have_not_ended_well_stay_apart() {
+        let file = |key: &str| Some(Arc::from(key));
+        let key = |key: &str| key.to_owned();
+        let begin = |name| FileEvent::Begin(Begin { key: key(name), ..Begin::default() });
+        let mark = |name| FileEvent::Mark(Mark { key: key(name), ..Mark::default() });
+        let end = |name| FileEvent::End(End { key: key(name), ..End::default() });
+        let fail = |name| FileEvent::Fail(Fail { key: key(name), reason: String::new() });
+        let events = [
+            (end("a"), None),
+            (begin("b"), file("b")),
+            (mark("b"), file("b")),
+            (fail("b"), None),
+            (begin("c"), file("c")),
+            (begin("d"), file("d")),
+            (mark("d"), file("d")),
+            (fail("x"), file("d")),
+            (mark("d"), file("d")),
+            (end("d"), None),
+            (begin("e"), file("e")),
+            (mark("e"), file("e")),
+        ];
+        for many in [false, true] {
+            let mut batch = Batch::new(file("a"), many);
+            for (event, next) in events.clone() {
+                batch.add(Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
+                batch.end_segment(event, next);
+            }
+            batch.add(Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
+
+            batch.set_unfinished_apart();
+
+            let merger = Merger::new(&schema()).unwrap();
+            let entries = match batch.rows {
+                Held::Few(mut entries) => {
+                    entries.sort();
+                    entries.merge(&merger, &batch.apart);
+                    entries
+                }
+                Held::Many(mut gathered) => {
+                    let mut entries = Entries::default();
+                    gathered.close();
+                    for part in 0..PARTS {
+                        gathered.part(part, &keys(), &merger, &batch.apart, &mut entries).unwrap();
+                    }
+                    entries.sort();
+                    entries
+                }
+            };
+            let segments = |place| entries.entry(place).origins().map(|origin| origin.segment).collect::<Vec<_>>();
+            let segments: Vec<_> = (0..entries.len()).map(segments).collect();
+            assert_eq!(segments, [vec![0, 1, 4, 6, 7, 8, 9, 10], vec![2, 3], vec![5], vec![11, 12]], "{many}");
+        }
     }
 
     #[test]

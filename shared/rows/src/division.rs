@@ -64,18 +64,19 @@ impl Division {
     /// # Errors
     /// What no record is to blame for.
     pub fn run(&self, batch: &mut Batch, program: &impl Transact, watch: &Watch) -> Result<Settled, Failure> {
-        let (segments, next) = (&batch.segments, AtomicUsize::new(0));
-        let results = match &mut batch.rows {
+        let Batch { rows, segments, apart, .. } = batch;
+        let work = Work { division: self, segments, apart, next: AtomicUsize::new(0), program, watch };
+        let results = match rows {
             Held::Few(entries) => {
                 entries.sort();
-                entries.merge(&self.merger);
+                entries.merge(&self.merger, work.apart);
                 let (entries, rows) = (&*entries, self.share(entries.len()));
-                self.connect(|| self.few(segments, entries, rows, &next, program, watch))
+                self.connect(|| work.few(entries, rows))
             }
             Held::Many(gathered) => {
                 gathered.close();
                 let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
-                self.connect(|| self.many(segments, gathered, rows, &next, program, watch))
+                self.connect(|| work.many(gathered, rows))
             }
         };
         let mut settled = Settled::of(segments);
@@ -100,62 +101,61 @@ impl Division {
             std::iter::once(first).chain(others).collect()
         })
     }
+}
 
-    /// Takes one range of the sorted rows after the other that nobody has taken yet. Neighbours in the index come
-    /// together, and two connections never wait for each other.
-    fn few(
-        &self,
-        segments: &[Segment],
-        entries: &Entries,
-        rows: usize,
-        next: &AtomicUsize,
-        program: &impl Transact,
-        watch: &Watch,
-    ) -> Result<Settled, Failure> {
+/// A batch that several threads take rows from.
+struct Work<'a, P> {
+    division: &'a Division,
+    segments: &'a [Segment],
+    apart: &'a [usize],
+    /// The first row, or the first part of the rows, that nobody has taken yet.
+    next: AtomicUsize,
+    program: &'a P,
+    watch: &'a Watch,
+}
+
+impl<P: Transact> Work<'_, P> {
+    /// Takes one range of the sorted rows after the other. Neighbours in the index come together, and two connections
+    /// never wait for each other.
+    fn few(&self, entries: &Entries, rows: usize) -> Result<Settled, Failure> {
         let mut settled = Settled::default();
         loop {
-            let start = next.fetch_add(rows, Ordering::Relaxed);
+            let start = self.next.fetch_add(rows, Ordering::Relaxed);
             if start >= entries.len() {
                 return Ok(settled);
             }
-            let places = start..entries.len().min(start + rows);
-            let done = self.transaction(segments, entries, places, &mut settled, program, watch);
+            // Rows of one key that are apart stay on one connection, in their order.
+            let places = entries.next_key(start)..entries.next_key(start + rows);
+            let done = self.transaction(entries, places, &mut settled);
             if done.is_err() || settled.cut {
                 // The others need not begin what comes to nothing.
-                next.store(entries.len(), Ordering::Relaxed);
+                self.next.store(entries.len(), Ordering::Relaxed);
             }
             done?;
         }
     }
 
-    /// Takes one part of gathered rows after the other that nobody has taken yet, about so many rows together. All
-    /// connections together hold no more than the bytes of a transaction.
-    fn many(
-        &self,
-        segments: &[Segment],
-        gathered: &Gathered,
-        rows: usize,
-        next: &AtomicUsize,
-        program: &impl Transact,
-        watch: &Watch,
-    ) -> Result<Settled, Failure> {
+    /// Takes one part of gathered rows after the other, about so many rows together. All connections together hold no
+    /// more than the bytes of a transaction.
+    fn many(&self, gathered: &Gathered, rows: usize) -> Result<Settled, Failure> {
+        let Division { keys, merger, limits, connections, .. } = self.division;
         let (mut settled, mut entries) = (Settled::default(), Entries::default());
-        let bytes = self.limits.bytes / self.connections as u64;
+        let bytes = limits.bytes / *connections as u64;
         loop {
-            let part = next.fetch_add(1, Ordering::Relaxed);
+            let part = self.next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
-                let taken = gathered.part(part, &self.keys, &self.merger, &mut entries);
+                let taken = gathered.part(part, keys, merger, self.apart, &mut entries);
                 taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
             }
             if part >= PARTS || entries.len() >= rows || entries.bytes() >= bytes {
                 entries.sort();
-                let transactions = entries.len().div_ceil(self.limits.rows).max(1);
+                let transactions = entries.len().div_ceil(limits.rows).max(1);
                 let rows = entries.len().div_ceil(transactions).max(1);
                 for start in (0..entries.len()).step_by(rows) {
                     let places = start..entries.len().min(start + rows);
-                    let done = self.transaction(segments, &entries, places, &mut settled, program, watch);
+                    let done = self.transaction(&entries, places, &mut settled);
                     if done.is_err() || settled.cut {
-                        next.store(PARTS, Ordering::Relaxed);
+                        self.next.store(PARTS, Ordering::Relaxed);
                     }
                     done?;
                     if settled.cut {
@@ -170,22 +170,15 @@ impl Division {
         }
     }
 
-    fn transaction(
-        &self,
-        segments: &[Segment],
-        entries: &Entries,
-        places: Range<usize>,
-        settled: &mut Settled,
-        program: &impl Transact,
-        watch: &Watch,
-    ) -> Result<(), Failure> {
+    fn transaction(&self, entries: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
+        let Self { division, segments, program, watch, .. } = self;
         program.in_time()?;
         let mut refused = Vec::new();
-        divide(entries, places.clone(), &mut refused, program, watch)?;
+        divide(entries, places.clone(), &mut refused, *program, watch)?;
         if !refused.is_empty() && watch.exceeded() {
-            settled.cut(segments, entries, &refused, &self.columns);
+            settled.cut(segments, entries, &refused, &division.columns);
         } else {
-            settled.rows(segments, entries, places, &refused, &self.columns);
+            settled.rows(segments, entries, places, &refused, &division.columns);
         }
         Ok(())
     }

@@ -170,28 +170,44 @@ impl Entries {
         self.known = order.into_iter().filter_map(|(_, number)| known[number].take()).collect();
     }
 
-    /// Makes one row of those with one key, once they are sorted.
-    pub fn merge(&mut self, merger: &Merger) {
+    /// Makes one row of those with one key, once they are sorted; but not of those whose segments are `apart`, by a number
+    /// for each segment, or none.
+    pub fn merge(&mut self, merger: &Merger, apart: &[usize]) {
         let known = Vec::with_capacity(self.known.len());
         let mut sorted = std::mem::replace(&mut self.known, known).into_iter().peekable();
-        let mut others = Vec::new();
         while let Some(first) = sorted.next() {
             let key = first.key.clone();
-            others.extend(std::iter::from_fn(|| {
+            let others = std::iter::from_fn(|| {
                 sorted.next_if(|other: &Entry| self.keys[other.key.clone()] == self.keys[key.clone()])
-            }));
-            self.known.push(first);
+            });
+            let others: Vec<_> = others.collect();
             if others.is_empty() {
+                self.known.push(first);
                 continue;
             }
-            let place = self.known.len() - 1;
-            let rows = self.known[place..].iter().chain(&others).map(|entry| self.rows.at(entry.row));
-            let folded = merger.fold(&rows.collect::<Vec<_>>());
-            self.replace(place, folded.view());
-            for other in others.drain(..) {
-                self.known[place].add(other.origin);
+            let set = |entry: &Entry| apart.get(entry.origin.segment).copied().unwrap_or_default();
+            let mut left: Vec<_> = std::iter::once(first).chain(others).collect();
+            while let Some(first) = left.first() {
+                let number = set(first);
+                let (same, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|entry| set(entry) == number);
+                left = rest;
+                let rows: Vec<_> = same.iter().map(|entry| self.rows.at(entry.row)).collect();
+                let folded = merger.fold(&rows);
+                let place = self.known.len();
+                let mut same = same.into_iter();
+                self.known.extend(same.next());
+                self.replace(place, folded.view());
+                for other in same {
+                    self.known[place].add(other.origin);
+                }
             }
         }
+    }
+
+    /// The first place from this one on at which another key begins, or the end.
+    pub(crate) fn next_key(&self, place: usize) -> usize {
+        let begins = |place: &usize| *place == 0 || self.key(*place) != self.key(*place - 1);
+        (place..self.len()).find(begins).unwrap_or(self.len())
     }
 
     /// Has the rows in these places come into the processor's caches. Their addresses are as good as random, and waiting
@@ -267,7 +283,7 @@ mod tests {
             }
 
             entries.sort();
-            entries.merge(&merger);
+            entries.merge(&merger, &[]);
 
             prop_assert_eq!(entries.len(), expected.len());
             for (place, ((text, number), records)) in expected.into_iter().enumerate() {

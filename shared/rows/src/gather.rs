@@ -150,13 +150,21 @@ impl Gathered {
         self.index.sort_unstable();
     }
 
-    /// Appends the rows of one of [`PARTS`] parts, each key once. All rows of a key are in one part.
-    /// [`Gathered::close`] comes before.
+    /// Appends the rows of one of [`PARTS`] parts, each key once; but rows whose segments are `apart`, by a number for
+    /// each, or none, do not become one. All rows of a key are in one part. [`Gathered::close`] comes before.
     ///
     /// # Errors
     /// The temporary file cannot be read.
-    pub fn part(&self, part: usize, keys: &Keys, merger: &Merger, into: &mut Entries) -> io::Result<()> {
+    pub fn part(
+        &self,
+        part: usize,
+        keys: &Keys,
+        merger: &Merger,
+        apart: &[usize],
+        into: &mut Entries,
+    ) -> io::Result<()> {
         let (mut known, mut waiting) = (HashMap::new(), Waiting::default());
+        let set = |origin: &Origin| apart.get(origin.segment).copied().unwrap_or_default();
         let from = self.index.partition_point(|(hash, _)| part_of(*hash) < part);
         let to = self.index.partition_point(|(hash, _)| part_of(*hash) <= part);
         let mut extents = self.disk.as_ref().map_or(&[][..], |disk| &disk.extents[part]);
@@ -196,14 +204,15 @@ impl Gathered {
                 waiting.clear();
                 for &(_, in_memory, at) in same_hash {
                     let origin = self.decode(row_at(in_memory, at), &mut waiting.rows)?;
-                    waiting.push_last(keys, origin).map_err(|_| broken())?;
+                    waiting.push_last(keys, set(&origin), origin).map_err(|_| broken())?;
                 }
                 waiting.combine(keys, merger, &known, into).map_err(|_| broken())?;
             }
             if last {
                 return Ok(());
             }
-            known.extend((begun..into.len()).map(|place| (into.key(place).to_vec(), place)));
+            let added = begun..into.len();
+            known.extend(added.map(|place| ((into.key(place).to_vec(), set(&into.entry(place).origin)), place)));
         }
     }
 
@@ -217,12 +226,14 @@ fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a temporary file has changed")
 }
 
+/// What rows become one by: the key, and the number of the segment where some are apart.
+type Identity = (Vec<u8>, usize);
+
 /// Rows whose keys have one hash, in the order in which they came.
 #[derive(Debug, Default)]
 struct Waiting {
     rows: Rows,
-    /// Key and origin of each.
-    from: Vec<(Vec<u8>, Origin)>,
+    from: Vec<(Identity, Origin)>,
 }
 
 impl Waiting {
@@ -232,26 +243,26 @@ impl Waiting {
     }
 
     /// Notes where the row comes from that was added last.
-    fn push_last(&mut self, keys: &Keys, origin: Origin) -> Result<(), String> {
+    fn push_last(&mut self, keys: &Keys, set: usize, origin: Origin) -> Result<(), String> {
         let mut key = Vec::new();
         keys.write(self.rows.get(self.rows.count() - 1), &mut key)?;
-        self.from.push((key, origin));
+        self.from.push(((key, set), origin));
         Ok(())
     }
 
-    /// Makes one entry for each key, or adds its rows to the entry that is there.
+    /// Makes one entry of those that become one, or adds them to the entry that is there.
     fn combine(
         &mut self,
         keys: &Keys,
         merger: &Merger,
-        known: &HashMap<Vec<u8>, usize>,
+        known: &HashMap<Identity, usize>,
         into: &mut Entries,
     ) -> Result<(), String> {
         let mut from: Vec<_> = self.from.drain(..).map(Some).collect();
         for first in 0..from.len() {
             let Some((key, origin)) = from[first].take() else { continue };
             // Different keys of one hash are rare, and must not become one row.
-            let same = |from: &Option<(Vec<u8>, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
+            let same = |from: &Option<(Identity, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
             let others: Vec<_> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
             let rows = std::iter::once(first).chain(others.iter().copied()).map(|place| self.rows.get(place));
             let place = if let Some(&place) = known.get(&key) {
@@ -451,7 +462,7 @@ mod tests {
             gathered.close();
             let mut entries = Entries::default();
             for part in 0..PARTS {
-                gathered.part(part, &self.keys, &self.merger, &mut entries).unwrap();
+                gathered.part(part, &self.keys, &self.merger, &[], &mut entries).unwrap();
             }
             let entry = |place| (entries.row(place).to_row(), entries.entry(place).clone());
             let all = (0..entries.len()).map(entry).map(|(row, entry)| (row.cell(0).parse().unwrap(), (row, entry)));
@@ -541,14 +552,14 @@ mod tests {
             for (id, last) in rows {
                 waiting.rows.push(row(*id, "null", last).view());
                 let origin = Origin { segment: 0, weight: 1, records: Records::new() };
-                waiting.push_last(&parts.keys, origin).unwrap();
+                waiting.push_last(&parts.keys, 0, origin).unwrap();
             }
             waiting
         };
         let mut entries = Entries::default();
         let mut combine = |rows: &[_], known| waiting(rows).combine(&parts.keys, &parts.merger, known, &mut entries);
         combine(&[(1, "1"), (2, "2"), (1, "3")], &HashMap::new()).unwrap();
-        let known = (0..entries.len()).map(|place| (entries.key(place).to_vec(), place)).collect();
+        let known = (0..entries.len()).map(|place| ((entries.key(place).to_vec(), 0), place)).collect();
         waiting(&[(2, "4"), (3, "5")]).combine(&parts.keys, &parts.merger, &known, &mut entries).unwrap();
 
         let rows = (0..entries.len()).map(|place| entries.row(place));

@@ -48,8 +48,6 @@ pub struct Expected {
     pub key: Option<Vec<String>>,
     /// The stream has to begin with `$source`.
     pub source: bool,
-    /// A batch ends with its file, so that a file can be left out with all its rows.
-    pub by_file: bool,
     /// How much is written together.
     pub limits: Limits,
     /// Where it is said how many records are held back.
@@ -247,10 +245,8 @@ impl Parser<'_> {
             }
             FileEvent::Fail(fail) => self.batch.file().filter(|file| ***file != *fail.key).cloned(),
         };
-        let same_file = matches!(event, FileEvent::Mark(_));
         self.batch.end_segment(event, next);
-        let over = self.batch.is_old() || (self.expected.by_file && !same_file);
-        if over { self.flush() } else { Ok(()) }
+        if self.batch.is_old() { self.flush() } else { Ok(()) }
     }
 
     fn announce(&self, begin: &Begin) {

@@ -61,7 +61,6 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         table,
         key: args.key.clone(),
         source,
-        by_file: false,
         limits: limits.clone(),
         gathered: Arc::clone(&gathered),
         max_rejects: args.max_rejects,

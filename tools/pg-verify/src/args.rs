@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Reading")]
     pub(crate) batch_bytes: u64,
 
-    /// Gather rows of at most so many keys of a file before they are compared, where rows are merged
+    /// Gather rows of at most so many keys before they are compared, where rows are merged
     ///
     /// What does not fit into memory waits in a temporary file of the log folder.
     #[arg(long, value_name = "KEYS", default_value = "500000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Reading")]

@@ -7,9 +7,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fault::{Failure, FileError, PipeError};
-use rows::entries::{Entry, Origin};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::records::FileRecords;
 
 /// A row that is not in the table as it should be, as the server says it.
 #[derive(Debug)]
@@ -37,14 +38,7 @@ struct Line<'a> {
     records: &'a [u64],
     /// Where records come from several files: the others.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    also: &'a [From<'a>],
-}
-
-/// Records of a file.
-#[derive(Serialize)]
-struct From<'a> {
-    file: Option<&'a str>,
-    records: Vec<u64>,
+    also: &'a [FileRecords],
 }
 
 /// How many there are.
@@ -80,10 +74,9 @@ impl Findings {
         Ok(Self { output: Output::File { path, temporary, file }, counts: Counts::default() })
     }
 
-    /// Adds one, about a row whose records come from these files, by segment.
-    pub(crate) fn add(&mut self, finding: &Finding, entry: &Entry, files: &[Option<String>]) -> Result<(), Failure> {
-        let from = from(entry, files);
-        let Some((first, also)) = from.split_first() else { return Ok(()) };
+    /// Adds one, about a row that was made of these records.
+    pub(crate) fn add(&mut self, finding: &Finding, records: &[FileRecords]) -> Result<(), Failure> {
+        let Some((first, also)) = records.split_first() else { return Ok(()) };
         let Finding { missing, columns, key, expected, found, .. } = finding;
         let line = Line {
             key: json(key),
@@ -91,7 +84,7 @@ impl Findings {
             columns,
             expected: json(expected),
             found: found.as_deref().map(json),
-            file: first.file,
+            file: first.file.as_deref(),
             records: &first.records,
             also,
         };
@@ -150,21 +143,4 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 /// A JSON text of the server on one line: a line break in it can only stand between values.
 fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.replace(['\n', '\r'], " ")).unwrap_or_else(|_| RawValue::NULL.to_owned())
-}
-
-/// The records of a row, by file.
-fn from<'a>(entry: &Entry, files: &'a [Option<String>]) -> Vec<From<'a>> {
-    let mut from: Vec<From<'_>> = Vec::new();
-    for Origin { segment, records, .. } in entry.origins() {
-        let file = files[*segment].as_deref();
-        match from.iter_mut().find(|known| known.file == file) {
-            Some(known) => known.records.extend(records),
-            None => from.push(From { file, records: records.to_vec() }),
-        }
-    }
-    for from in &mut from {
-        from.records.sort_unstable();
-        from.records.dedup();
-    }
-    from
 }

@@ -21,6 +21,7 @@
 mod args;
 mod findings;
 mod pending;
+mod records;
 mod run;
 mod target;
 

@@ -1,28 +1,42 @@
 //! Rows that have to be looked at again: those that differed from the table, and each later one of their keys. They wait
-//! in a file, in the order in which they came, and are merged by key when the stream has ended.
+//! in a file and are merged by key when the stream has ended. Rows of one key stand there in the order in which they came:
+//! one batch is compared after the other, and those of a batch one after the other on one connection.
 //!
-//! One JSON object a line: the data file that a row comes from, the numbers of its records, and the row. Lines are on disk
-//! before the bookmark says that their data file is done. A verification that goes on drops the lines of files that are
-//! not done: those files are read again.
+//! One JSON object a line: the records that a row was made of, by data file, and the row. Lines are on disk before the
+//! bookmark says that a file of theirs is done.
+//!
+//! A verification that goes on keeps the lines of which any file is done, and drops those of which none is, since all of
+//! their files are read again. That loses no row and adds none:
+//!
+//! - A row of several files was made only of files that ended well (`Batch::set_unfinished_apart`). Some may not be noted
+//!   as done, because a crash came between two notes, or because a filter had left records out. They bring the same
+//!   records again, after this row, and a stretch of items that is repeated changes nothing.
+//! - A file that was cut off, or is damaged, may bring others when it is read again. Its rows are lines of their own, which
+//!   go with it.
+//! - Of a key whose lines are all dropped nothing is known, and nothing needs to be: its next row is looked at like a first
+//!   one. If one is kept, every row that comes is kept too ([`Pending::may_have`]).
+//! - A row that was as it should be is not here. If it was made of several files, and only those of its last records are
+//!   read again, these are compared alone. They are as they should be too, for they change nothing in a row that they are
+//!   the end of; so are all its records together, which is what counts.
 
-use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ahash::RandomState;
 use fault::{Failure, Fault, FileError, Problem};
 use profile::{Column, Schema};
 use rows::Batch;
-use rows::batch::{Held, Segment};
-use rows::entries::{Entries, Origin};
+use rows::batch::Held;
+use rows::entries::{Entries, Entry};
 use rows::gather::unnamed_file;
 use rows::key::Keys;
 use rows::row::RowReader;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::records::{self, FileRecords};
 
 /// The most that may wait.
 const MOST: u64 = 1 << 30;
@@ -36,9 +50,7 @@ const BITS: u64 = 1 << 27;
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
-    #[serde(borrow)]
-    file: Option<Cow<'a, str>>,
-    records: Vec<u64>,
+    from: Vec<FileRecords>,
     #[serde(borrow)]
     row: &'a RawValue,
 }
@@ -65,7 +77,7 @@ impl Pending {
         Ok(Self::of(folder, None, file, schema))
     }
 
-    /// Those of an earlier process whose data files are done, in the file with this name.
+    /// Those of an earlier process of which a data file is done, in the file with this name.
     pub(crate) fn of_run(
         folder: &Path,
         path: &Path,
@@ -109,8 +121,8 @@ impl Pending {
         let mut lines = BufReader::new(earlier);
         let (mut line, mut key) = (Vec::new(), Vec::new());
         while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            if let Ok(Line { file, row, .. }) = serde_json::from_slice(&line)
-                && file.is_none_or(|file| is_done(&file))
+            if let Ok(Line { from, row }) = serde_json::from_slice(&line)
+                && from.iter().any(|from| from.file.as_deref().is_none_or(&is_done))
                 && let Ok(parsed) = reader.read(row.get().as_bytes())
                 && keys.write(parsed.row.view(), &mut key).is_ok()
             {
@@ -151,8 +163,8 @@ impl Pending {
         (usize::try_from(hash / 64).unwrap_or_default(), 1 << (hash % 64))
     }
 
-    /// Keeps a row of that data file.
-    pub(crate) fn add(&mut self, file: Option<&str>, rows: &Entries, place: usize) -> Result<(), Failure> {
+    /// Keeps a row that was made of these records.
+    pub(crate) fn add(&mut self, rows: &Entries, place: usize, from: Vec<FileRecords>) -> Result<(), Failure> {
         if self.bytes > MOST {
             let message =
                 format!("too much is missing or differs: {} rows so far, which take more than 1 GiB", self.rows);
@@ -160,16 +172,13 @@ impl Pending {
                 .with_hint("is it the right table? `ddb-cat FILE | ddb-parse -p PROFILE | pg-verify` shows examples")
                 .into());
         }
-        let entry = rows.entry(place);
         self.mark(rows.key(place));
-        let mut records: Vec<_> = entry.origins().flat_map(|origin: &Origin| &origin.records).copied().collect();
-        records.sort_unstable();
         let row = rows::settle::json_of(rows.row(place), &self.columns);
         // Made of JSON texts, it is one.
         let row: &RawValue =
             serde_json::from_str(&row).map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
-        let mut line = serde_json::to_vec(&Line { file: file.map(Cow::Borrowed), records, row })
-            .map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
+        let line = serde_json::to_vec(&Line { from, row });
+        let mut line = line.map_err(|error| Problem::new(Fault::Local, error.to_string()))?;
         line.push(b'\n');
         Ok(self.append(&line).map_err(FileError::on("write", self.name()))?)
     }
@@ -189,7 +198,8 @@ impl Pending {
         result.and_then(|()| self.file.get_ref().sync_data()).map_err(FileError::on("write", self.name()))
     }
 
-    /// All of them, merged by key, which tells their files apart.
+    /// All of them, merged by key. What stands there as the number of a record is where its line begins: files and records
+    /// would take too much memory, and are only asked for where something is found ([`Pending::records`]).
     pub(crate) fn batch(&mut self) -> Result<Batch, Failure> {
         self.file.flush().map_err(FileError::on("write", self.name()))?;
         let mut batch = Batch::new(None, true);
@@ -197,15 +207,13 @@ impl Pending {
         let mut file = self.file.get_ref();
         file.seek(SeekFrom::Start(0)).map_err(FileError::on("read", self.name()))?;
         let mut lines = BufReader::new(file);
-        let mut line = Vec::new();
-        let broken = || Problem::new(Fault::Local, format!("`{}` has changed", self.name().display()));
+        let (mut line, mut begin) = (Vec::new(), 0);
+        let broken = || self.broken();
         while lines.read_until(b'\n', &mut line).map_err(FileError::on("read", self.name()))? > 0 {
-            let Line { file, records, row } = serde_json::from_slice(&line).map_err(|_| broken())?;
-            if batch.file().map(|file| &**file) != file.as_deref() {
-                batch.segments.push(Segment { file: file.map(Arc::from), ..Segment::default() });
-            }
+            let Line { row, .. } = serde_json::from_slice(&line).map_err(|_| broken())?;
             let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
-            batch.add(row.view(), &keys, &records).map_err(|_| broken())?;
+            batch.add(row.view(), &keys, &[begin]).map_err(|_| broken())?;
+            begin += line.len() as u64;
             if let Held::Many(rows) = &mut batch.rows
                 && rows.in_memory() > MEMORY
             {
@@ -214,6 +222,27 @@ impl Pending {
             line.clear();
         }
         Ok(batch)
+    }
+
+    /// The records that a row of [`Pending::batch`] was made of.
+    pub(crate) fn records(&self, entry: &Entry) -> Result<Vec<FileRecords>, Failure> {
+        let failed = || FileError::on("read", self.name());
+        let mut all = Vec::new();
+        for begin in &entry.origin.records {
+            let mut lines = BufReader::new(self.file.get_ref());
+            lines.seek(SeekFrom::Start(*begin)).map_err(failed())?;
+            let mut line = Vec::new();
+            lines.read_until(b'\n', &mut line).map_err(failed())?;
+            let Line { from, .. } = serde_json::from_slice(&line).map_err(|_| self.broken())?;
+            for FileRecords { file, records } in from {
+                records::add(&mut all, file.as_deref(), &records);
+            }
+        }
+        Ok(all)
+    }
+
+    fn broken(&self) -> Problem {
+        Problem::new(Fault::Local, format!("`{}` has changed", self.name().display()))
     }
 
     /// Deletes the file, which is no longer needed.

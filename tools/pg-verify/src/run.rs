@@ -58,7 +58,6 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         table,
         key: args.key.clone(),
         source: profile.is_some(),
-        by_file: true,
         limits: limits.clone(),
         gathered: Arc::clone(&gathered),
         max_rejects: MaxRejects::Percent(100.0),
@@ -227,18 +226,21 @@ impl Run<'_> {
             let again =
                 if pending > 0 { format!("; {} rows to be looked at again", grouped(pending)) } else { String::new() };
             info!("Compared {records} records (batch {number}) in {}{again}", time(begun.elapsed()));
+            if let Some(gather) = &self.limits.gather {
+                gather.learn(rows, begun.elapsed());
+            }
         }
         if let Some(first) = settled.rejected.first() {
             let more = if settled.rejects() > 1 { ", first" } else { "" };
             warn!("{} rejected, as in a load{more}: {}", grouped(settled.rejects()), first.reason);
         }
+        let mut entries = Vec::new();
         for (segment, tally) in batch.segments.into_iter().zip(settled.tallies) {
             self.ledger.rows(tally);
             let Some(event) = segment.event else { continue };
-            let entries = self.event(event);
-            self.note(entries)?;
+            entries.extend(self.event(event));
         }
-        Ok(())
+        self.note(entries)
     }
 
     /// What there is to note after something was said about a file.
@@ -251,23 +253,26 @@ impl Run<'_> {
         }
     }
 
-    /// Notes that a file is done, or that it is not complete; what is known of it is on disk before.
-    fn note(&mut self, entry: Option<Entry>) -> Result<(), Failure> {
-        match &entry {
-            Some(Entry::Fail(failed)) => error!("File failed: {}: {}", failed.key, failed.reason),
-            Some(Entry::Done(_)) => self.files += 1,
-            _ => {}
+    /// Notes which files are done, and which are not complete; what is known of them is on disk before.
+    fn note(&mut self, mut entries: Vec<Entry>) -> Result<(), Failure> {
+        entries.retain(|entry| !matches!(entry, Entry::Progress(_)));
+        for entry in &entries {
+            match entry {
+                Entry::Fail(failed) => error!("File failed: {}: {}", failed.key, failed.reason),
+                Entry::Done(_) => self.files += 1,
+                Entry::Progress(_) => {}
+            }
         }
-        let (Some(entry @ (Entry::Done(_) | Entry::Fail(_))), Some(Notes { journal, state })) =
-            (entry, &mut self.notes)
-        else {
+        let Some(Notes { journal, state }) = self.notes.as_mut().filter(|_| !entries.is_empty()) else {
             return Ok(());
         };
         if let Some(pending) = &mut self.pending {
             pending.sync()?;
         }
-        journal.append(std::slice::from_ref(&entry))?;
-        state.apply(entry);
+        journal.append(&entries)?;
+        for entry in entries {
+            state.apply(entry);
+        }
         Ok(())
     }
 
@@ -337,7 +342,7 @@ impl Run<'_> {
         if let (Some(target), Some(pending)) = (&self.target, &mut self.pending)
             && pending.rows() > 0
         {
-            target.report(&mut pending.batch()?, &mut findings)?;
+            target.report(pending, &mut findings)?;
         }
         let (found, path) = findings.end()?;
         // Of a migration all files are done, else this is not reached.

@@ -2,7 +2,7 @@
 //! in the table as they should be. Which rows are compared when is the matter of `run`.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cli::Retry;
 use fault::{Classify, Failure, Fault, Problem, explain};
@@ -20,6 +20,7 @@ use rows::tolerance::{MaxRejects, Watch};
 
 use crate::findings::{Finding, Findings};
 use crate::pending::Pending;
+use crate::records;
 
 /// What is said when rows cannot be compared.
 const ACTION: &str = "cannot compare rows";
@@ -68,18 +69,19 @@ impl Target {
         Ok(Self { pool, comparison, encoder: Encoder::new(schema), retry, division, in_full })
     }
 
-    /// Compares the rows of a batch, which are of one file, and keeps those that have to be looked at again.
+    /// Compares the rows of a batch, and keeps those that have to be looked at again.
     pub(crate) fn compare(&self, batch: &mut Batch, pending: &mut Pending) -> Result<Settled, Failure> {
-        let file = batch.segments.first().and_then(|segment| segment.file.clone());
-        let look = Look { target: self, file: file.as_deref(), pending: Mutex::new(pending) };
+        batch.set_unfinished_apart();
+        let files = batch.segments.iter().map(|segment| segment.file.clone()).collect();
+        let look = Look { target: self, files, pending: Mutex::new(pending) };
         self.division.run(batch, &look, &no_limit())
     }
 
-    /// Says what is wrong with the rows of a batch, if it still is.
-    pub(crate) fn report(&self, batch: &mut Batch, findings: &mut Findings) -> Result<(), Failure> {
-        let files = batch.segments.iter().map(|segment| segment.file.as_deref().map(str::to_owned)).collect();
-        let report = Report { target: self, files, findings: Mutex::new(findings) };
-        let settled = self.in_full.run(batch, &report, &no_limit())?;
+    /// Says what is wrong with the rows that were kept, if it still is.
+    pub(crate) fn report(&self, pending: &mut Pending, findings: &mut Findings) -> Result<(), Failure> {
+        let mut batch = pending.batch()?;
+        let report = Report { target: self, found: Mutex::new((pending, findings)) };
+        let settled = self.in_full.run(&mut batch, &report, &no_limit())?;
         match settled.rejected.first() {
             None => Ok(()),
             Some(first) => {
@@ -131,7 +133,8 @@ fn place(answer: &Answer) -> Result<usize, postgres::Error> {
 /// The first look at rows.
 struct Look<'a> {
     target: &'a Target,
-    file: Option<&'a str>,
+    /// Of each segment.
+    files: Vec<Option<Arc<str>>>,
     pending: Mutex<&'a mut Pending>,
 }
 
@@ -150,7 +153,8 @@ impl Transact for Look<'_> {
         let refused = |place: usize| unwritable.iter().any(|refused| refused.place == place);
         for (place, differs) in places.zip(differs) {
             if (differs || pending.may_have(rows.key(place))) && !refused(place) {
-                pending.add(self.file, rows, place).map_err(|error| here(&*error))?;
+                let from = records::of_row(rows.entry(place), &self.files);
+                pending.add(rows, place, from).map_err(|error| here(&*error))?;
             }
         }
         Ok(unwritable)
@@ -160,9 +164,7 @@ impl Transact for Look<'_> {
 /// The last look.
 struct Report<'a> {
     target: &'a Target,
-    /// Of each segment.
-    files: Vec<Option<String>>,
-    findings: Mutex<&'a mut Findings>,
+    found: Mutex<(&'a Pending, &'a mut Findings)>,
 }
 
 impl Transact for Report<'_> {
@@ -182,9 +184,12 @@ impl Transact for Report<'_> {
             })
         };
         let (unwritable, found) = self.target.ask(rows, &places, &self.target.comparison.sides, finding)?;
-        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pending, findings) = &mut *guard;
         for finding in found {
-            findings.add(&finding, rows.entry(finding.place), &self.files).map_err(|error| here(&*error))?;
+            let records = pending.records(rows.entry(finding.place));
+            let added = records.and_then(|records| findings.add(&finding, &records));
+            added.map_err(|error| here(&*error))?;
         }
         Ok(unwritable)
     }

@@ -248,6 +248,28 @@ fn an_earlier_item_of_a_key_may_differ_when_a_later_one_explains_it() {
     }
 }
 
+/// Rows of a file of which the end has not come are compared by themselves, after those of the files before it.
+#[test]
+fn what_a_file_brought_may_be_explained_by_one_that_has_not_ended() {
+    let postgres = table("jsonb", r#"'{"x":1}'"#);
+    postgres.query(r#"insert into t select id, '{"x":1}' from generate_series(2, 200) as id"#);
+    let rows = |v: &'static str| (1..=199).map(move |id| row(id, v, &[id]));
+    // The batch is full with the key 200, inside `b`.
+    let stream: Vec<_> = [schema_of("jsonb", r#""jsonb_merge""#), begin("a")]
+        .into_iter()
+        .chain(rows(r#"{"x":0}"#))
+        .chain([end("a", 199), begin("b")])
+        .chain(rows(r#"{"x":1}"#))
+        .chain([row(200, r#"{"x":1}"#, &[200]), row(200, r#"{"x":1}"#, &[201]), end("b", 201)])
+        .collect();
+    for connections in ["1", "2"] {
+        let args = ["-b", "200", "--gather", "200", "--connections", connections];
+        let run = verify(&Dir::new(), &postgres).args(args).stdin(lines(&stream)).run();
+        run.exits(0).stderr_has("Compared 399 records (batch 1)").stderr_has("398 rows to be looked at again");
+    }
+}
+
+/// Whether its rows were compared as one or one after the other.
 #[test]
 fn a_key_that_is_found_wrong_in_several_files_is_one_finding() {
     let postgres = table("text", "'x'");
@@ -262,14 +284,15 @@ fn a_key_that_is_found_wrong_in_several_files_is_one_finding() {
         row(2, "null", &[3, 2]),
         end("b", 3),
     ];
+    for (batch, rows) in [("100", 2), ("1", 4)] {
+        let run = verify(&Dir::new(), &postgres).args(["-b", batch]).stdin(lines(&stream)).run();
 
-    let run = findings(&postgres, &stream);
-
-    run.exits(1).stderr_has("Verified 5 records in 4 rows: 1 missing, 1 different");
-    run.stdout_has(r#""expected":{"id":1,"v":"y"},"found":{"id":1,"v":"x"},"file":"a","records":[1],"also":[{"file":"b","records":[1]}]}"#);
-    run.stdout_has(
-        r#""expected":{"id":2,"v":"z"},"found":null,"file":"a","records":[2],"also":[{"file":"b","records":[2,3]}]}"#,
-    );
+        run.exits(1).stderr_has(&format!("Verified 5 records in {rows} rows: 1 missing, 1 different"));
+        run.stdout_has(r#""expected":{"id":1,"v":"y"},"found":{"id":1,"v":"x"},"file":"a","records":[1],"also":[{"file":"b","records":[1]}]}"#);
+        run.stdout_has(
+            r#""expected":{"id":2,"v":"z"},"found":null,"file":"a","records":[2],"also":[{"file":"b","records":[2,3]}]}"#,
+        );
+    }
 }
 
 /// What a load rejects ought not to be there. What only the table itself refuses is missing: a person has to look.
@@ -443,4 +466,67 @@ fn files_that_failed_are_read_again() {
     run.exits(65).stderr_has("the verification is not complete: 1 files failed; 1 of 2 files are compared");
 
     verify(&[begin("a"), row(1, r#""x""#, &[1]), end("a", 1)]).exits(0).stderr_has("Verified 1 records in 1 rows");
+}
+
+/// A crash may come when of two files that were compared together only one is noted as done. The row that was made of
+/// both is kept, and the file that is read again changes nothing in it.
+#[test]
+fn a_row_of_a_file_that_is_done_and_of_one_that_is_not_is_kept() {
+    let (dir, postgres) = (Dir::new(), table("jsonb", r#"'{"b":1}'"#));
+    dir.write("profiles/t.toml", PROFILE);
+    let head = [SOURCE.replace(r#""files":2"#, r#""files":3"#), schema_of("jsonb", r#""jsonb_merge""#)];
+    let verify =
+        |files: &[String]| verify(&dir, &postgres).args(["-p", "t"]).stdin(lines([&head[..], files].concat())).run();
+    let first = [begin("a"), row(1, r#"{"a":1,"b":0}"#, &[1]), row(2, r#"{"a":1}"#, &[2]), end("a", 2)];
+    let second = [begin("b"), row(1, r#"{"b":2}"#, &[1]), row(3, r#"{"b":2}"#, &[2]), end("b", 2)];
+    let third = [begin("c"), row(1, r#"{"b":1}"#, &[1]), end("c", 1)];
+    verify(&[first, second.clone()].concat())
+        .exits(65)
+        .stderr_has("Compared 4 records (batch 1)")
+        .stderr_has("3 rows to be looked at again")
+        .stderr_has("2 of 3 files are compared");
+    let bookmark = dir.read("migrate-t.verify.bookmark.json");
+    let (before, last) = bookmark.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.contains(r#""b""#), "{last}");
+    dir.write("migrate-t.verify.bookmark.json", before.to_owned() + "\n");
+
+    let run = verify(&[second.to_vec(), third.to_vec()].concat());
+
+    run.exits(1).stderr_has("Verified 5 records in ").stderr_has(" rows: 2 missing, 1 different, 0 rejected");
+    let mut found: Vec<_> = dir.read("migrate-t.verify.jsonl").lines().map(str::to_owned).collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            r#"{"key":{"id":1},"problem":"differs","columns":["v"],"expected":{"id":1,"v":{"a": 1, "b": 1}},"found":{"id":1,"v":{"b": 1}},"file":"a","records":[1],"also":[{"file":"b","records":[1]},{"file":"c","records":[1]}]}"#,
+            r#"{"key":{"id":2},"problem":"missing","columns":[],"expected":{"id":2,"v":{"a": 1}},"found":null,"file":"a","records":[2]}"#,
+            r#"{"key":{"id":3},"problem":"missing","columns":[],"expected":{"id":3,"v":{"b": 2}},"found":null,"file":"b","records":[2]}"#,
+        ]
+    );
+}
+
+/// What came of a file that did not end well may be anything. It neither spoils what is known of the files that it was
+/// compared with, nor explains it.
+#[test]
+fn a_file_that_did_not_end_well_leaves_no_trace() {
+    let fail = r#"{"$file":{"event":"fail","key":"b","reason":"damaged"}}"#.to_owned();
+    for end_of_b in [vec![fail], vec![]] {
+        let (dir, postgres) = (Dir::new(), table("jsonb", r#"'{"x":1}'"#));
+        postgres.query(r#"insert into t values (2, '{"x":9}')"#);
+        dir.write("profiles/t.toml", PROFILE);
+        let head = [SOURCE.to_owned(), schema_of("jsonb", r#""jsonb_merge""#)];
+        let verify = |files: &[&[String]]| {
+            verify(&dir, &postgres).args(["-p", "t"]).stdin(lines([&head[..], &files.concat()].concat())).run()
+        };
+        let a = [begin("a"), row(1, r#"{"x":1}"#, &[1]), row(2, r#"{"x":0}"#, &[2]), end("a", 2)];
+        let b = [begin("b"), row(1, r#"{"x":"damage"}"#, &[1]), row(2, r#"{"x":9}"#, &[2])];
+        verify(&[&a, &b, &end_of_b]).exits(65).stderr_has("Compared 4 records (batch 1)");
+
+        let run = verify(&[&[begin("b"), end("b", 0)]]);
+
+        run.exits(1).stderr_has("Verified 2 records in 2 rows: 0 missing, 1 different, 0 rejected");
+        let found = dir.read("migrate-t.verify.jsonl");
+        assert!(found.starts_with(r#"{"key":{"id":2},"problem":"differs""#), "{found}");
+        assert!(found.trim_end().ends_with(r#""file":"a","records":[2]}"#), "{found}");
+    }
 }

@@ -149,14 +149,14 @@ fn a_verification_that_was_cut_off_finds_the_same() {
     bash(&dir, &postgres, "ddb-list . | ddb-cat | ddb-parse -p o | pg-upsert --create").run().exits(0);
     postgres.query("update o set last = '0' where k < 'k2'; delete from o where k > 'k3'");
     let read = "ddb-list . --pending --profile o --bookmark migrate-o.verify.bookmark.json | ddb-cat | ddb-parse -p o --window 20";
-    bash(&dir, &postgres, &format!("{read} | pg-verify -p o -b 50")).run().exits(1);
+    bash(&dir, &postgres, &format!("{read} | pg-verify -p o -b 30 --gather 30")).run().exits(1);
     let undisturbed = found(&dir, "o");
     assert!(undisturbed.len() > 10);
     std::fs::remove_file(dir.path().join("migrate-o.verify.jsonl")).unwrap();
 
     for round in 0..5_u32 {
         let bytes = round.wrapping_mul(2_654_435_761) % 40_000;
-        bash(&dir, &postgres, &format!("{read} | head -c {bytes} | pg-verify -p o -b 50 --gather 50")).run().exits(65);
+        bash(&dir, &postgres, &format!("{read} | head -c {bytes} | pg-verify -p o -b 30 --gather 30")).run().exits(65);
         assert!(!dir.has("migrate-o.verify.jsonl"), "nothing is certain yet");
     }
     bash(&dir, &postgres, "migrate -p o verify --source .").run().exits(1).stderr_has("Resuming the verification of ");
