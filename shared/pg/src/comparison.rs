@@ -59,24 +59,43 @@ impl Comparison {
 
         let on: Vec<_> = keys.iter().map(|key| format!("old.{key} = excluded.{key}")).collect();
         let missing = format!("old.{} is null", keys[0]);
-        let groups = merge.groups.iter().enumerate().map(|(number, (columns, select))| {
-            format!("cross join lateral ({select}) as group_{number} ({})", columns.join(", "))
-        });
-        let from = format!(
-            "from {STAGE} as excluded left join {name} as old on {} {}",
-            on.join(" and "),
-            groups.collect::<Vec<_>>().join(" ")
-        );
+        let groups =
+            merge.groups.iter().enumerate().map(|(number, (columns, select))| {
+                format!("cross join lateral ({select}) as {}", group(number, columns))
+            });
+        let groups = groups.collect::<Vec<_>>().join(" ");
+        let from = format!("from {STAGE} as excluded left join {name} as old on {}", on.join(" and "));
 
         let mut merged = Vec::new();
         let mut differ = Vec::new();
+        // A value that is there already is one that merging leaves: nearly always nothing has to be merged to see that.
+        let mut at_first = vec![missing.clone()];
+        let mut of_groups = vec![(Vec::new(), Vec::new()); merge.groups.len()];
         for (column, name) in schema.columns.iter().zip(&names) {
             let value = new_value(&merge, name).filter(|_| !column.load_time);
+            let old = format!("old.{name}");
             if let Some(value) = &value {
-                let (new, old) = comparable(table, &column.name, value, &format!("old.{name}"));
-                differ.push((&column.name, format!("{new} is distinct from {old}")));
+                let (comes, there) = comparable(table, &column.name, &format!("excluded.{name}"), &old);
+                let (new, old) = comparable(table, &column.name, value, &old);
+                let (differs, merged) =
+                    (format!("{comes} is distinct from {there}"), format!("{new} is distinct from {old}"));
+                match merge.groups.iter().position(|(columns, _)| columns.contains(name)) {
+                    Some(number) => {
+                        of_groups[number].0.push(differs);
+                        of_groups[number].1.push(merged.clone());
+                    }
+                    None => at_first.push(format!("case when {differs} then {merged} else false end")),
+                }
+                differ.push((&column.name, merged));
             }
-            merged.push(value.map_or_else(|| format!("old.{name}"), |value| format!("{value} as {name}")));
+            merged.push(value.map_or(old, |value| format!("{value} as {name}")));
+        }
+        for (number, ((columns, select), (differ, merged))) in merge.groups.iter().zip(&of_groups).enumerate() {
+            if !differ.is_empty() {
+                let (differ, merged) = (differ.join(" or "), merged.join(" or "));
+                let merged = format!("(select {merged} from ({select}) as {})", group(number, columns));
+                at_first.push(format!("case when {differ} then {merged} else false end"));
+            }
         }
         let any = std::iter::once(missing.clone()).chain(differ.iter().map(|(_, differs)| differs.clone()));
         let any = any.collect::<Vec<_>>().join(" or ");
@@ -89,12 +108,12 @@ impl Comparison {
         Self {
             prologue: prologue.join(";\n"),
             copy: format!("copy {STAGE} ({PLACE}, {list}) from stdin"),
-            differing: format!("select excluded.{PLACE} {from} where {any}"),
+            differing: format!("select excluded.{PLACE} {from} where {}", at_first.join(" or ")),
             sides: format!(
                 "select excluded.{PLACE}, {missing}, \
                  case when {missing} then '{{}}' else array_remove(array[{columns}]::text[], null) end, \
                  {}, case when {missing} then {} else {} end, case when {missing} then null else {} end \
-                 {from} where {any} order by excluded.{PLACE}",
+                 {from} {groups} where {any} order by excluded.{PLACE}",
                 json(&key),
                 json(&of("excluded")),
                 json(&merged.join(", ")),
@@ -102,6 +121,11 @@ impl Comparison {
             ),
         }
     }
+}
+
+/// The name of what gives the new values of a group, with its columns.
+fn group(number: usize, columns: &[String]) -> String {
+    format!("group_{number} ({})", columns.join(", "))
 }
 
 /// What a load would write into a column; nothing if it would leave it alone.
