@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::error::{Error, shorten};
 use crate::number;
 use crate::scan::special;
-use crate::value::{Item, Text, Value};
+use crate::value::{Item, Text, Type, Value};
 
 /// DynamoDB nests at most 32 levels ("Service, account, and table quotas"); a line that goes on much deeper is an
 /// attack on the stack.
@@ -17,14 +17,13 @@ const DEEPEST: usize = 128;
 /// Room for as many attributes as most items have.
 const ATTRIBUTES: usize = 16;
 
+/// So many of the known names are looked at for one: an item may lack some that the one before had.
+const FEW: usize = 4;
+
 type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
 
 /// An error in a box, so that what is returned in its place fits into registers.
 type Result<T, E = Box<Error>> = std::result::Result<T, E>;
-
-/// So many names are remembered, and so many are looked at for one.
-const MOST: usize = 256;
-const FEW: usize = 4;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,59 +40,77 @@ pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
     Decoder::default().decode(line, encoding)
 }
 
-/// Decodes line after line. Most items of a table have the same attributes in the same order: their names are looked
-/// for first.
+/// Decodes line after line. Most items of a table have the same attributes in the same order, so those of the item
+/// before are looked for first; what is found does not depend on it.
 #[derive(Debug, Default)]
 pub struct Decoder {
     names: Names,
 }
 
-/// The names of an item's attributes as they stood in its line, each with the colon after it; none twice.
-#[derive(Debug, Default)]
-struct Names(Vec<Box<str>>);
-
 impl Decoder {
     /// Decodes one line, as [`decode`] does.
     pub fn decode<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>, Error> {
-        self.item(line, encoding).map_err(|error| *error)
-    }
-
-    fn item<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>> {
         let text = match simdutf8::basic::from_utf8(line) {
             Ok(text) => text,
             // The other one says where.
-            Err(_) => {
-                std::str::from_utf8(line).map_err(|error| Box::new(Error::Utf8 { column: error.valid_up_to() + 1 }))?
-            }
+            Err(_) => std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?,
         };
         let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0, nul: false };
-        scanner.space();
-        let attributes = match encoding {
-            Encoding::DynamodbJson => scanner.record(&mut self.names)?,
-            Encoding::Json => scanner.plain_record()?,
-        };
-        scanner.space();
-        if scanner.at < line.len() {
-            return Err(scanner.error("the end of the line was expected"));
-        }
+        let attributes = scanner.line(encoding, &mut self.names).map_err(|error| *error)?;
         Ok(Item { attributes, line: text, encoding, nul: scanner.nul })
     }
 }
 
+/// The names of an item's attributes in their order, none twice and none with an escape, each as `"name":`.
+#[derive(Debug, Default)]
+struct Names {
+    text: String,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
 impl Names {
-    /// Which name stands at the beginning of a text, if it is one of the next few after those that came before: an
-    /// item may lack some.
-    #[inline]
-    fn find(&self, next: usize, text: &[u8]) -> Option<usize> {
-        let few = self.0.get(next..)?.iter().take(FEW);
-        few.enumerate().find(|(_, name)| text.starts_with(name.as_bytes())).map(|(place, _)| next + place)
+    fn count(&self) -> usize {
+        self.ends.len()
     }
 
-    /// Those of another item, all of them different.
+    /// Which name stands at the beginning of a text, and how long it is, if it is one of the next few.
+    #[inline]
+    fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
+        let mut start = next.checked_sub(1).map_or(0, |before| self.ends[before]);
+        for (place, &end) in self.ends.iter().enumerate().skip(next).take(FEW) {
+            if text.starts_with(&self.text.as_bytes()[start..end]) {
+                return Some((place, end - start));
+            }
+            start = end;
+        }
+        None
+    }
+
+    /// Forgets its names for those of another item, all of them different.
     fn learn(&mut self, attributes: &[(Text<'_>, Value<'_>)]) {
-        self.0.clear();
-        let plain = attributes.iter().filter(|(name, _)| !name.escaped).take(MOST);
-        self.0.extend(plain.map(|(name, _)| format!("{}:", name.json).into_boxed_str()));
+        self.text.clear();
+        self.ends.clear();
+        for (name, _) in attributes.iter().filter(|(name, _)| !name.escaped) {
+            self.text.push_str(name.json);
+            self.text.push(':');
+            self.ends.push(self.text.len());
+        }
+    }
+}
+
+/// The type whose name stands at the beginning of a value as DynamoDB writes it, without white space, and how many bytes
+/// come before what has that type. Types that are rare are left out.
+#[inline]
+fn usual_type(value: &[u8]) -> Option<(Type, usize)> {
+    match value {
+        [b'{', b'"', b'S', b'"', b':', ..] => Some((Type::S, 5)),
+        [b'{', b'"', b'N', b'"', b':', ..] => Some((Type::N, 5)),
+        [b'{', b'"', b'M', b'"', b':', ..] => Some((Type::M, 5)),
+        [b'{', b'"', b'L', b'"', b':', ..] => Some((Type::L, 5)),
+        [b'{', b'"', b'B', b'O', b'O', b'L', b'"', b':', ..] => Some((Type::Bool, 8)),
+        [b'{', b'"', b'S', b'S', b'"', b':', ..] => Some((Type::Ss, 6)),
+        _ => None,
     }
 }
 
@@ -107,17 +124,23 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    #[cold]
     fn error(&self, message: &'static str) -> Box<Error> {
         Box::new(Error::Json { column: self.at + 1, message })
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     #[inline]
     fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        // There hardly ever is any: one comparison has to do.
+        while let Some(byte) = self.peek()
+            && byte <= b' '
+            && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        {
             self.at += 1;
         }
     }
@@ -155,34 +178,45 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn text(&mut self) -> Result<Text<'a>> {
+        // Most have no escape.
+        let start = self.at;
+        if self.peek() == Some(b'"')
+            && let Some(length) = special(&self.bytes[start + 1..])
+            && self.bytes[start + 1 + length] == b'"'
+        {
+            self.at = start + length + 2;
+            let text = Text { json: &self.text[start..self.at], escaped: false, nul: false };
+            self.space();
+            return Ok(text);
+        }
+        self.escaped_text()
+    }
+
+    #[inline(never)]
+    fn escaped_text(&mut self) -> Result<Text<'a>> {
         if self.peek() != Some(b'"') {
             return Err(self.error("a string was expected"));
         }
         let start = self.at;
         self.at += 1;
-        self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
-        let (escaped, nul) = if self.peek() == Some(b'"') { (false, false) } else { (true, self.escaped_text()?) };
-        self.at += 1;
-        let text = Text { json: &self.text[start..self.at], escaped, nul };
-        self.space();
-        Ok(text)
-    }
-
-    /// Goes on in a string, from its first escape to its end; whether it holds U+0000.
-    #[cold]
-    fn escaped_text(&mut self) -> Result<bool> {
-        let mut nul = false;
+        let (mut escaped, mut nul) = (false, false);
         loop {
+            self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => nul |= self.escape()? == 0,
+                Some(b'\\') => {
+                    escaped = true;
+                    nul |= self.escape()? == 0;
+                }
                 Some(_) => return Err(self.error("a control character stands in a string")),
                 None => return Err(self.error("the string does not end")),
             }
-            self.at = special(&self.bytes[self.at..]).map_or(self.bytes.len(), |place| self.at + place);
         }
+        self.at += 1;
         self.nul |= nul;
-        Ok(nul)
+        let text = Text { json: &self.text[start..self.at], escaped, nul };
+        self.space();
+        Ok(text)
     }
 
     /// Passes an escape; its character, or 1 for those that are never U+0000.
@@ -256,12 +290,26 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// The whole line.
+    fn line(&mut self, encoding: Encoding, names: &mut Names) -> Result<Attributes<'a>> {
+        self.space();
+        let attributes = match encoding {
+            Encoding::DynamodbJson => self.record(names)?,
+            Encoding::Json => self.plain_record()?,
+        };
+        self.space();
+        if self.at < self.bytes.len() {
+            return Err(self.error("the end of the line was expected"));
+        }
+        Ok(attributes)
+    }
+
     /// `{"Item":{...}}`.
     fn record(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
         if self.peek() != Some(b'{') {
             // Tell a line that is other JSON from one that is none.
             let message = "the line is no JSON object".to_owned();
-            self.plain_value(&mut Value::Null)?;
+            self.plain_value()?;
             return if self.at == self.bytes.len() {
                 Err(Box::new(Error::NoItem { message }))
             } else {
@@ -303,23 +351,24 @@ impl<'a> Scanner<'a> {
     fn item(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = Vec::with_capacity(names.0.len().max(ATTRIBUTES));
+        let mut entries = Vec::with_capacity(names.count().max(ATTRIBUTES));
         let (mut next, mut all_known) = (0, true);
         while self.more(entries.is_empty(), b'}')? {
-            let (name, value) = if let Some(place) = names.find(next, &self.bytes[self.at..]) {
-                let colon = self.at + names.0[place].len() - 1;
-                let json = &self.text[self.at..colon];
+            let name = if let Some((place, length)) = names.find(next, &self.bytes[self.at..]) {
+                let colon = self.at + length - 1;
+                let name = Text { json: &self.text[self.at..colon], escaped: false, nul: false };
                 self.at = colon + 1;
                 self.space();
                 next = place + 1;
-                added(&mut entries, (Text { json, escaped: false, nul: false }, Value::Null))
+                name
             } else {
                 all_known = false;
                 let name = self.text()?;
                 self.pass(b':', "`:` was expected")?;
-                added(&mut entries, (name, Value::Null))
+                name
             };
-            self.value(value).map_err(|error| Box::new(error.within(&name.get())))?;
+            let value = self.value().map_err(|error| error.within(&name.get()))?;
+            entries.push((name, value));
         }
         self.depth -= 1;
         // Names that are all known come in one order, and so none of them twice.
@@ -338,118 +387,80 @@ impl<'a> Scanner<'a> {
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
-            let (_, value) = added(&mut entries, (name, Value::Null));
-            self.value(value).map_err(|error| Box::new(error.within(&name.get())))?;
+            let value = self.value().map_err(|error| error.within(&name.get()))?;
+            entries.push((name, value));
         }
         self.depth -= 1;
         unique(&entries)?;
         Ok(entries)
     }
 
-    /// `{"S":"text"}`: one type and its value. (Values are large to move: they are made where they stay.)
-    fn value(&mut self, into: &mut Value<'a>) -> Result<()> {
-        // As DynamoDB writes them; anything else goes the long way.
-        let start = self.at;
-        if self.usual_value(into)? {
-            return Ok(());
-        }
-        self.at = start;
-        self.any_value(into)
-    }
-
-    /// A value as DynamoDB writes nearly all of them, without white space; false if it is written in another way.
-    #[inline]
-    fn usual_value(&mut self, into: &mut Value<'a>) -> Result<bool> {
-        match &self.bytes[self.at..] {
-            [b'{', b'"', b'S', b'"', b':', b'"', ..] => {
-                self.at += 5;
-                *into = Value::S(self.text()?);
+    /// `{"S":"text"}`: one type and its value.
+    fn value(&mut self) -> Result<Value<'a>> {
+        let ty = match usual_type(&self.bytes[self.at..]) {
+            Some((ty, length)) => {
+                self.at += length;
+                self.space();
+                ty
             }
-            [b'{', b'"', b'N', b'"', b':', b'"', ..] => {
-                self.at += 5;
-                *into = Value::N(self.number()?);
-            }
-            [b'{', b'"', b'M', b'"', b':', b'{', ..] => {
-                self.at += 5;
-                *into = Value::M(self.attributes()?);
-            }
-            [b'{', b'"', b'L', b'"', b':', b'[', ..] => {
-                self.at += 5;
-                *into = Value::L(self.values(Self::value)?);
-            }
-            [b'{', b'"', b'S', b'S', b'"', b':', b'[', ..] => {
-                self.at += 6;
-                *into = Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?);
-            }
-            [b'{', b'"', b'B', b'O', b'O', b'L', b'"', b':', b't' | b'f', ..] => {
-                self.at += 8;
-                *into = self.boolean()?;
-            }
-            _ => return Ok(false),
-        }
-        if self.peek() != Some(b'}') {
-            return Ok(false);
-        }
-        self.at += 1;
-        self.space();
-        Ok(true)
-    }
-
-    /// A value in whatever way it is written.
-    fn any_value(&mut self, into: &mut Value<'a>) -> Result<()> {
-        if self.peek() != Some(b'{') {
-            let found = self.kind();
-            self.plain_value(into)?;
-            return Err(attribute(format!("{found} stands where a type such as {{\"S\":...}} was expected")));
-        }
-        self.pass(b'{', "`{` was expected")?;
-        if self.peek() == Some(b'}') {
-            return Err(attribute("the type is missing"));
-        }
-        let name = self.text()?;
-        self.pass(b':', "`:` was expected")?;
-        let tag = name.get();
-        *into = match &*tag {
-            "S" => Value::S(self.string("S")?),
-            "N" => Value::N(self.number()?),
-            "B" => Value::B(self.binary("B")?),
-            "BOOL" => match self.peek() {
+            None => self.other_type()?,
+        };
+        let value = match ty {
+            Type::S => Value::S(self.string("S")?),
+            Type::N => Value::N(self.number()?),
+            Type::B => Value::B(self.binary("B")?),
+            Type::Bool => match self.peek() {
                 Some(b't' | b'f') => self.boolean()?,
                 _ => return Err(self.other("BOOL", "true or false")),
             },
-            "NULL" => match self.peek() {
+            Type::Null => match self.peek() {
                 Some(b't') if self.boolean()? == Value::True => Value::Null,
                 _ => return Err(self.other("NULL", "true")),
             },
-            "M" => match self.peek() {
+            Type::M => match self.peek() {
                 Some(b'{') => Value::M(self.attributes()?),
                 _ => return Err(self.other("M", "an object")),
             },
-            "L" => match self.peek() {
-                Some(b'[') => Value::L(self.values(Self::value)?),
-                _ => return Err(self.other("L", "an array")),
-            },
-            "SS" => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
-            "NS" => Value::Ns(self.list("NS", Self::number)?),
-            "BS" => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
-            other => return Err(attribute(format!("`{}` is not a type of DynamoDB", shorten(other)))),
+            Type::L => Value::L(self.list("L", Self::value)?),
+            Type::Ss => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
+            Type::Ns => Value::Ns(self.list("NS", Self::number)?),
+            Type::Bs => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
         };
         match self.peek() {
             Some(b'}') => {
                 self.at += 1;
                 self.space();
-                Ok(())
+                Ok(value)
             }
-            Some(b',') => Err(attribute("more than one type")),
+            Some(b',') => Err(Error::attribute("more than one type")),
             _ => Err(self.error("`}` was expected")),
         }
     }
 
+    /// Passes the beginning of a value up to the colon after its type, however it is written.
+    #[inline(never)]
+    fn other_type(&mut self) -> Result<Type> {
+        if self.peek() != Some(b'{') {
+            let found = self.kind();
+            self.plain_value()?;
+            return Err(Error::attribute(format!("{found} stands where a type such as {{\"S\":...}} was expected")));
+        }
+        self.pass(b'{', "`{` was expected")?;
+        if self.peek() == Some(b'}') {
+            return Err(Error::attribute("the type is missing"));
+        }
+        let name = self.text()?;
+        self.pass(b':', "`:` was expected")?;
+        let name = name.get();
+        Type::named(&name).ok_or_else(|| Error::attribute(format!("`{}` is not a type of DynamoDB", shorten(&name))))
+    }
+
     /// A value of another kind than its type asks for; or the error of a line that is no JSON there.
+    #[cold]
     fn other(&mut self, tag: &str, wanted: &str) -> Box<Error> {
         let found = self.kind();
-        match self.plain_value(&mut Value::Null) {
-            Ok(()) => attribute(format!("the value of {tag} must be {wanted}, not {found}")),
+        match self.plain_value() {
+            Ok(_) => Error::attribute(format!("the value of {tag} must be {wanted}, not {found}")),
             Err(error) => error,
         }
     }
@@ -472,14 +483,30 @@ impl<'a> Scanner<'a> {
 
     fn binary(&mut self, tag: &str) -> Result<Text<'a>> {
         let text = self.string(tag)?;
-        if text.nul { Err(attribute(format!("the value of {tag} is not base64"))) } else { Ok(text) }
+        if text.nul { Err(Error::attribute(format!("the value of {tag} is not base64"))) } else { Ok(text) }
     }
 
     #[inline]
     fn number(&mut self) -> Result<Cow<'a, str>> {
+        // As DynamoDB writes them all.
+        let start = self.at + 1;
+        if self.peek() == Some(b'"') {
+            let end = start + number::json_length(&self.bytes[start..]);
+            if end > start && self.bytes.get(end) == Some(&b'"') {
+                self.at = end + 1;
+                self.space();
+                return Ok(Cow::Borrowed(&self.text[start..end]));
+            }
+        }
+        self.other_number()
+    }
+
+    /// A number in a form that JSON does not have (`+7`, `.5`) or with escapes.
+    #[inline(never)]
+    fn other_number(&mut self) -> Result<Cow<'a, str>> {
         let digits = self.string("N")?.get();
-        if !number::is_json(digits.as_bytes()) && number::Decimal::parse(&digits).is_err() {
-            return Err(attribute(format!("`{}` is not a number", shorten(&digits))));
+        if number::Decimal::parse(&digits).is_err() {
+            return Err(Error::attribute(format!("`{}` is not a number", shorten(&digits))));
         }
         Ok(digits)
     }
@@ -488,52 +515,27 @@ impl<'a> Scanner<'a> {
         if self.peek() != Some(b'[') {
             return Err(self.other(tag, "an array"));
         }
-        let mut list = Vec::new();
-        self.elements(|scanner| {
-            let added = element(scanner).map_err(|error| Box::new(error.within(&format!("[{}]", list.len()))))?;
-            list.push(added);
-            Ok(())
-        })?;
-        Ok(list)
-    }
-
-    /// An array of values.
-    fn values(&mut self, value: impl Fn(&mut Self, &mut Value<'a>) -> Result<()>) -> Result<Vec<Value<'a>>> {
-        let mut values = Vec::new();
-        self.elements(|scanner| {
-            let place = values.len();
-            value(scanner, added(&mut values, Value::Null))
-                .map_err(|error| Box::new(error.within(&format!("[{place}]"))))
-        })?;
-        Ok(values)
-    }
-
-    #[inline]
-    fn elements(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.enter()?;
         self.pass(b'[', "`[` was expected")?;
-        let mut first = true;
-        while self.more(first, b']')? {
-            element(self)?;
-            first = false;
+        let mut values = Vec::new();
+        while self.more(values.is_empty(), b']')? {
+            values.push(element(self).map_err(|error| error.within(&format!("[{}]", values.len())))?);
         }
         self.depth -= 1;
-        Ok(())
+        Ok(values)
     }
 
     /// An object of plain JSON.
     fn plain_record(&mut self) -> Result<Attributes<'a>> {
-        let mut value = Value::Null;
-        self.plain_value(&mut value)?;
-        match value {
+        match self.plain_value()? {
             Value::M(entries) => Ok(entries),
             _ => Err(Box::new(Error::NoItem { message: "the line is no JSON object".to_owned() })),
         }
     }
 
-    fn plain_value(&mut self, into: &mut Value<'a>) -> Result<()> {
-        *into = match self.peek() {
-            Some(b'"') => Value::S(self.text()?),
+    fn plain_value(&mut self) -> Result<Value<'a>> {
+        match self.peek() {
+            Some(b'"') => Ok(Value::S(self.text()?)),
             Some(b'{') => {
                 self.enter()?;
                 self.pass(b'{', "`{` was expected")?;
@@ -541,18 +543,18 @@ impl<'a> Scanner<'a> {
                 while self.more(entries.is_empty(), b'}')? {
                     let name = self.text()?;
                     self.pass(b':', "`:` was expected")?;
-                    self.plain_value(&mut added(&mut entries, (name, Value::Null)).1)?;
+                    entries.push((name, self.plain_value()?));
                 }
                 self.depth -= 1;
                 unique(&entries)?;
-                Value::M(entries)
+                Ok(Value::M(entries))
             }
-            Some(b'[') => Value::L(self.values(Self::plain_value)?),
-            Some(b't' | b'f') => self.boolean()?,
+            Some(b'[') => Ok(Value::L(self.list("L", Self::plain_value)?)),
+            Some(b't' | b'f') => self.boolean(),
             Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {
                 self.at += 4;
                 self.space();
-                Value::Null
+                Ok(Value::Null)
             }
             Some(b'-' | b'0'..=b'9') => {
                 let rest = &self.bytes[self.at..];
@@ -564,29 +566,16 @@ impl<'a> Scanner<'a> {
                 let digits = &self.text[self.at..self.at + length];
                 self.at += length;
                 self.space();
-                Value::N(Cow::Borrowed(digits))
+                Ok(Value::N(Cow::Borrowed(digits)))
             }
-            _ => return Err(self.error("a value was expected")),
-        };
-        Ok(())
+            _ => Err(self.error("a value was expected")),
+        }
     }
-}
-
-/// Adds an element, and lends it.
-#[inline]
-fn added<T>(list: &mut Vec<T>, element: T) -> &mut T {
-    let place = list.len();
-    list.push(element);
-    &mut list[place]
-}
-
-fn attribute(message: impl Into<String>) -> Box<Error> {
-    Box::new(Error::attribute(message))
 }
 
 /// A name that comes twice would lose one of its values.
 fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<()> {
-    let double = |name: &Text<'_>| Box::new(attribute("the name comes twice").within(&name.get()));
+    let double = |name: &Text<'_>| Error::attribute("the name comes twice").within(&name.get());
     if entries.len() > 24 || entries.iter().any(|(name, _)| name.escaped) {
         let mut seen = HashSet::with_capacity(entries.len());
         return entries.iter().find(|(name, _)| !seen.insert(name.get())).map_or(Ok(()), |(name, _)| Err(double(name)));

@@ -14,4 +14,4 @@ mod value;
 
 pub use decode::{Decoder, Encoding, decode};
 pub use error::Error;
-pub use value::{Item, Text, Value};
+pub use value::{Item, Text, Type, Value};

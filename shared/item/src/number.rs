@@ -126,25 +126,37 @@ pub fn to_json(text: &str) -> Result<Cow<'_, str>, NumberError> {
 
 /// Whether the text is a number by JSON's grammar (RFC 8259, section 6).
 pub fn is_json(text: &[u8]) -> bool {
-    let rest = text.strip_prefix(b"-").unwrap_or(text);
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let whole = digits(rest);
-    if whole == 0 || (rest[0] == b'0' && whole > 1) {
-        return false;
+    !text.is_empty() && json_length(text) == text.len()
+}
+
+/// How long the number is that stands at the beginning of a text by JSON's grammar; 0 if none does. What comes after it
+/// is not looked at: of `01` the number is `0`.
+#[inline]
+pub(crate) fn json_length(text: &[u8]) -> usize {
+    let digits = |from: usize| from + text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = usize::from(text.first() == Some(&b'-'));
+    let mut end = match text.get(start) {
+        Some(b'0') => start + 1,
+        _ => digits(start),
+    };
+    if end == start {
+        return 0;
     }
-    let mut rest = &rest[whole..];
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let length = digits(fraction);
-        if length == 0 {
-            return false;
+    if text.get(end) == Some(&b'.') {
+        let fraction = digits(end + 1);
+        if fraction == end + 1 {
+            return end;
         }
-        rest = &fraction[length..];
+        end = fraction;
     }
-    if let [b'e' | b'E', exponent @ ..] = rest {
-        let exponent = exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
-        return !exponent.is_empty() && digits(exponent) == exponent.len();
+    if let Some(b'e' | b'E') = text.get(end) {
+        let first = end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(first);
+        if exponent > first {
+            end = exponent;
+        }
     }
-    rest.is_empty()
+    end
 }
 
 /// A number as PostgreSQL's `numeric` prints it: without an exponent, zeros at the end kept, no negative zero.

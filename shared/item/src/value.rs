@@ -40,6 +40,58 @@ impl<'a> Text<'a> {
     }
 }
 
+/// The type of an attribute value (DynamoDB developer guide, "Data types").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// String.
+    S,
+    /// Number.
+    N,
+    /// Binary.
+    B,
+    /// Boolean.
+    Bool,
+    /// Null.
+    Null,
+    /// Map.
+    M,
+    /// List.
+    L,
+    /// String set.
+    Ss,
+    /// Number set.
+    Ns,
+    /// Binary set.
+    Bs,
+}
+
+impl Type {
+    /// Every one.
+    pub const ALL: [Self; 10] =
+        [Self::S, Self::N, Self::B, Self::Bool, Self::Null, Self::M, Self::L, Self::Ss, Self::Ns, Self::Bs];
+
+    /// DynamoDB's name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S => "S",
+            Self::N => "N",
+            Self::B => "B",
+            Self::Bool => "BOOL",
+            Self::Null => "NULL",
+            Self::M => "M",
+            Self::L => "L",
+            Self::Ss => "SS",
+            Self::Ns => "NS",
+            Self::Bs => "BS",
+        }
+    }
+
+    /// The type of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.name() == name)
+    }
+}
+
 /// An attribute value (DynamoDB API reference, "`AttributeValue`").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -68,19 +120,20 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// DynamoDB's name of the type.
-    pub fn type_name(&self) -> &'static str {
+    /// Its type.
+    #[inline]
+    pub fn ty(&self) -> Type {
         match self {
-            Self::S(_) => "S",
-            Self::N(_) => "N",
-            Self::B(_) => "B",
-            Self::True | Self::False => "BOOL",
-            Self::Null => "NULL",
-            Self::M(_) => "M",
-            Self::L(_) => "L",
-            Self::Ss(_) => "SS",
-            Self::Ns(_) => "NS",
-            Self::Bs(_) => "BS",
+            Self::S(_) => Type::S,
+            Self::N(_) => Type::N,
+            Self::B(_) => Type::B,
+            Self::True | Self::False => Type::Bool,
+            Self::Null => Type::Null,
+            Self::M(_) => Type::M,
+            Self::L(_) => Type::L,
+            Self::Ss(_) => Type::Ss,
+            Self::Ns(_) => Type::Ns,
+            Self::Bs(_) => Type::Bs,
         }
     }
 

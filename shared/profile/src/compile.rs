@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path as FilePath;
 
 use indexmap::IndexMap;
+use item::Type;
 use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
@@ -156,12 +157,7 @@ impl Compiler<'_> {
         for step in &definition.convert {
             steps.push(self.step(step)?);
         }
-        if let Some(accept) = &definition.accept {
-            const TYPES: [&str; 9] = ["S", "N", "B", "BOOL", "M", "L", "SS", "NS", "BS"];
-            if let Some(unknown) = accept.iter().find(|name| !TYPES.contains(&name.as_str())) {
-                return Err(format!("`accept`: `{unknown}` is not one of {}", TYPES.join(", ")));
-            }
-        }
+        let accept = definition.accept.as_ref().map(|names| names.iter().map(|name| accepted(name)).collect());
         Ok(Slot {
             name: name.get_ref().clone(),
             origin: self.origin(name.get_ref(), definition)?,
@@ -169,7 +165,7 @@ impl Compiler<'_> {
             default: definition.default.as_ref().map(constant).transpose()?,
             only_if: definition.only_if.iter().map(|name| self.reference(name)).collect(),
             ty: definition.ty.clone(),
-            accept: definition.accept.clone(),
+            accept: accept.transpose()?,
             required: definition.required,
             fixed: None,
         })
@@ -350,6 +346,15 @@ fn column(name: &Spanned<String>, definition: &Definition, load_time: bool) -> O
 
 fn dotted(path: &str) -> Way {
     Way::of(path.split('.').map(str::to_owned).collect())
+}
+
+/// The type of that name. NULL is no value of any type, so it need not be accepted.
+fn accepted(name: &str) -> Result<Type, String> {
+    let types = Type::ALL.into_iter().filter(|ty| *ty != Type::Null);
+    types.clone().find(|ty| ty.name() == name).ok_or_else(|| {
+        let names: Vec<_> = types.map(Type::name).collect();
+        format!("`accept`: `{name}` is not one of {}", names.join(", "))
+    })
 }
 
 fn json_string(text: &str) -> Result<String, String> {

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use item::Value;
 use item::number::{Decimal, NumberError, to_json};
 use item::scan::special;
+use item::{Type, Value};
 
 use crate::schema::{ColumnType, Kind};
 
@@ -40,7 +40,7 @@ impl<'a> Scalar<'a> {
             Self::Raw(Value::N(digits)) => digits.clone(),
             Self::Raw(Value::True) => written(true).into(),
             Self::Raw(Value::False) => written(false).into(),
-            Self::Raw(other) => return Err(format!("is {}, which has no text", other.type_name())),
+            Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name())),
             Self::Json(_) => return Err("is composed, which has no text".to_owned()),
         }))
     }
@@ -85,7 +85,7 @@ pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> 
 /// Writes a value as the stream holds values of a type.
 pub(crate) fn write_as(
     ty: &ColumnType,
-    accept: Option<&[String]>,
+    accept: Option<&[Type]>,
     value: &Scalar<'_>,
     into: &mut String,
 ) -> Result<(), String> {
@@ -96,7 +96,7 @@ pub(crate) fn write_as(
     if ty.is_array() { write_array(ty.kind(), accept, value, into) } else { write_one(ty.kind(), accept, value, into) }
 }
 
-fn write_array(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+fn write_array(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
     let mut elements = Elements { into, first: true };
     elements.into.push('[');
     match value {
@@ -129,7 +129,7 @@ fn write_array(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: 
                 write_one(kind, accept, &Scalar::Raw(&Value::B(*binary)), elements.into)?;
             }
         }
-        Scalar::Raw(other) => return Err(wrong(other, &["L", "SS", "NS", "BS"])),
+        Scalar::Raw(other) => return Err(wrong(other, &[Type::L, Type::Ss, Type::Ns, Type::Bs])),
         Scalar::Json(json) if json.starts_with('[') => {
             elements.into.truncate(elements.into.len() - 1);
             elements.into.push_str(json);
@@ -154,7 +154,7 @@ impl Elements<'_> {
     }
 }
 
-fn write_one(kind: Kind, accept: Option<&[String]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+fn write_one(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
     if let Scalar::Raw(raw) = value {
         check_type(kind, accept, raw)?;
     }
@@ -243,28 +243,23 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(text).ok()
 }
 
-/// Whether a value's DynamoDB type is one that leads to the kind.
-fn check_type(kind: Kind, accept: Option<&[String]>, value: &Value<'_>) -> Result<(), String> {
-    let name = value.type_name();
-    if let Some(accept) = accept {
-        if accept.iter().any(|accepted| accepted == name) {
-            return Ok(());
-        }
-        return Err(wrong(value, &accept.iter().map(String::as_str).collect::<Vec<_>>()));
-    }
-    let accept: &[&str] = match kind {
-        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz => &["S"],
-        Kind::Boolean => &["BOOL"],
-        Kind::Integer(..) | Kind::Numeric | Kind::Float => &["N", "S"],
-        Kind::Bytea => &["B"],
-        Kind::Other => &["S", "N"],
-        Kind::Json => return Ok(()),
+/// Whether a value's type is one that leads to the kind.
+fn check_type(kind: Kind, accept: Option<&[Type]>, value: &Value<'_>) -> Result<(), String> {
+    let accept = match (accept, kind) {
+        (Some(accept), _) => accept,
+        (None, Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz) => &[Type::S],
+        (None, Kind::Boolean) => &[Type::Bool],
+        (None, Kind::Integer(..) | Kind::Numeric | Kind::Float) => &[Type::N, Type::S],
+        (None, Kind::Bytea) => &[Type::B],
+        (None, Kind::Other) => &[Type::S, Type::N],
+        (None, Kind::Json) => return Ok(()),
     };
-    if accept.contains(&name) { Ok(()) } else { Err(wrong(value, accept)) }
+    if accept.contains(&value.ty()) { Ok(()) } else { Err(wrong(value, accept)) }
 }
 
-fn wrong(value: &Value<'_>, wanted: &[&str]) -> String {
-    format!("is {}, but {} is wanted", value.type_name(), wanted.join(" or "))
+fn wrong(value: &Value<'_>, wanted: &[Type]) -> String {
+    let wanted: Vec<_> = wanted.iter().map(|ty| ty.name()).collect();
+    format!("is {}, but {} is wanted", value.ty().name(), wanted.join(" or "))
 }
 
 /// A text that may be long, for a message.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 
 use item::number::{Decimal, plain};
-use item::{Item, Value, decode};
+use item::{Item, Type, Value, decode};
 
 use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::row::Row;
@@ -43,7 +43,7 @@ pub(crate) struct Slot {
     pub(crate) default: Option<Constant>,
     pub(crate) only_if: Vec<Reference>,
     pub(crate) ty: Option<ColumnType>,
-    pub(crate) accept: Option<Vec<String>>,
+    pub(crate) accept: Option<Vec<Type>>,
     pub(crate) required: bool,
     /// The JSON text of a column that is the same in every row.
     pub(crate) fixed: Option<String>,
@@ -246,8 +246,8 @@ impl Plan {
             let mut write = |scalar: &Scalar<'_>| {
                 write_as(ty, accept, scalar, row.compose()).map_err(|problem| column.complain(&problem))
             };
-            match column.value() {
-                Some(place) if !known[place].is_null() => write(&known[place])?,
+            match column.reference().map(|reference| find(reference, item, &known)) {
+                Some(scalar) if !scalar.is_null() => write(&scalar)?,
                 _ => {
                     let mut scalar = Scalar::Null;
                     self.evaluate(column, item, &known, &mut scalar)?;
@@ -481,7 +481,7 @@ fn number(item: &Item<'_>, way: &Way) -> Result<i64, String> {
     let digits = match follow(item, way) {
         Some(Value::N(digits)) => digits.clone(),
         Some(Value::S(text)) => text.get(),
-        Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.type_name())),
+        Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.ty().name())),
         None => return Err(format!("attribute `{}` is missing", name())),
     };
     Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{}` is {error}", name()))
@@ -509,12 +509,10 @@ impl Test {
 }
 
 impl Slot {
-    /// The value that it is, if it is one as it stands.
-    fn value(&self) -> Option<usize> {
-        match self.origin {
-            Origin::Reference(Reference::Value(place)) if self.steps.is_empty() && self.only_if.is_empty() => {
-                Some(place)
-            }
+    /// The earlier value or the attribute that it is, if it is one as it stands.
+    fn reference(&self) -> Option<&Reference> {
+        match &self.origin {
+            Origin::Reference(reference) if self.steps.is_empty() && self.only_if.is_empty() => Some(reference),
             _ => None,
         }
     }
