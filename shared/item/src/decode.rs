@@ -103,13 +103,24 @@ impl Names {
 /// come before what has that type. Types that are rare are left out.
 #[inline]
 fn usual_type(value: &[u8]) -> Option<(Type, usize)> {
-    match value {
-        [b'{', b'"', b'S', b'"', b':', ..] => Some((Type::S, 5)),
-        [b'{', b'"', b'N', b'"', b':', ..] => Some((Type::N, 5)),
-        [b'{', b'"', b'M', b'"', b':', ..] => Some((Type::M, 5)),
-        [b'{', b'"', b'L', b'"', b':', ..] => Some((Type::L, 5)),
-        [b'{', b'"', b'B', b'O', b'O', b'L', b'"', b':', ..] => Some((Type::Bool, 8)),
-        [b'{', b'"', b'S', b'S', b'"', b':', ..] => Some((Type::Ss, 6)),
+    // Compared as numbers, of five, six and eight bytes.
+    const fn number(beginning: [u8; 8]) -> u64 {
+        u64::from_le_bytes(beginning)
+    }
+    const S: u64 = number(*b"{\"S\":\0\0\0");
+    const N: u64 = number(*b"{\"N\":\0\0\0");
+    const M: u64 = number(*b"{\"M\":\0\0\0");
+    const L: u64 = number(*b"{\"L\":\0\0\0");
+    const SS: u64 = number(*b"{\"SS\":\0\0");
+    const BOOL: u64 = number(*b"{\"BOOL\":");
+    let beginning = number(*value.first_chunk()?);
+    match beginning & (u64::MAX >> 24) {
+        S => Some((Type::S, 5)),
+        N => Some((Type::N, 5)),
+        M => Some((Type::M, 5)),
+        L => Some((Type::L, 5)),
+        _ if beginning == BOOL => Some((Type::Bool, 8)),
+        _ if beginning & (u64::MAX >> 16) == SS => Some((Type::Ss, 6)),
         _ => None,
     }
 }

@@ -35,8 +35,12 @@ impl<'a> Text<'a> {
         self.nul
     }
 
+    #[inline]
     pub(crate) fn is(self, text: &str) -> bool {
-        if self.escaped { self.get() == text } else { &self.json[1..self.json.len() - 1] == text }
+        if self.escaped {
+            return self.get() == text;
+        }
+        self.json.len() == text.len() + 2 && self.json.as_bytes()[1..].starts_with(text.as_bytes())
     }
 }
 
@@ -210,6 +214,7 @@ impl<'a> Item<'a> {
 
     /// The attribute of that name, first looked for at the place where another item of the table had it, which is then
     /// set to where it is.
+    #[inline]
     pub fn get_near(&self, name: &str, place: &AtomicUsize) -> Option<&Value<'a>> {
         let expected = self.attributes.get(place.load(Ordering::Relaxed));
         if let Some((text, value)) = expected

@@ -274,9 +274,10 @@ fn shorten(text: &str) -> String {
 /// The stem and the extension of a path's last part: `a/b.x/c.tar.gz` gives `a/b.x/c.tar` and `gz`. A name that begins
 /// with its only dot, or ends with one, has no extension.
 pub(crate) fn split_extension(path: &str) -> Option<(&str, &str)> {
-    let name = path.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = name + path[name..].rfind('.')?;
-    (dot > name && dot + 1 < path.len()).then(|| (&path[..dot], &path[dot + 1..]))
+    let bytes = path.as_bytes();
+    let dot = bytes.iter().rposition(|byte| matches!(byte, b'.' | b'/')).filter(|&place| bytes[place] == b'.')?;
+    let stem = dot.checked_sub(1).is_some_and(|before| bytes[before] != b'/');
+    (stem && dot + 1 < path.len()).then(|| (&path[..dot], &path[dot + 1..]))
 }
 
 /// The time that lies so many units after 1970 began; `digits` may have a fraction.
@@ -300,6 +301,9 @@ mod tests {
             ("a/.png", None),
             ("a/b.", None),
             ("c.tar.gz", Some(("c.tar", "gz"))),
+            ("..gz", Some((".", "gz"))),
+            (".gz", None),
+            ("ä/ö.ü", Some(("ä/ö", "ü"))),
             ("", None),
         ] {
             assert_eq!(split_extension(path), expected, "{path}");
