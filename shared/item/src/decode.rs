@@ -78,9 +78,9 @@ impl Names {
     #[inline]
     fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
         let mut start = next.checked_sub(1).map_or(0, |before| self.ends[before]);
-        for (place, &end) in self.ends.iter().enumerate().skip(next).take(FEW) {
+        for (few, &end) in self.ends[next..].iter().take(FEW).enumerate() {
             if text.starts_with(&self.text.as_bytes()[start..end]) {
-                return Some((place, end - start));
+                return Some((next + few, end - start));
             }
             start = end;
         }

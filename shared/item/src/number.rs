@@ -133,7 +133,12 @@ pub fn is_json(text: &[u8]) -> bool {
 /// is not looked at: of `01` the number is `0`.
 #[inline]
 pub(crate) fn json_length(text: &[u8]) -> usize {
-    let digits = |from: usize| from + text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = |mut end: usize| {
+        while text.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        end
+    };
     let start = usize::from(text.first() == Some(&b'-'));
     let mut end = match text.get(start) {
         Some(b'0') => start + 1,

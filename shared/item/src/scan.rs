@@ -40,9 +40,11 @@ fn end_of(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
         }),
         b'[' => end_of_elements(bytes, at, b']', depth, Some),
         b'-' | b'0'..=b'9' => {
-            let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-            let end = at + bytes[at..].iter().take_while(part).count();
-            number::is_json(&bytes[at..end]).then_some(end)
+            // What could be a part of the number, but is none, is no separator either.
+            let length = number::json_length(&bytes[at..]);
+            let more = bytes.get(at + length);
+            let part = matches!(more, Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+            (length > 0 && !part).then_some(at + length)
         }
         _ => ["true", "false", "null"]
             .iter()

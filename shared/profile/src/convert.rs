@@ -83,6 +83,7 @@ pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> 
 }
 
 /// Writes a value as the stream holds values of a type.
+#[inline]
 pub(crate) fn write_as(
     ty: &ColumnType,
     accept: Option<&[Type]>,

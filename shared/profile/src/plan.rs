@@ -228,7 +228,10 @@ impl Plan {
         for (place, value) in self.values.iter().enumerate() {
             let (before, rest) = known.split_at_mut(place);
             let scalar = &mut rest[0];
-            self.evaluate(value, item, before, scalar)?;
+            match value.as_it_stands(item, before) {
+                Some(found) => *scalar = found.into_owned(),
+                None => self.evaluate(value, item, before, scalar)?,
+            }
             if let Some(ty) = &value.ty
                 && !scalar.is_null()
             {
@@ -246,13 +249,12 @@ impl Plan {
             let mut write = |scalar: &Scalar<'_>| {
                 write_as(ty, accept, scalar, row.compose()).map_err(|problem| column.complain(&problem))
             };
-            match column.reference().map(|reference| find(reference, item, &known)) {
-                Some(scalar) if !scalar.is_null() => write(&scalar)?,
-                _ => {
-                    let mut scalar = Scalar::Null;
-                    self.evaluate(column, item, &known, &mut scalar)?;
-                    write(&scalar)?;
-                }
+            if let Some(found) = column.as_it_stands(item, &known) {
+                write(&found)?;
+            } else {
+                let mut scalar = Scalar::Null;
+                self.evaluate(column, item, &known, &mut scalar)?;
+                write(&scalar)?;
             }
             row.end_cell();
         }
@@ -509,12 +511,12 @@ impl Test {
 }
 
 impl Slot {
-    /// The earlier value or the attribute that it is, if it is one as it stands.
-    fn reference(&self) -> Option<&Reference> {
-        match &self.origin {
-            Origin::Reference(reference) if self.steps.is_empty() && self.only_if.is_empty() => Some(reference),
-            _ => None,
-        }
+    /// The earlier value or the attribute that it is, if it is one as it stands, and not null. It need not be evaluated.
+    #[inline]
+    fn as_it_stands<'k, 'a>(&self, item: &'a Item<'a>, known: &'k [Scalar<'a>]) -> Option<Cow<'k, Scalar<'a>>> {
+        let Origin::Reference(reference) = &self.origin else { return None };
+        let alone = self.steps.is_empty() && self.only_if.is_empty();
+        alone.then(|| find(reference, item, known)).filter(|scalar| !scalar.is_null())
     }
 
     /// `attribute `url` is N, but S is wanted`.
