@@ -125,6 +125,7 @@ pub fn to_json(text: &str) -> Result<Cow<'_, str>, NumberError> {
 }
 
 /// Whether the text is a number by JSON's grammar (RFC 8259, section 6).
+#[inline]
 pub fn is_json(text: &[u8]) -> bool {
     !text.is_empty() && json_length(text) == text.len()
 }

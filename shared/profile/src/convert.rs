@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use item::number::{Decimal, NumberError, to_json};
+use item::number::{Decimal, NumberError, is_json, to_json};
 use item::scan::special;
 use item::{Type, Value};
 
@@ -159,37 +159,59 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut
     if let Scalar::Raw(raw) = value {
         check_type(kind, accept, raw)?;
     }
+    match as_written(kind, value) {
+        Some(json) => {
+            into.push_str(json);
+            Ok(())
+        }
+        None => write_converted(kind, value, into),
+    }
+}
+
+/// The JSON of a value that is written as it stands.
+#[inline]
+fn as_written<'v>(kind: Kind, value: &'v Scalar<'_>) -> Option<&'v str> {
+    match (kind, value) {
+        (
+            Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other,
+            Scalar::Raw(Value::S(text)),
+        ) if !text.has_nul() => Some(text.json()),
+        (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
+        (Kind::Boolean, Scalar::Raw(Value::True)) => Some(written(true)),
+        (Kind::Boolean, Scalar::Raw(Value::False)) => Some(written(false)),
+        (Kind::Integer(_, most), Scalar::Raw(Value::N(digits)) | Scalar::Number(digits))
+            if is_integer_below(digits, most) =>
+        {
+            Some(digits)
+        }
+        (Kind::Numeric | Kind::Float, Scalar::Raw(Value::N(digits)) | Scalar::Number(digits))
+            if is_json(digits.as_bytes()) =>
+        {
+            Some(digits)
+        }
+        _ => None,
+    }
+}
+
+/// Writes a value that has to be another text than the one that came.
+fn write_converted(kind: Kind, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
     match kind {
         Kind::Json => value.write_json(into),
-        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => match value {
-            Scalar::Raw(Value::S(text)) if !text.has_nul() => {
-                into.push_str(text.json());
-                Ok(())
-            }
-            value => write_string(&value.text()?.unwrap_or_default(), into),
-        },
-        Kind::Boolean => match value {
-            Scalar::Bool(truth) => {
-                into.push_str(truth);
-                Ok(())
-            }
-            value => {
-                let text = value.text()?.unwrap_or_default();
-                let truth = match &*text {
-                    "true" | "1" => "true",
-                    "false" | "0" => "false",
-                    other => return Err(format!("is `{}`, which is neither true nor false", shorten(other))),
-                };
-                into.push_str(truth);
-                Ok(())
-            }
-        },
+        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => {
+            write_string(&value.text()?.unwrap_or_default(), into)
+        }
+        Kind::Boolean => {
+            let text = value.text()?.unwrap_or_default();
+            let truth = match &*text {
+                "true" | "1" => "true",
+                "false" | "0" => "false",
+                other => return Err(format!("is `{}`, which is neither true nor false", shorten(other))),
+            };
+            into.push_str(truth);
+            Ok(())
+        }
         Kind::Integer(least, most) => {
             let text = value.text()?.unwrap_or_default();
-            if is_integer_below(&text, most) {
-                into.push_str(&text);
-                return Ok(());
-            }
             let number = Decimal::parse(&text).and_then(Decimal::to_i64).map_err(|error| number_error(&text, error))?;
             if number < least || number > most {
                 return Err(format!("is {number}, which is outside {least} to {most}"));
