@@ -16,7 +16,10 @@ pub fn special(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let found = below(word, 0x20) | below(word ^ repeat(b'"'), 1) | below(word ^ repeat(b'\\'), 1);
+        // With this bit flipped, the quote (0x22) comes directly after the control characters, and no other byte does.
+        let found = below(word ^ repeat(0x02), 0x21) | below(word ^ repeat(b'\\'), 1);
+        // Neither mask has the high bit, so it says of both whether the byte is ASCII.
+        let found = found & !word & HIGHS;
         if found != 0 {
             return Some(place * 8 + found.trailing_zeros() as usize / 8);
         }
@@ -101,10 +104,10 @@ const fn repeat(byte: u8) -> u64 {
     ONES * byte as u64
 }
 
-/// The high bit of each byte that is less than `limit`, which is at most 0x80. A borrow may set bits above the first
-/// such byte; that first one is right.
+/// The high bit of each byte that is less than `limit`, which is at most 0x80. It says nothing of a byte that is 0x80 or
+/// more, and a borrow may set bits above the first byte that is less; that first one is right.
 const fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(repeat(limit)) & !word & HIGHS
+    word.wrapping_sub(repeat(limit))
 }
 
 #[cfg(test)]
@@ -169,6 +172,15 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever stands side by side, the first byte that counts is found.
+        #[test]
+        fn words_are_judged_as_their_bytes_are(bytes in proptest::collection::vec(0x1c_u8..0x24, 0..20), other: [u8; 16]) {
+            for bytes in [&bytes[..], &other, &[&other[..], &bytes].concat()] {
+                let expected = bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+                prop_assert_eq!(special(bytes), expected);
+            }
+        }
+
         /// What serde_json takes for a value is one, and nothing else is.
         #[test]
         fn it_agrees_with_a_parser(text in "[\\[\\]{}:,\"\\\\au0-9eE+.\\-tnlrfs]{0,24}") {
