@@ -760,6 +760,49 @@ mod tests {
             }
         }
 
+        /// A value written as DynamoDB writes it takes a short way; with white space or an escape it takes the long one.
+        #[test]
+        fn the_short_way_and_the_long_way_say_the_same(
+            ty in prop::sample::select(vec!["S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS", "X", "", "SSS"]),
+            value in prop_oneof![
+                "[0-9+.eE\\-]{0,6}".prop_map(|digits| format!("\"{digits}\"")),
+                "\"[a\\\\\"u0\t é]{0,20}\"",
+                prop::sample::select(vec![
+                    "true", "false", "null", "tru", "{}", "[]", "[\"1\",\"x\"]", "[\"01\"]", "[{\"S\":\"\"}]", "{\"a\":{\"N\":\"1\"}}",
+                    "{\"a\":{\"S\":\"\"},\"a\":{\"S\":\"\"}}", "1", "", "\"", "\"AA==\"", "\"\\u0000\"",
+                ])
+                .prop_map(str::to_owned),
+            ],
+            end in prop::sample::select(vec!["}}}", "}}", "}", "", "},\"b\":{\"S\":\"\"}}}", ",\"S\":\"\"}}}", "}}}}"]),
+        ) {
+            let said = |line: &str| {
+                plain(line).map_err(|error| match error.split_once(" at column ") {
+                    // What stands further to the right has another column.
+                    Some((what, place)) => format!("{what}{}", place.trim_start_matches(|byte: char| byte.is_ascii_digit())),
+                    None => error,
+                })
+            };
+            let short = said(&format!("{{\"Item\":{{\"a\":{{\"{ty}\":{value}{end}"));
+            let long = said(&format!("{{\"Item\":{{\"a\" : {{ \"{ty}\" : {value} {end}"));
+            prop_assert_eq!(&short, &long, "white space");
+            if let Some(first) = ty.chars().next() {
+                let code = u32::from(first);
+                let escaped = said(&format!("{{\"Item\":{{\"a\":{{\"\\u{code:04x}{}\":{value}{end}", &ty[1..]));
+                prop_assert_eq!(&short, &escaped, "an escape in the type");
+            }
+        }
+
+        /// Digits with an escape among them are the same digits, and what is a number does not depend on it.
+        #[test]
+        fn a_number_with_an_escape_is_the_same_number(digits in "[0-9+.eE\\-]{1,8}") {
+            let code = u32::from(digits.as_bytes()[0]);
+            let line = |digits: &str| format!(r#"{{"Item":{{"a":{{"N":"{digits}"}}}}}}"#);
+            let escaped = line(&format!("\\u{code:04x}{}", &digits[1..]));
+            let theirs = number::Decimal::parse(&digits).is_ok();
+            prop_assert_eq!(plain(&line(&digits)), plain(&escaped));
+            prop_assert_eq!(plain(&escaped).is_ok(), theirs);
+        }
+
         /// Any value that serde_json can write comes back as it was.
         #[test]
         fn plain_json_survives(text in any::<String>(), number in any::<i64>()) {

@@ -280,6 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn a_number_ends_where_it_ends() {
+        for (text, length) in [
+            ("", 0),
+            ("-", 0),
+            ("-x", 0),
+            (".5", 0),
+            ("+1", 0),
+            ("0", 1),
+            ("01", 1),
+            ("1.", 1),
+            ("1.x", 1),
+            ("-1.50\"", 5),
+            ("1e", 1),
+            ("1e+", 1),
+            ("1.5E-07,", 7),
+            ("12e3.4", 4),
+        ] {
+            assert_eq!(json_length(text.as_bytes()), length, "{text}");
+        }
+    }
+
+    #[test]
     fn json_s_grammar_is_kept() {
         for text in ["0", "-0", "10", "1.0", "1e5", "1E+5", "1e-5"] {
             assert!(is_json(text.as_bytes()), "{text}");
