@@ -35,22 +35,20 @@ pub enum Error {
 }
 
 impl Error {
-    #[cold]
-    pub(crate) fn attribute(message: impl Into<String>) -> Box<Self> {
-        Box::new(Self::Attribute { path: String::new(), message: message.into() })
+    pub(crate) fn attribute(message: impl Into<String>) -> Self {
+        Self::Attribute { path: String::new(), message: message.into() }
     }
 
     /// The same error, seen from one level above.
-    #[cold]
-    pub(crate) fn within(self, name: &str) -> Box<Self> {
-        Box::new(match self {
+    pub(crate) fn within(self, name: &str) -> Self {
+        match self {
             Self::Attribute { path, message } => {
                 let name = shorten(name);
                 let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
                 Self::Attribute { path: format!("{name}{dot}{path}"), message }
             }
             other => other,
-        })
+        }
     }
 }
 
