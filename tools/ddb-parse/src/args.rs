@@ -32,7 +32,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "json", requires = "profile", help_heading = "Output options")]
     pub(crate) to: Format,
 
-    /// Merge rows of one key within this many rows before they are written
+    /// Merge rows of one key within this many rows before they are written, where rows are merged
+    ///
+    /// Rows that only replace each other are written as they come, except to CSV.
     #[arg(
         long,
         value_name = "ROWS",
