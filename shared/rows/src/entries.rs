@@ -314,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_key_that_stay_apart_are_not_parted() {
+        let (mut entries, merger) = entries(&["a", "a", "b", "b", "b"].map(|text| (text.to_owned(), 1)));
+        // All but the last two came from files of their own.
+        for (place, segment) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)] {
+            entries.at(place).0.origin.segment = segment;
+        }
+        entries.sort();
+        entries.merge(&merger, &[0, 1, 2, 3]);
+        assert_eq!(entries.len(), 4);
+        let next: Vec<_> = (0..6).map(|place| entries.next_key(place)).collect();
+        assert_eq!(next, [0, 2, 2, 4, 4, 4]);
+    }
+
+    #[test]
     fn records_of_one_segment_are_noted_together() {
         let (mut entries, _) = entries(&[("k".to_owned(), 1)]);
         let origin = |segment, record| Origin { segment, weight: 1, records: Records::from_slice(&[record]) };
