@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
 use crate::error::Error;
-use crate::file::{Condition, Definition, Entry, File, Nul, Path, Step};
-use crate::plan::{Action, Constant, Lookup, Origin, Piece, Plan, Reference, Slot, Test, Way};
+use crate::file::{Condition, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
+use crate::plan::{Action, Constant, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Test, Way};
 use crate::policy::{Group, KeyedArray, Policy};
-use crate::schema::{Column, SCHEMA_VERSION, Schema};
+use crate::schema::{Column, Kind, SCHEMA_VERSION, Schema};
 
 /// A mistake and where it stands: section and name, byte in the file.
 struct Mistake {
@@ -62,7 +62,14 @@ impl Compiler<'_> {
             if definition.merge.is_some() {
                 return Err(mistake("values", name, "only columns are merged: `merge` does not belong here"));
             }
-            values.push(self.value(name, definition).map_err(|message| mistake("values", name, &message))?);
+            if definition.rest.is_some() {
+                return Err(mistake("values", name, "only a column takes the rest"));
+            }
+            let value = self.value(name, definition).map_err(|message| mistake("values", name, &message))?;
+            if value.required && value.on_failure == OnFailure::Null {
+                return Err(mistake("values", name, "a value that must be there cannot give way to null"));
+            }
+            values.push(value);
             self.names.push(name.get_ref().clone());
         }
         let mut columns = Vec::new();
@@ -77,6 +84,17 @@ impl Compiler<'_> {
             }
             let mut column = self.value(name, definition).map_err(|message| wrong(&message))?;
             column.required |= self.file.key.get_ref().contains(name.get_ref());
+            if column.required && column.on_failure == OnFailure::Null {
+                return Err(wrong("a value that must be there cannot give way to null"));
+            }
+            if matches!(column.origin, Origin::Rest(_)) {
+                if definition.ty.as_ref().is_none_or(|ty| ty.is_array() || ty.kind() != Kind::Json) {
+                    return Err(wrong("the rest of an item is `jsonb`"));
+                }
+                if columns.iter().any(|column: &Slot| matches!(column.origin, Origin::Rest(_))) {
+                    return Err(wrong("only one column can take the rest"));
+                }
+            }
             columns.push(column);
         }
         let max_id = match (options.max_id, &self.file.max_id) {
@@ -92,6 +110,10 @@ impl Compiler<'_> {
         let conditions = conditions.map_err(|message| Mistake { place: "filter".to_owned(), at: 0, message })?;
         let nul = self.file.nul.as_ref().map_or(Ok(None), replacement)?;
         let lookups = std::mem::take(&mut self.lookups);
+        let taken = values.iter().chain(&columns).flat_map(Slot::attributes_taken).map(str::to_owned).collect();
+        if let Some(rest) = columns.iter_mut().find(|column| matches!(column.origin, Origin::Rest(_))) {
+            rest.origin = Origin::Rest(taken);
+        }
         let load_time = format!("{:.6}", jiff::Timestamp::now());
         Ok(Plan { nul, conditions, max_id, values, columns, lookups, load_time }.fix())
     }
@@ -157,12 +179,17 @@ impl Compiler<'_> {
         for step in &definition.convert {
             steps.push(self.step(step)?);
         }
+        let on_failure = definition.on_failure.unwrap_or_default();
+        if on_failure == OnFailure::Default && definition.default.is_none() {
+            return Err("`on_failure = \"default\"` needs a `default`".to_owned());
+        }
         let accept = definition.accept.as_ref().map(|names| names.iter().map(|name| accepted(name)).collect());
         Ok(Slot {
             name: name.get_ref().clone(),
             origin: self.origin(name.get_ref(), definition)?,
             steps,
             default: definition.default.as_ref().map(constant).transpose()?,
+            on_failure,
             only_if: definition.only_if.iter().map(|name| self.reference(name)).collect(),
             ty: definition.ty.clone(),
             accept: accept.transpose()?,
@@ -172,16 +199,16 @@ impl Compiler<'_> {
     }
 
     fn origin(&self, name: &str, definition: &Definition) -> Result<Origin, String> {
-        let Definition { from, value, template, object, array, map, fill, load_time, null, .. } = definition;
+        let Definition { from, value, template, object, array, map, fill, load_time, null, rest, .. } = definition;
         let given = [from.is_some(), value.is_some(), template.is_some(), object.is_some(), array.is_some()];
         let given = given
             .into_iter()
-            .chain([map.is_some(), load_time.is_some(), null.is_some()])
+            .chain([map.is_some(), load_time.is_some(), null.is_some(), rest.is_some()])
             .filter(|given| *given)
             .count();
         if given > 1 {
             return Err(
-                "only one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time` can be"
+                "only one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time`, `rest` can be"
                     .to_owned(),
             );
         }
@@ -201,11 +228,15 @@ impl Compiler<'_> {
             let entry = |Entry { name, value }: &Entry| (self.reference(name), self.reference(value));
             let filled = fill.iter().flatten().map(|(name, value)| Ok((name.clone(), constant(value)?)));
             Origin::Map(entries.iter().map(entry).collect(), filled.collect::<Result<_, String>>()?)
-        } else if load_time.is_some() || null.is_some() {
-            if load_time.or(*null) == Some(false) {
-                return Err("`load_time` and `null` can only be true".to_owned());
+        } else if let Some(given) = load_time.or(*null).or(*rest) {
+            if !given {
+                return Err("`load_time`, `null` and `rest` can only be true".to_owned());
             }
-            if null.is_some() { Origin::Null } else { Origin::LoadTime }
+            match (null, rest) {
+                (Some(_), _) => Origin::Null,
+                (_, Some(_)) => Origin::Rest(Taken::default()),
+                _ => Origin::LoadTime,
+            }
         } else {
             Origin::Reference(match from {
                 None => self.reference(name),
@@ -250,6 +281,14 @@ impl Compiler<'_> {
             Step::Stem => Action::Stem,
             Step::StripPrefix(text) => Action::StripPrefix(text.clone()),
             Step::StripSuffix(text) => Action::StripSuffix(text.clone()),
+            Step::Split(Split { by, part }) => {
+                if by.is_empty() || *part == 0 {
+                    return Err(
+                        "`split` needs a text in `by`, and counts parts from 1, or from -1 backwards".to_owned()
+                    );
+                }
+                Action::Split(by.clone(), *part)
+            }
             Step::EpochSeconds => Action::Epoch(1),
             Step::EpochMilliseconds => Action::Epoch(1000),
             Step::UuidV5(namespace) => {

@@ -64,7 +64,7 @@ pub(crate) fn written(truth: bool) -> &'static str {
     if truth { "true" } else { "false" }
 }
 
-const NUL: &str = "holds the character U+0000, which PostgreSQL cannot store";
+pub(crate) const NUL: &str = "holds the character U+0000, which PostgreSQL cannot store";
 
 /// Writes a text as a JSON string.
 pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> {

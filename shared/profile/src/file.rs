@@ -57,8 +57,21 @@ fn rejects_nul(nul: &Option<Spanned<Nul>>) -> bool {
     nul.as_ref().is_none_or(|nul| *nul.get_ref() == Nul::Reject)
 }
 
-/// A named value or a column. At most one of `from`, `value`, `null`, `template`, `object`, `array`, `map` and `load_time` says
-/// where it comes from; without any it is the attribute of the same name.
+/// What becomes of a value that a step or the type cannot take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnFailure {
+    /// Its item is rejected.
+    #[default]
+    Reject,
+    /// There is nothing in its place.
+    Null,
+    /// `default` stands in its place.
+    Default,
+}
+
+/// A named value or a column. At most one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time` and
+/// `rest` says where it comes from; without any it is the attribute of the same name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Definition {
@@ -77,9 +90,13 @@ pub(crate) struct Definition {
     pub(crate) fill: Option<IndexMap<String, toml::Value>>,
     pub(crate) load_time: Option<bool>,
     pub(crate) null: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rest: Option<bool>,
     #[serde(default)]
     pub(crate) convert: Vec<Step>,
     pub(crate) default: Option<toml::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) on_failure: Option<OnFailure>,
     #[serde(default)]
     pub(crate) only_if: Vec<String>,
     /// Columns only.
@@ -122,6 +139,8 @@ pub(crate) enum Step {
     StripPrefix(String),
     /// The text without this at its end, if it is there.
     StripSuffix(String),
+    /// One of the parts between separators.
+    Split(Split),
     /// What the table of `lookups` has under the text: `"languages"`, or `"formats.width"` for a field of its entries.
     Lookup(String),
     /// The version 5 UUID of the text in this namespace (RFC 9562, section 5.5).
@@ -130,6 +149,14 @@ pub(crate) enum Step {
     EpochSeconds,
     /// The time that many milliseconds after 1970 began.
     EpochMilliseconds,
+}
+
+/// A part of a text, as PostgreSQL's `split_part` counts them: the first is 1, the last -1. Nothing if there are fewer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Split {
+    pub(crate) by: String,
+    pub(crate) part: i32,
 }
 
 /// One condition on an item; every one has to hold.

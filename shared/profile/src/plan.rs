@@ -2,13 +2,14 @@
 //! How it is written is in `file`, how one value becomes another in `convert`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 
 use item::number::{Decimal, plain};
-use item::{Item, Type, Value, decode};
+use item::{Item, Text, Type, Value, decode};
 
-use crate::convert::{Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
+use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
+use crate::file::OnFailure;
 use crate::row::Row;
 use crate::schema::{ColumnType, Kind};
 
@@ -41,6 +42,7 @@ pub(crate) struct Slot {
     pub(crate) origin: Origin,
     pub(crate) steps: Vec<Action>,
     pub(crate) default: Option<Constant>,
+    pub(crate) on_failure: OnFailure,
     pub(crate) only_if: Vec<Reference>,
     pub(crate) ty: Option<ColumnType>,
     pub(crate) accept: Option<Vec<Type>>,
@@ -90,12 +92,17 @@ pub(crate) enum Origin {
     Map(Vec<(Reference, Reference)>, Vec<(String, Constant)>),
     LoadTime,
     Null,
+    /// Every attribute but these.
+    Rest(Taken),
 }
 
+/// Names of attributes.
+pub(crate) type Taken = HashSet<String, ahash::RandomState>;
+
 impl Origin {
-    /// The earlier values that it is made of.
-    fn values(&self) -> Vec<usize> {
-        let references: Vec<&Reference> = match self {
+    /// The attributes and earlier values that it is made of.
+    fn references(&self) -> Vec<&Reference> {
+        match self {
             Self::Reference(reference) => vec![reference],
             Self::Template(pieces) => {
                 let references = pieces.iter().map(|piece| match piece {
@@ -107,9 +114,13 @@ impl Origin {
             Self::Object(fields) => fields.iter().map(|(_, reference)| reference).collect(),
             Self::Array(references) => references.iter().collect(),
             Self::Map(entries, _) => entries.iter().flat_map(|(name, value)| [name, value]).collect(),
-            Self::Constant(_) | Self::LoadTime | Self::Null => Vec::new(),
-        };
-        let values = references.into_iter().map(|reference| match reference {
+            Self::Constant(_) | Self::LoadTime | Self::Null | Self::Rest(_) => Vec::new(),
+        }
+    }
+
+    /// The earlier values that it is made of.
+    fn values(&self) -> Vec<usize> {
+        let values = self.references().into_iter().map(|reference| match reference {
             Reference::Value(place) => Some(*place),
             Reference::Attribute(_) => None,
         });
@@ -135,6 +146,7 @@ pub(crate) enum Action {
     StripSuffix(String),
     Lookup(usize),
     UuidV5(uuid::Uuid),
+    Split(String, i32),
     Epoch(i128),
 }
 
@@ -228,14 +240,8 @@ impl Plan {
         for (place, value) in self.values.iter().enumerate() {
             let (before, rest) = known.split_at_mut(place);
             let scalar = &mut rest[0];
-            match value.as_it_stands(item, before) {
-                Some(found) => *scalar = found.into_owned(),
-                None => self.evaluate(value, item, before, scalar)?,
-            }
-            if let Some(ty) = &value.ty
-                && !scalar.is_null()
-            {
-                make_typed(ty, value, scalar)?;
+            if let Err(problem) = self.make(value, item, before, scalar) {
+                *scalar = value.instead(problem)?;
             }
         }
         for column in &self.columns {
@@ -245,20 +251,42 @@ impl Plan {
             }
             // Every column has a type.
             let Some(ty) = &column.ty else { continue };
-            let accept = column.accept.as_deref();
-            let mut write = |scalar: &Scalar<'_>| {
-                write_as(ty, accept, scalar, row.compose()).map_err(|problem| column.complain(&problem))
+            let into = row.compose();
+            let start = into.len();
+            let write = |scalar: &Scalar<'_>, into: &mut String| {
+                write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
             };
-            if let Some(found) = column.as_it_stands(item, &known) {
-                write(&found)?;
+            let written = if let Some(found) = column.as_it_stands(item, &known) {
+                write(&found, into)
             } else {
                 let mut scalar = Scalar::Null;
-                self.evaluate(column, item, &known, &mut scalar)?;
-                write(&scalar)?;
+                self.evaluate(column, item, &known, &mut scalar).and_then(|()| write(&scalar, into))
+            };
+            if let Err(problem) = written {
+                into.truncate(start);
+                write(&column.instead(problem)?, into)?;
             }
             row.end_cell();
         }
         Ok(Fate::Row)
+    }
+
+    /// Works out a value and makes it one of its type, if it has one.
+    fn make<'a>(
+        &'a self,
+        value: &'a Slot,
+        item: &'a Item<'a>,
+        known: &[Scalar<'a>],
+        scalar: &mut Scalar<'a>,
+    ) -> Result<(), String> {
+        match value.as_it_stands(item, known) {
+            Some(found) => *scalar = found.into_owned(),
+            None => self.evaluate(value, item, known, scalar)?,
+        }
+        match &value.ty {
+            Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar),
+            _ => Ok(()),
+        }
     }
 
     /// Works out a value, which is nothing before. (Scalars are large to move: they are made where they stay.)
@@ -298,6 +326,12 @@ impl Plan {
                     Ok(())
                 });
                 *scalar = json.map_err(complain)?;
+            }
+            Origin::Rest(taken) => {
+                let mut left = item.attributes().iter().filter(|(name, _)| !taken.contains(&*name.get())).peekable();
+                if left.peek().is_some() {
+                    *scalar = compose('{', '}', |into| write_attributes(left, into)).map_err(complain)?;
+                }
             }
             Origin::Map(entries, fill) => {
                 *scalar = compose('{', '}', |into| write_map(entries, fill, find, into)).map_err(complain)?;
@@ -345,6 +379,7 @@ impl Plan {
                 Some(constant) => constant.scalar(),
                 None => Scalar::Null,
             },
+            Action::Split(by, place) => some(part(text, |text| split_part(text, by, *place))),
             Action::UuidV5(namespace) => {
                 Scalar::Text(Cow::Owned(uuid::Uuid::new_v5(namespace, text.as_bytes()).to_string()))
             }
@@ -364,6 +399,29 @@ fn part(text: Cow<'_, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'_
         Cow::Borrowed(text) => cut(text).map(Cow::Borrowed),
         Cow::Owned(text) => cut(&text).map(|part| Cow::Owned(part.to_owned())),
     }
+}
+
+/// One of the parts of a text: the first is 1, the last -1.
+fn split_part<'a>(text: &'a str, by: &str, place: i32) -> Option<&'a str> {
+    let before = usize::try_from(place.unsigned_abs()).ok()?.checked_sub(1)?;
+    if place > 0 { text.split(by).nth(before) } else { text.rsplit(by).nth(before) }
+}
+
+/// Writes attributes as the inside of an object.
+fn write_attributes<'a>(
+    attributes: impl Iterator<Item = &'a (Text<'a>, Value<'a>)>,
+    into: &mut String,
+) -> Result<(), String> {
+    for (place, (name, value)) in attributes.enumerate() {
+        if name.has_nul() {
+            return Err(NUL.to_owned());
+        }
+        into.push_str(if place == 0 { "" } else { "," });
+        into.push_str(name.json());
+        into.push(':');
+        Scalar::Raw(value).write_json(into)?;
+    }
+    Ok(())
 }
 
 /// Makes a value one of the type.
@@ -517,6 +575,27 @@ impl Slot {
         let Origin::Reference(reference) = &self.origin else { return None };
         let alone = self.steps.is_empty() && self.only_if.is_empty();
         alone.then(|| find(reference, item, known)).filter(|scalar| !scalar.is_null())
+    }
+
+    /// What stands in the place of a value that there is a problem with.
+    fn instead(&self, problem: String) -> Result<Scalar<'_>, String> {
+        match self.on_failure {
+            OnFailure::Reject => Err(problem),
+            OnFailure::Null => Ok(Scalar::Null),
+            OnFailure::Default => Ok(self.default.as_ref().map_or(Scalar::Null, Constant::scalar)),
+        }
+    }
+
+    /// The attributes that are taken as a whole. Of one that is only looked into, the rest of the item keeps everything.
+    pub(crate) fn attributes_taken(&self) -> Vec<&str> {
+        let names = self.origin.references().into_iter().map(|reference| match reference {
+            Reference::Attribute(Way { names, .. }) => match names.as_slice() {
+                [name] => Some(name.as_str()),
+                _ => None,
+            },
+            Reference::Value(_) => None,
+        });
+        names.flatten().collect()
     }
 
     /// `attribute `url` is N, but S is wanted`.
