@@ -129,7 +129,10 @@ impl Bench {
         let random = self.collection(Kind::Orders, self.size.items, Order::Random)?;
         let sorted = self.collection(Kind::Orders, self.size.items, Order::Sorted)?;
         self.world.serve(&[random.clone(), sorted.clone()])?;
-        for (name, collection, goal) in [("random", &random, 0.85), ("sorted", &sorted, 1.1)] {
+        // In the order of the key PostgreSQL has so little to do that no share of it is asked for.
+        for (name, collection, goal, share) in
+            [("random", &random, 0.85, Some(AtMost(0.6))), ("sorted", &sorted, 1.1, None)]
+        {
             let (floor, pipeline) = self.empty_table(collection)?;
             let name = format!("orders, empty table, {name} keys");
             self.report.add(format!("{name}: \\copy of CSV, s"), floor.wall(), None);
@@ -138,7 +141,7 @@ impl Bench {
             self.report.add(format!("{name}: PostgreSQL's CPU under \\copy, s"), floor.server(), None);
             self.report.add(format!("{name}: PostgreSQL's CPU under ddb-pipe, s"), pipeline.server(), None);
             let cpu = pipeline.programs() / pipeline.server();
-            self.report.add(format!("{name}: programs' CPU / PostgreSQL's"), cpu, AtMost(0.6));
+            self.report.add(format!("{name}: programs' CPU / PostgreSQL's"), cpu, share);
             for (place, program) in ["ddb-list", "ddb-cat", "ddb-parse", "pg-upsert"].iter().enumerate().skip(1) {
                 let cpu = pipeline.median(|load| load.usage.programs[place].cpu.as_secs_f64());
                 self.report.add(format!("{name}: CPU of {program}, s"), cpu, None);

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     pub(crate) batch_size: u32,
 
     /// Write at most about so many bytes in one transaction
-    #[arg(long, value_name = "BYTES", default_value = "20971520", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u64).range(1..=1_073_741_824), help_heading = "Writing")]
     pub(crate) batch_bytes: u64,
 
     /// Gather rows of at most so many keys before they are written, where rows are merged

@@ -11,8 +11,9 @@ use harness::{Dir, gzip};
 use crate::{bash, pictures, root};
 
 /// What a reader's machine needs, or is tested elsewhere.
-const NOT_RUN: [&str; 9] = [
+const NOT_RUN: [&str; 10] = [
     // Whole programs of their own, which install packages.
+    "scripts/bench",
     "scripts/demo",
     "scripts/test",
     "cargo build",
