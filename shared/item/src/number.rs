@@ -1,6 +1,7 @@
 //! Numbers as text: exact, whatever their size. DynamoDB's `N` has up to 38 significant digits, which no float holds.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 /// Beyond this power of ten a number is not written out; PostgreSQL's `numeric` ends near it.
 const LARGEST_EXPONENT: i64 = 131_072;
@@ -81,6 +82,48 @@ impl<'a> Decimal<'a> {
 }
 
 impl Decimal<'_> {
+    /// Which of two numbers is greater, whatever their size: `1.50e2` equals `150`.
+    pub fn compare(self, other: Self) -> Ordering {
+        let sign = |number: &Self| match number.first() {
+            None => 0,
+            Some(_) if number.negative => -1,
+            Some(_) => 1,
+        };
+        let size = |one: &Self, other: &Self| {
+            one.first().cmp(&other.first()).then_with(|| {
+                let (mut one, mut other) = (one.significant(), other.significant());
+                // What is written out further is greater only by digits that are not zero.
+                loop {
+                    match (one.next(), other.next()) {
+                        (None, None) => return Ordering::Equal,
+                        (one, other) => match one.unwrap_or(b'0').cmp(&other.unwrap_or(b'0')) {
+                            Ordering::Equal => {}
+                            unequal => return unequal,
+                        },
+                    }
+                }
+            })
+        };
+        sign(&self).cmp(&sign(&other)).then_with(|| match sign(&self) {
+            1 => size(&self, &other),
+            -1 => size(&other, &self),
+            _ => Ordering::Equal,
+        })
+    }
+
+    /// The power of ten of the first digit that is not zero; nothing of zero.
+    fn first(&self) -> Option<i64> {
+        let leading = self.whole.len() + self.fraction.len() - self.significant().count();
+        // Lengths are bounded by the line's.
+        let power = i64::try_from(self.whole.len()).ok()? - i64::try_from(leading).ok()?;
+        self.significant().next().map(|_| self.exponent + power)
+    }
+
+    /// The digits from the first that is not zero.
+    fn significant(&self) -> impl Iterator<Item = u8> {
+        self.whole.bytes().chain(self.fraction.bytes()).skip_while(|&byte| byte == b'0')
+    }
+
     /// The number times `factor`, cut off at the point; nothing if it leaves the range of `i128`.
     pub fn scaled(self, factor: i128) -> Option<i128> {
         let mut value: i128 = 0;
@@ -201,6 +244,37 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_compared_whatever_their_size_and_form() {
+        let rising = [
+            "-1e126",
+            "-12.5",
+            "-1.25e1",
+            "-12.49",
+            "-1e-130",
+            "-0",
+            "0.00e7",
+            "1E-130",
+            "0.5",
+            ".50",
+            "9.99",
+            "10",
+            "1e1",
+            "10.0000000000000000000000000000000000001",
+            "99999999999999999999999999999999999999",
+            "1e125",
+        ];
+        let equal = [("-12.5", "-1.25e1"), ("-0", "0.00e7"), ("0.5", ".50"), ("10", "1e1")];
+        let compare = |one, other| Decimal::parse(one).unwrap().compare(Decimal::parse(other).unwrap());
+        for (place, one) in rising.into_iter().enumerate() {
+            for (other_place, other) in rising.into_iter().enumerate() {
+                let same = equal.contains(&(one, other)) || equal.contains(&(other, one));
+                let expected = if same { Ordering::Equal } else { place.cmp(&other_place) };
+                assert_eq!(compare(one, other), expected, "{one} and {other}");
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_written_out_as_numeric_prints_them() {
