@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::Error;
 pub use journal::{Journal, read};
-pub use state::{Counts, Entry, Failed, FileCounts, Header, Identity, State, VERSION};
+pub use state::{Counts, Entry, Failed, FileCounts, Header, Identity, State, TableCounts, VERSION};
 
 /// Where the bookmark of a profile lies.
 pub fn path(log_dir: &Path, profile: &str) -> PathBuf {

@@ -129,6 +129,37 @@ pub struct FileCounts {
     pub rejected: u64,
     /// Records that a foreign program in the pipe left out (`--lossy`).
     pub dropped: u64,
+    /// Of a profile with several tables, what became of the rows of each. The counts above are then of rows, but `records`
+    /// and `filtered`; and `rejected`, which are records that are a row of none, and rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableCounts>,
+}
+
+/// What became of the rows of one of several tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableCounts {
+    /// How many times a record was made (part of) a row.
+    pub taken: u64,
+    /// Rows written.
+    pub written: u64,
+    /// Merged into a row that was begun already.
+    pub merged: u64,
+    /// In the rejects file.
+    pub rejected: u64,
+    /// Left out by a foreign program in the pipe (`--lossy`).
+    pub dropped: u64,
+}
+
+impl TableCounts {
+    /// Adds those of other files.
+    pub fn add(&mut self, other: Self) {
+        self.taken += other.taken;
+        self.written += other.written;
+        self.merged += other.merged;
+        self.rejected += other.rejected;
+        self.dropped += other.dropped;
+    }
 }
 
 /// Why a file is not complete.
@@ -216,5 +247,14 @@ impl State {
             sum.dropped += file.dropped;
         }
         sum
+    }
+
+    /// The sums of each of several tables over all files.
+    pub fn tables(&self) -> BTreeMap<String, TableCounts> {
+        let mut sums = BTreeMap::new();
+        for (name, counts) in self.done.values().chain(self.progress.values()).flat_map(|file| &file.tables) {
+            sums.entry(name.clone()).or_insert_with(TableCounts::default).add(*counts);
+        }
+        sums
     }
 }

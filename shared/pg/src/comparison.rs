@@ -8,11 +8,11 @@ use profile::{Kind, Schema};
 
 use crate::catalogue::Table;
 use crate::policy::Merge;
-use crate::statement::table_name;
+use crate::statement::{stage, table_name};
 use crate::{quote_name, quote_text};
 
-/// The session's own table that COPY fills.
-const STAGE: &str = "pg_temp.ddb_pipe_stage";
+/// Ends the statements that prepare a session: nothing but the stages can be written after it.
+pub const READ_ONLY: &str = "set session characteristics as transaction read only";
 
 /// The number of a row within its transaction.
 const PLACE: &str = "ddb_pipe_place";
@@ -20,8 +20,7 @@ const PLACE: &str = "ddb_pipe_place";
 /// The statements for one schema's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// Prepares a session before its first transaction: settings, functions, the stage. Nothing but the stage can be
-    /// written after it.
+    /// Prepares a session before its first transaction: settings, functions, the stage. [`READ_ONLY`] should follow.
     pub prologue: String,
     /// Takes rows in text format into the stage, which is empty at the beginning of each transaction: a number that is
     /// given back, then the columns.
@@ -34,8 +33,9 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The statements for rows of that schema, and a table that was checked to fit.
-    pub fn of(schema: &Schema, table: &Table) -> Self {
+    /// The statements for rows of that schema, and a table that was checked to fit, with a stage of that number.
+    pub fn of(schema: &Schema, table: &Table, number: usize) -> Self {
+        let stage = stage(number);
         let name = table_name(schema);
         let names: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = names.join(", ");
@@ -52,10 +52,9 @@ impl Comparison {
         ];
         prologue.extend(merge.functions.iter().cloned());
         prologue.push(format!(
-            "create temporary table if not exists ddb_pipe_stage on commit delete rows \
+            "create temporary table if not exists {stage} on commit delete rows \
              as select 0 as {PLACE}, {list} from {name} with no data"
         ));
-        prologue.push("set session characteristics as transaction read only".to_owned());
 
         let on: Vec<_> = keys.iter().map(|key| format!("old.{key} = excluded.{key}")).collect();
         let missing = format!("old.{} is null", keys[0]);
@@ -64,7 +63,7 @@ impl Comparison {
                 format!("cross join lateral ({select}) as {}", group(number, columns))
             });
         let groups = groups.collect::<Vec<_>>().join(" ");
-        let from = format!("from {STAGE} as excluded left join {name} as old on {}", on.join(" and "));
+        let from = format!("from pg_temp.{stage} as excluded left join {name} as old on {}", on.join(" and "));
 
         let mut merged = Vec::new();
         let mut differ = Vec::new();
@@ -107,7 +106,7 @@ impl Comparison {
         let json = |columns: &str| format!("(select row_to_json(side)::text from (select {columns}) as side)");
         Self {
             prologue: prologue.join(";\n"),
-            copy: format!("copy {STAGE} ({PLACE}, {list}) from stdin"),
+            copy: format!("copy pg_temp.{stage} ({PLACE}, {list}) from stdin"),
             differing: format!("select excluded.{PLACE} {from} where {}", at_first.join(" or ")),
             sides: format!(
                 "select excluded.{PLACE}, {missing}, \

@@ -6,8 +6,10 @@ use profile::Schema;
 use crate::policy::Merge;
 use crate::quote_name;
 
-/// The session's own table that COPY fills.
-const STAGE: &str = "pg_temp.ddb_pipe_stage";
+/// The session's own table that COPY fills, one for each table that rows are for.
+pub(crate) fn stage(number: usize) -> String {
+    if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
+}
 
 /// The statements for one schema's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,9 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// The statements for rows of that schema.
-    pub fn of(schema: &Schema) -> Self {
+    /// The statements for rows of that schema, with a stage of that number, which no other table of the session has.
+    pub fn of(schema: &Schema, number: usize) -> Self {
+        let stage = stage(number);
         let table = table_name(schema);
         let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = columns.join(", ");
@@ -47,16 +50,16 @@ impl Statements {
         ];
         prologue.extend(merge.functions);
         prologue.push(format!(
-            "create temporary table if not exists ddb_pipe_stage on commit delete rows \
+            "create temporary table if not exists {stage} on commit delete rows \
              as select {list} from {table} with no data"
         ));
         Self {
             create: format!("create table if not exists {table} ({})", definitions.join(", ")),
             prologue: prologue.join(";\n"),
-            copy: format!("copy {STAGE} ({list}) from stdin"),
+            copy: format!("copy pg_temp.{stage} ({list}) from stdin"),
             load: format!("copy {table} ({list}) from stdin"),
             merge: format!(
-                "insert into {table} as old ({list}) select {list} from {STAGE} on conflict ({key}) {conflict}"
+                "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict ({key}) {conflict}"
             ),
         }
     }

@@ -2,25 +2,25 @@
 //! contradiction found here, once.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path as FilePath;
+use std::ops::Range;
 
 use indexmap::IndexMap;
 use item::Type;
 use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
-use crate::error::Error;
-use crate::file::{Condition, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
-use crate::plan::{Action, Constant, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Test, Way};
+use crate::condition::{Bound, Condition, Test, Wanted};
+use crate::error::{Mistake, similar};
+use crate::file::{self, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
+use crate::layout::{Layout, layouts};
+use crate::plan::{Action, Constant, ELEMENT, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Way};
 use crate::policy::{Group, KeyedArray, Policy};
 use crate::schema::{Column, Kind, SCHEMA_VERSION, Schema};
+use crate::tables::{Gate, Table};
 
-/// A mistake and where it stands: section and name, byte in the file.
-struct Mistake {
-    place: String,
-    at: usize,
-    message: String,
-}
+/// What stands for the place and, in a map, the name of the element of a row in a profile.
+const POSITION: &str = "$position";
+const NAME: &str = "$name";
 
 /// Options of the command line that change which rows there are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,149 +29,221 @@ pub struct Options {
     pub max_id: Option<i64>,
 }
 
-pub(crate) fn compile(
-    path: &FilePath,
-    text: &str,
-    name: &str,
-    file: &File,
+/// What a profile says, ready to be run; or all that is wrong with it.
+pub(crate) fn compile(name: &str, file: &File, options: Options) -> Result<(Gate, Vec<Table>), Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let layouts = layouts(file, &mut mistakes);
+    let gate = gate(file, options, &mut mistakes);
+    let said = Said { name, hash: hash(file), options };
+    let mut tables = Vec::new();
+    for layout in &layouts {
+        let mut compiler = Compiler { file, layout, names: Vec::new(), lookups: Vec::new(), places: HashMap::new() };
+        if let Some(table) = compiler.table(&said, &layouts, &mut mistakes) {
+            tables.push(table);
+        }
+    }
+    match gate {
+        Some(gate) if mistakes.is_empty() => Ok((gate, tables)),
+        _ => Err(mistakes),
+    }
+}
+
+/// What every table's schema says of the profile.
+struct Said<'a> {
+    name: &'a str,
+    hash: String,
     options: Options,
-) -> Result<(Schema, Plan), Error> {
-    let meaning = |Mistake { place, at, message }| Error::Meaning {
-        path: path.to_owned(),
-        line: text[..at.min(text.len())].matches('\n').count() + 1,
-        place,
-        message,
+}
+
+/// Which items the profile takes.
+fn gate(file: &File, options: Options, mistakes: &mut Vec<Mistake>) -> Option<Gate> {
+    let max_id = match (options.max_id, &file.max_id) {
+        (None, _) => None,
+        (Some(limit), Some(attribute)) => Some((dotted(attribute), limit)),
+        (Some(_), None) => {
+            let message = "`--max-id` was given, but the profile does not name the attribute that it compares";
+            mistakes.push(Mistake::new("max_id", 0..0, message));
+            None
+        }
     };
-    let mut compiler = Compiler { file, names: Vec::new(), lookups: Vec::new(), lookup_places: HashMap::new() };
-    let plan = compiler.plan(options).map_err(meaning)?;
-    let schema = compiler.schema(name, options, &plan.of_load_time()).map_err(meaning)?;
-    Ok((schema, plan))
+    let nul = file.nul.as_ref().map_or(Ok(None), replacement).map_err(|mistake| mistakes.push(mistake)).ok()?;
+    let filter = conditions(&file.filter, false)
+        .map_err(|(at, message)| mistakes.push(Mistake::new("filter", at, message)))
+        .ok()?;
+    Some(Gate {
+        nul,
+        filter,
+        max_id,
+        unmatched: file.unmatched.as_ref().map(|given| *given.get_ref()).unwrap_or_default(),
+    })
 }
 
 struct Compiler<'a> {
     file: &'a File,
+    layout: &'a Layout<'a>,
     names: Vec<String>,
     lookups: Vec<Lookup>,
-    lookup_places: HashMap<String, usize>,
+    places: HashMap<String, usize>,
 }
 
 impl Compiler<'_> {
-    fn plan(&mut self, options: Options) -> Result<Plan, Mistake> {
-        let mut values = Vec::new();
-        for (name, definition) in &self.file.values {
-            if definition.merge.is_some() {
-                return Err(mistake("values", name, "only columns are merged: `merge` does not belong here"));
-            }
-            if definition.rest.is_some() {
-                return Err(mistake("values", name, "only a column takes the rest"));
-            }
-            let value = self.value(name, definition).map_err(|message| mistake("values", name, &message))?;
-            if value.required && value.on_failure == OnFailure::Null {
-                return Err(mistake("values", name, "a value that must be there cannot give way to null"));
-            }
-            values.push(value);
-            self.names.push(name.get_ref().clone());
+    fn table(&mut self, said: &Said<'_>, layouts: &[Layout<'_>], mistakes: &mut Vec<Mistake>) -> Option<Table> {
+        let before = mistakes.len();
+        let layout = self.layout;
+        let mut plan = self.plan(mistakes);
+        if let Some(rest) = plan.columns.iter().position(|column| matches!(column.origin, Origin::Rest(_))) {
+            let of_element = layout.each.is_some();
+            let slots = plan.values.iter().chain(&plan.columns);
+            let mut taken: Taken = slots.flat_map(|slot| slot.taken(of_element)).map(str::to_owned).collect();
+            taken.extend(self.taken_by_children(layouts));
+            plan.columns[rest].origin = Origin::Rest(taken);
         }
-        let mut columns = Vec::new();
-        for (name, definition) in &self.file.columns {
-            let wrong = |message: &str| mistake("columns", name, message);
-            name_is_possible(name.get_ref()).map_err(|message| wrong(&message))?;
-            if name.get_ref().starts_with('$') {
-                return Err(wrong("a column's name cannot begin with `$`"));
-            }
-            if definition.ty.is_none() {
-                return Err(wrong("`type` is missing"));
-            }
-            let mut column = self.value(name, definition).map_err(|message| wrong(&message))?;
-            column.required |= self.file.key.get_ref().contains(name.get_ref());
-            if column.required && column.on_failure == OnFailure::Null {
-                return Err(wrong("a value that must be there cannot give way to null"));
-            }
-            if matches!(column.origin, Origin::Rest(_)) {
-                if definition.ty.as_ref().is_none_or(|ty| ty.is_array() || ty.kind() != Kind::Json) {
-                    return Err(wrong("the rest of an item is `jsonb`"));
-                }
-                if columns.iter().any(|column: &Slot| matches!(column.origin, Origin::Rest(_))) {
-                    return Err(wrong("only one column can take the rest"));
-                }
-            }
-            columns.push(column);
+        let schema = self.schema(said, &plan.of_load_time(), mistakes);
+        let when = conditions(layout.when, layout.each.is_some())
+            .map_err(|(at, message)| mistakes.push(layout.mistake("when", at, message)));
+        let each = layout.each.as_ref().map(|(parent, path)| (*parent, way(path)));
+        if mistakes.len() > before {
+            return None;
         }
-        let max_id = match (options.max_id, &self.file.max_id) {
-            (None, _) => None,
-            (Some(limit), Some(attribute)) => Some((dotted(attribute), limit)),
-            (Some(_), None) => {
-                let place = "max_id".to_owned();
-                let message = "`--max-id` was given, but the profile does not name the attribute that it compares";
-                return Err(Mistake { place, at: 0, message: message.to_owned() });
-            }
-        };
-        let conditions = self.file.filter.iter().map(test).collect::<Result<_, _>>();
-        let conditions = conditions.map_err(|message| Mistake { place: "filter".to_owned(), at: 0, message })?;
-        let nul = self.file.nul.as_ref().map_or(Ok(None), replacement)?;
-        let lookups = std::mem::take(&mut self.lookups);
-        let taken = values.iter().chain(&columns).flat_map(Slot::attributes_taken).map(str::to_owned).collect();
-        if let Some(rest) = columns.iter_mut().find(|column| matches!(column.origin, Origin::Rest(_))) {
-            rest.origin = Origin::Rest(taken);
-        }
-        let load_time = format!("{:.6}", jiff::Timestamp::now());
-        Ok(Plan { nul, conditions, max_id, values, columns, lookups, load_time }.fix())
+        Some(Table { schema, on_create: layout.on_create.to_vec(), when: when.ok()?, each, plan: plan.fix() })
     }
 
-    fn schema(&self, name: &str, options: Options, of_load_time: &[bool]) -> Result<Schema, Mistake> {
-        let file = self.file;
-        for (place, name) in [("table", Some(&file.table)), ("schema", file.schema.as_ref())] {
-            if let Some(name) = name {
-                let mistake = |message| Mistake { place: place.to_owned(), at: name.span().start, message };
-                name_is_possible(name.get_ref()).map_err(mistake)?;
+    /// The attributes of which other tables take all that is in their elements.
+    fn taken_by_children(&self, layouts: &[Layout<'_>]) -> Vec<String> {
+        let children = layouts.iter().filter_map(|child| {
+            let (parent, path) = child.each.as_ref()?;
+            let whole = child.columns.values().any(|column| {
+                column.rest == Some(true) || matches!(&column.from, Some(Path::Dotted(path)) if path == ELEMENT)
+            });
+            let ours = std::ptr::eq(&raw const layouts[*parent], self.layout);
+            (ours && whole).then(|| way(path).only().map(str::to_owned)).flatten()
+        });
+        children.collect()
+    }
+
+    fn plan(&mut self, mistakes: &mut Vec<Mistake>) -> Plan {
+        let layout = self.layout;
+        let (mut values, mut columns) = (Vec::new(), Vec::<Slot>::new());
+        for (section, name, definition) in &layout.values {
+            match self.named_value(name, definition) {
+                Ok(value) => values.push(value),
+                Err(message) => {
+                    let place = format!("{section}.{}", name.get_ref());
+                    mistakes.push(Mistake::new(place, name.span(), message));
+                }
+            }
+            self.names.push(name.get_ref().clone());
+        }
+        if layout.columns.is_empty() {
+            mistakes.push(layout.mistake("columns", layout.name.1.clone(), "there are no columns"));
+        }
+        for (name, definition) in layout.columns {
+            let column = self.column(name, definition).and_then(|column| {
+                let both = matches!(column.origin, Origin::Rest(_))
+                    && columns.iter().any(|column| matches!(column.origin, Origin::Rest(_)));
+                if both { Err("only one column can take the rest".to_owned()) } else { Ok(column) }
+            });
+            match column {
+                Ok(column) => columns.push(column),
+                Err(message) => {
+                    mistakes.push(layout.mistake(&format!("columns.{}", name.get_ref()), name.span(), message));
+                }
             }
         }
-        let key_span = file.key.span().start;
-        let key_mistake = |message: String| Mistake { place: "key".to_owned(), at: key_span, message };
-        let key = file.key.get_ref().clone();
+        let lookups = std::mem::take(&mut self.lookups);
+        Plan { values, columns, lookups, load_time: format!("{:.6}", jiff::Timestamp::now()) }
+    }
+
+    fn named_value(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
+        if definition.merge.is_some() {
+            return Err("only columns are merged: `merge` does not belong here".to_owned());
+        }
+        if definition.rest.is_some() {
+            return Err("only a column takes the rest".to_owned());
+        }
+        let value = self.value(name, definition)?;
+        if value.required && value.on_failure == OnFailure::Null {
+            return Err(NO_WAY.to_owned());
+        }
+        Ok(value)
+    }
+
+    fn column(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
+        name_is_possible(name.get_ref())?;
+        if name.get_ref().starts_with('$') {
+            return Err("a column's name cannot begin with `$`".to_owned());
+        }
+        let Some(ty) = &definition.ty else { return Err("`type` is missing".to_owned()) };
+        let mut column = self.value(name, definition)?;
+        column.required |= self.layout.key.get_ref().contains(name.get_ref());
+        if column.required && column.on_failure == OnFailure::Null {
+            return Err(NO_WAY.to_owned());
+        }
+        if matches!(column.origin, Origin::Rest(_)) && (ty.is_array() || ty.kind() != Kind::Json) {
+            return Err("the rest of an item is `jsonb`".to_owned());
+        }
+        Ok(column)
+    }
+
+    fn schema(&self, said: &Said<'_>, of_load_time: &[bool], mistakes: &mut Vec<Mistake>) -> Schema {
+        let layout = self.layout;
+        let (table, at) = (layout.name.0, layout.name.1.clone());
+        let schema = layout.schema.map(|name| ("schema", name.get_ref().as_str(), name.span()));
+        for (what, name, at) in [("name", table, at)].into_iter().chain(schema) {
+            if let Err(message) = name_is_possible(name) {
+                mistakes.push(layout.mistake(
+                    if layout.section.is_none() && what == "name" { "table" } else { what },
+                    at,
+                    message,
+                ));
+            }
+        }
+        let key = layout.key.get_ref().clone();
         if key.is_empty() {
-            return Err(key_mistake("at least one column must identify a row".to_owned()));
+            mistakes.push(layout.mistake("key", layout.key.span(), "at least one column must identify a row"));
         }
-        let columns = file.columns.iter().zip(of_load_time);
+        let columns = layout.columns.iter().zip(of_load_time.iter().chain(std::iter::repeat(&false)));
         let columns: Vec<_> = columns.map(|((name, given), load_time)| column(name, given, *load_time)).collect();
-        let known = |name: &String| columns.iter().flatten().any(|column: &Column| column.name == *name);
-        if let Some(missing) = key.iter().find(|name| !known(name)) {
-            return Err(key_mistake(format!("there is no column `{missing}`")));
+        let known = |name: &String| layout.columns.keys().any(|column| column.get_ref() == name);
+        let no_column = |what: &str, at, missing: &str| {
+            let names = layout.columns.keys().map(|name| name.get_ref().as_str());
+            layout.mistake(what, at, format!("there is no column `{missing}`")).similar(similar(missing, names))
+        };
+        for missing in key.iter().filter(|name| !known(name)) {
+            mistakes.push(no_column("key", layout.key.span(), missing));
         }
-        for group in &file.groups {
-            let at = group.span().start;
+        for group in layout.groups {
             let names = group.get_ref().columns.iter().chain([&group.get_ref().preferred_side.column]);
-            if let Some(missing) = names.clone().find(|name| !known(name)) {
-                let message = format!("there is no column `{missing}`");
-                return Err(Mistake { place: "groups".to_owned(), at, message });
+            for missing in names.filter(|name| !known(name)) {
+                mistakes.push(no_column("groups", group.span(), missing));
             }
             let both = group.get_ref().columns.iter().find(|name| {
                 key.contains(name)
-                    || file.columns.iter().any(|(at, column)| at.get_ref() == *name && column.merge.is_some())
+                    || layout.columns.iter().any(|(at, column)| at.get_ref() == *name && column.merge.is_some())
             });
             if let Some(both) = both {
                 let message = format!("`{both}` is part of the key or has a `merge` of its own");
-                return Err(Mistake { place: "groups".to_owned(), at, message });
+                mistakes.push(layout.mistake("groups", group.span(), message));
+            }
+            if let Some(message) = order_shows(group.get_ref(), &columns) {
+                mistakes.push(layout.mistake("groups", group.span(), message));
             }
         }
-        if let Some((at, message)) = file.groups.iter().find_map(|group| order_shows(group, &columns)) {
-            return Err(Mistake { place: "groups".to_owned(), at, message });
-        }
         let mut settings = BTreeMap::new();
-        if let Some(max_id) = options.max_id {
+        if let Some(max_id) = said.options.max_id {
             settings.insert("max_id".to_owned(), max_id.into());
         }
-        Ok(Schema {
+        Schema {
             v: SCHEMA_VERSION,
-            profile: name.to_owned(),
-            hash: hash(file),
+            profile: said.name.to_owned(),
+            hash: said.hash.clone(),
             options: settings,
-            schema: file.schema.as_ref().map(|name| name.get_ref().clone()),
-            table: file.table.get_ref().clone(),
+            schema: layout.schema.map(|name| name.get_ref().clone()),
+            table: table.to_owned(),
             key,
             columns: columns.into_iter().flatten().collect(),
-            groups: file.groups.iter().map(|group| group.get_ref().clone()).collect(),
-        })
+            groups: layout.groups.iter().map(|group| group.get_ref().clone()).collect(),
+        }
     }
 
     fn value(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
@@ -246,11 +318,11 @@ impl Compiler<'_> {
         })
     }
 
-    /// An earlier value of that name, else an attribute.
+    /// An earlier value of that name, the element or a part of it, else an attribute.
     fn reference(&self, name: &str) -> Reference {
         match self.names.iter().position(|known| known == name) {
             Some(place) => Reference::Value(place),
-            None => Reference::Attribute(dotted(name)),
+            None => reference(name, self.layout.each.is_some()),
         }
     }
 
@@ -300,13 +372,14 @@ impl Compiler<'_> {
 
     /// The place of a look-up table, or of one field of its entries (`formats.width`).
     fn lookup(&mut self, table: &str) -> Result<usize, String> {
-        if let Some(place) = self.lookup_places.get(table) {
+        if let Some(place) = self.places.get(table) {
             return Ok(*place);
         }
         let (name, field) = table.split_once('.').map_or((table, None), |(name, field)| (name, Some(field)));
         let Some(entries) = self.file.lookups.get(name) else {
             let known: Vec<_> = self.file.lookups.keys().map(String::as_str).collect();
-            return Err(format!("there is no table `{name}` among the lookups ({})", known.join(", ")));
+            let all = known.join(", ");
+            return Err(format!("there is no table `{name}` among the lookups ({all})"));
         };
         let mut constants = Lookup::default();
         for (key, value) in entries {
@@ -320,7 +393,7 @@ impl Compiler<'_> {
             constants.insert(key.clone(), constant(value)?);
         }
         self.lookups.push(constants);
-        self.lookup_places.insert(table.to_owned(), self.lookups.len() - 1);
+        self.places.insert(table.to_owned(), self.lookups.len() - 1);
         Ok(self.lookups.len() - 1)
     }
 }
@@ -346,8 +419,8 @@ fn replacement(nul: &Spanned<Nul>) -> Result<Option<String>, Mistake> {
         Nul::Reject => Ok(None),
         Nul::Strip => Ok(Some(String::new())),
         Nul::Replace(text) if text.contains('\0') => {
-            let message = "the text for U+0000 cannot hold U+0000 itself".to_owned();
-            Err(Mistake { place: "nul".to_owned(), at: nul.span().start, message })
+            let message = "the text for U+0000 cannot hold U+0000 itself";
+            Err(Mistake::new("nul", nul.span(), message))
         }
         Nul::Replace(text) => Ok(Some(text.clone())),
     }
@@ -355,8 +428,8 @@ fn replacement(nul: &Spanned<Nul>) -> Result<Option<String>, Mistake> {
 
 /// Why a group's result would depend on where batches end. A side that qualified must still qualify after it was merged
 /// with others, so merging the array must never lose the element by which it did.
-fn order_shows(group: &Spanned<Group>, columns: &[Option<Column>]) -> Option<(usize, String)> {
-    let side = &group.get_ref().preferred_side;
+fn order_shows(group: &Group, columns: &[Option<Column>]) -> Option<String> {
+    let side = &group.preferred_side;
     let column = columns.iter().flatten().find(|column| column.name == side.column)?;
     if let Policy::KeyedArray(KeyedArray { key, prefer }) = &column.merge
         && side.fields.keys().all(|field| key.contains(field))
@@ -364,17 +437,15 @@ fn order_shows(group: &Spanned<Group>, columns: &[Option<Column>]) -> Option<(us
     {
         return None;
     }
-    let message = format!(
+    Some(format!(
         "`{}` must be merged as a keyed_array whose `key` has every field of `where` and whose `prefer` is `{}`; \
          otherwise the order of merging would show in the result",
         side.column, side.has
-    );
-    Some((group.span().start, message))
+    ))
 }
 
-fn mistake(section: &str, name: &Spanned<String>, message: &str) -> Mistake {
-    Mistake { place: format!("{section}.{}", name.get_ref()), at: name.span().start, message: message.to_owned() }
-}
+/// Said where both `required` and `on_failure = "null"` are.
+const NO_WAY: &str = "a value that must be there cannot give way to null";
 
 /// A column that passed [`Compiler::plan`] has a type.
 fn column(name: &Spanned<String>, definition: &Definition, load_time: bool) -> Option<Column> {
@@ -414,26 +485,88 @@ fn constant(value: &toml::Value) -> Result<Constant, String> {
     })
 }
 
-fn test(condition: &Condition) -> Result<(Way, Test), String> {
-    let way = match &condition.attribute {
+fn way(path: &Path) -> Way {
+    match path {
         Path::Dotted(path) => dotted(path),
         Path::Names(names) => Way::of(names.clone()),
+    }
+}
+
+/// What a name that is no value stands for.
+fn reference(name: &str, of_element: bool) -> Reference {
+    if of_element {
+        match (name, name.strip_prefix(ELEMENT)) {
+            (POSITION, _) => return Reference::Position,
+            (NAME, _) => return Reference::Name,
+            (_, Some("")) => return Reference::Element(Way::of(Vec::new())),
+            (_, Some(path)) if path.starts_with('.') => return Reference::Element(dotted(&path[1..])),
+            _ => {}
+        }
+    }
+    Reference::Attribute(dotted(name))
+}
+
+/// The conditions, or where one is wrong and why.
+fn conditions(given: &[Spanned<file::Condition>], of_element: bool) -> Result<Vec<Condition>, (Range<usize>, String)> {
+    let compiled = |condition: &Spanned<file::Condition>| {
+        self::condition(condition.get_ref(), of_element).map_err(|message| (condition.span(), message))
     };
+    given.iter().map(compiled).collect()
+}
+
+fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, String> {
+    const ONE: &str = "a condition has an `attribute` and one of `exists`, `equals`, `not_equals`, `in`, `begins_with`, \
+                       `less_than`, `at_most`, `greater_than`, `at_least`; or it is one of `all`, `any`, `not`";
     let text = |value: &toml::Value| match constant(value)? {
         Constant::Text(text) | Constant::Number(text) => Ok(text),
         Constant::Bool(truth) => Ok(truth.to_string()),
         Constant::Json(_) => Err("an attribute is compared with a text, a number or a boolean".to_owned()),
     };
-    let Condition { exists, equals, not_equals, one_of, begins_with, .. } = condition;
-    let wanted = match (exists, equals, not_equals, one_of, begins_with) {
-        (Some(exists), None, None, None, None) => Test::Exists(*exists),
-        (None, Some(value), None, None, None) => Test::OneOf(vec![text(value)?]),
-        (None, None, Some(value), None, None) => Test::NoneOf(vec![text(value)?]),
-        (None, None, None, Some(values), None) => Test::OneOf(values.iter().map(text).collect::<Result<_, _>>()?),
-        (None, None, None, None, Some(prefix)) => Test::BeginsWith(prefix.clone()),
-        _ => return Err("a condition has one of `exists`, `equals`, `not_equals`, `in`, `begins_with`".to_owned()),
+    let bound = |value: &toml::Value| match constant(value)? {
+        Constant::Text(text) => Ok(Bound::Text(text)),
+        Constant::Number(digits) => Ok(Bound::Number(digits)),
+        Constant::Bool(_) | Constant::Json(_) => Err("only texts and numbers have an order".to_owned()),
     };
-    Ok((way, wanted))
+    let several = |given: &[file::Condition]| -> Result<Vec<_>, String> {
+        given.iter().map(|given| condition(given, of_element)).collect()
+    };
+    let file::Condition { attribute, exists, equals, not_equals, one_of, begins_with, .. } = given;
+    let file::Condition { less_than, at_most, greater_than, at_least, all, any, not, .. } = given;
+    let compares = |value: &Option<toml::Value>, wanted| {
+        value.as_ref().map(|value| bound(value).map(|bound| Test::Compares(wanted, bound)))
+    };
+    let tests = [
+        exists.map(|exists| Ok(Test::Exists(exists))),
+        equals.as_ref().map(|value| Ok(Test::OneOf(vec![text(value)?]))),
+        not_equals.as_ref().map(|value| Ok(Test::NoneOf(vec![text(value)?]))),
+        one_of.as_ref().map(|values| Ok(Test::OneOf(values.iter().map(text).collect::<Result<_, _>>()?))),
+        begins_with.clone().map(|prefix| Ok(Test::BeginsWith(prefix))),
+        compares(less_than, Wanted::Less),
+        compares(at_most, Wanted::AtMost),
+        compares(greater_than, Wanted::Greater),
+        compares(at_least, Wanted::AtLeast),
+    ];
+    let mut tests: Vec<Test> = tests.into_iter().flatten().collect::<Result<_, String>>()?;
+    let composed = [all.is_some(), any.is_some(), not.is_some()].into_iter().filter(|given| *given).count();
+    match (attribute, tests.pop(), composed) {
+        (Some(path), Some(asked), 0) if tests.is_empty() => {
+            let reference = match path {
+                Path::Dotted(name) => reference(name, of_element),
+                Path::Names(names) => Reference::Attribute(Way::of(names.clone())),
+            };
+            if matches!(reference, Reference::Position | Reference::Name) {
+                return Err("a condition asks for an attribute or an element".to_owned());
+            }
+            Ok(Condition::Test(reference, asked))
+        }
+        (None, None, 1) => match (all, any, not) {
+            (Some(given), ..) => Ok(Condition::All(several(given)?)),
+            (_, Some(given), _) => Ok(Condition::Any(several(given)?)),
+            (.., Some(given)) => Ok(Condition::Not(Box::new(condition(given, of_element)?))),
+            (None, None, None) => Err(ONE.to_owned()),
+        },
+        _ => Err(ONE.to_owned()),
+    }
 }
 
 /// A hash of what the profile says about rows; comments, order of sections and the SQL for the end do not count.

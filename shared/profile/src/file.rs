@@ -1,6 +1,10 @@
 //! A profile as it is written. What it means is worked out in `plan`; the README explains it to those who write one.
 
+use std::fmt;
+
 use indexmap::IndexMap;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -15,10 +19,14 @@ pub(crate) struct File {
     #[serde(default, skip_serializing)]
     #[expect(dead_code, reason = "for the reader of the file")]
     pub(crate) description: Option<String>,
-    pub(crate) table: Spanned<String>,
+    pub(crate) table: Spanned<Tables>,
     #[serde(default)]
     pub(crate) schema: Option<Spanned<String>>,
-    pub(crate) key: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(crate) key: Option<Spanned<Vec<String>>>,
+    /// What becomes of items that no section takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unmatched: Option<Spanned<Unmatched>>,
     /// The attribute that `--max-id` compares.
     #[serde(default)]
     pub(crate) max_id: Option<String>,
@@ -26,18 +34,91 @@ pub(crate) struct File {
     #[serde(default, skip_serializing_if = "rejects_nul")]
     pub(crate) nul: Option<Spanned<Nul>>,
     #[serde(default)]
-    pub(crate) filter: Vec<Condition>,
+    pub(crate) filter: Vec<Spanned<Condition>>,
     #[serde(default)]
     pub(crate) lookups: IndexMap<String, IndexMap<String, toml::Value>>,
     #[serde(default)]
-    pub(crate) values: IndexMap<Spanned<String>, Definition>,
-    pub(crate) columns: IndexMap<Spanned<String>, Definition>,
+    pub(crate) values: Definitions,
+    #[serde(default)]
+    pub(crate) columns: Definitions,
     #[serde(default)]
     pub(crate) groups: Vec<Spanned<Group>>,
     #[serde(default, skip_serializing)]
     pub(crate) on_create: Vec<String>,
     #[serde(default, skip_serializing)]
     pub(crate) on_complete: Vec<String>,
+}
+
+/// Values or columns by name, in the order of the file.
+pub(crate) type Definitions = IndexMap<Spanned<String>, Definition>;
+
+/// `table = "orders"`, and the rest of the file says what its rows are; or `[[table]]`, a section for each of several.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Tables {
+    One(String),
+    Several(Vec<Spanned<Section>>),
+}
+
+/// By hand, because what is untagged loses the place of a mistake.
+impl<'de> Deserialize<'de> for Tables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Given;
+
+        impl<'de> Visitor<'de> for Given {
+            type Value = Tables;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a table, or sections `[[table]]`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Tables, E> {
+                Ok(Tables::One(name.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, sections: A) -> Result<Tables, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(sections)).map(Tables::Several)
+            }
+        }
+
+        deserializer.deserialize_any(Given)
+    }
+}
+
+/// One of several tables: which items are rows of it, and what they look like.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Section {
+    pub(crate) name: Spanned<String>,
+    #[serde(default)]
+    pub(crate) schema: Option<Spanned<String>>,
+    /// The section whose items this one takes, for rows of their elements.
+    #[serde(default)]
+    pub(crate) parent: Option<Spanned<String>>,
+    /// The list, map or set of which each element is a row.
+    #[serde(default)]
+    pub(crate) each: Option<Spanned<Path>>,
+    #[serde(default)]
+    pub(crate) when: Vec<Spanned<Condition>>,
+    pub(crate) key: Spanned<Vec<String>>,
+    #[serde(default)]
+    pub(crate) values: Definitions,
+    pub(crate) columns: Definitions,
+    #[serde(default)]
+    pub(crate) groups: Vec<Spanned<Group>>,
+    #[serde(default, skip_serializing)]
+    pub(crate) on_create: Vec<String>,
+}
+
+/// What becomes of an item that is a row of no table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unmatched {
+    /// It is rejected.
+    #[default]
+    Reject,
+    /// It is left out, and counted as filtered.
+    Ignore,
 }
 
 /// What becomes of U+0000 in texts and in the names of maps: PostgreSQL's `text` and `jsonb` cannot hold it.
@@ -159,15 +240,33 @@ pub(crate) struct Split {
     pub(crate) part: i32,
 }
 
-/// One condition on an item; every one has to hold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One condition on an item. It compares an attribute in one way, or is made of others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Condition {
-    pub(crate) attribute: Path,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attribute: Option<Path>,
     pub(crate) exists: Option<bool>,
     pub(crate) equals: Option<toml::Value>,
     pub(crate) not_equals: Option<toml::Value>,
     #[serde(rename = "in")]
     pub(crate) one_of: Option<Vec<toml::Value>>,
     pub(crate) begins_with: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) less_than: Option<toml::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_most: Option<toml::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) greater_than: Option<toml::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_least: Option<toml::Value>,
+    /// All of them hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) all: Option<Vec<Condition>>,
+    /// One of them holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) any: Option<Vec<Condition>>,
+    /// It does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) not: Option<Box<Condition>>,
 }

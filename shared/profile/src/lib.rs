@@ -1,44 +1,63 @@
 //! Profiles: which items of a collection become which rows of which table, and how rows of one key become one.
 //!
 //! A profile is a TOML file (the README, "How to write a profile", explains it to those who write one). [`load`] reads
-//! it and checks it as a whole; then [`Plan::row`] makes rows of items, [`Schema`] tells the next program what they
+//! it and checks it as a whole; then [`Profile::rows`] makes rows of items, [`Schema`] tells the next program what they
 //! are, and [`Merger`] merges rows of one key. The SQL of the same merging is in `pg`.
 
 mod compile;
+mod condition;
 mod convert;
 mod error;
 mod file;
+mod layout;
 mod plan;
 pub mod policy;
 pub mod row;
 pub mod schema;
+mod tables;
 mod text;
 
 use std::path::{Path, PathBuf};
 
 use fault::FileError;
+use item::Item;
 
 pub use compile::Options;
 pub use error::Error;
-pub use plan::{Fate, Plan};
 pub use policy::{Merger, Policy};
 pub use row::{Row, RowView, Rows};
 pub use schema::{Column, ColumnType, Kind, Schema};
+pub use tables::{Fate, Made, Table};
 pub use text::text_of;
+
+use crate::error::Mistake;
+use crate::tables::Gate;
 
 /// A profile, checked and ready.
 #[derive(Debug)]
 pub struct Profile {
     /// Its name: that of the file without `.toml`.
     pub name: String,
-    /// What its rows are.
-    pub schema: Schema,
-    /// How items become rows.
-    pub plan: Plan,
-    /// SQL that runs after the table was made by `--create`.
-    pub on_create: Vec<String>,
+    /// Its tables, in the order of the file; at least one.
+    pub tables: Vec<Table>,
     /// SQL that runs when all files are done.
     pub on_complete: Vec<String>,
+    gate: Gate,
+}
+
+impl Profile {
+    /// Makes the rows of an item: all of them, or none.
+    ///
+    /// # Errors
+    /// Why the item is rejected, in one sentence.
+    pub fn rows(&self, item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
+        self.gate.rows(&self.tables, item, made)
+    }
+
+    /// What the rows of each table are.
+    pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
+        self.tables.iter().map(|table| &table.schema)
+    }
 }
 
 /// Names the folders that hold profiles, besides `profiles` in the current one.
@@ -59,10 +78,11 @@ pub fn read(path: &Path, options: Options) -> Result<Profile, Error> {
 /// The profile in a text; `path` gives its name and stands in errors.
 pub fn parse(path: &Path, text: &str, options: Options) -> Result<Profile, Error> {
     let name = name_of(&path.to_string_lossy())?;
-    let file: file::File = toml::from_str(text)
-        .map_err(|error| Error::Syntax { path: path.to_owned(), message: error.to_string().trim_end().to_owned() })?;
-    let (schema, plan) = compile::compile(path, text, &name, &file, options)?;
-    Ok(Profile { name, schema, plan, on_create: file.on_create, on_complete: file.on_complete })
+    let wrong =
+        |mistakes: Vec<Mistake>| Error::Wrong(mistakes.iter().map(|mistake| mistake.show(path, text)).collect());
+    let file: file::File = toml::from_str(text).map_err(|error| wrong(vec![Mistake::of(&error)]))?;
+    let (gate, tables) = compile::compile(&name, &file, options).map_err(wrong)?;
+    Ok(Profile { name, tables, on_complete: file.on_complete, gate })
 }
 
 /// The name of a profile that is given by name or path: `profiles/pictures.toml` is `pictures`. It stands in the names

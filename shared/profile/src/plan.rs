@@ -1,38 +1,43 @@
-//! A profile as it is run: a flat list of named values, each from attributes and earlier values, then a list of columns.
-//! How it is written is in `file`, how one value becomes another in `convert`.
+//! The plan of a table: a flat list of named values, each from attributes and earlier values, then a list of columns. How
+//! it is written is in `file`, how one value becomes another in `convert`, which tables an item goes to in `tables`.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 
-use item::number::{Decimal, plain};
-use item::{Item, Text, Type, Value, decode};
+use item::number::plain;
+use item::{Item, Text, Type, Value};
 
 use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::file::OnFailure;
 use crate::row::Row;
 use crate::schema::{ColumnType, Kind};
 
-/// What becomes of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is a row.
-    Row,
-    /// The profile leaves it out.
-    Filtered,
-}
-
-/// The plan of a profile: from items to rows.
+/// From items to rows of a table.
 #[derive(Debug)]
-pub struct Plan {
-    /// What stands in place of U+0000; without it, a column that would hold it rejects the item.
-    pub(crate) nul: Option<String>,
-    pub(crate) conditions: Vec<(Way, Test)>,
-    pub(crate) max_id: Option<(Way, i64)>,
+pub(crate) struct Plan {
     pub(crate) values: Vec<Slot>,
     pub(crate) columns: Vec<Slot>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) load_time: String,
+}
+
+/// What a row is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) item: &'a Item<'a>,
+    /// Of a row of an element.
+    pub(crate) element: Option<&'a Element<'a>>,
+}
+
+/// An element of an attribute that is a list, a set or a map.
+#[derive(Debug)]
+pub(crate) struct Element<'a> {
+    pub(crate) value: &'a Value<'a>,
+    /// From 1, as it is written.
+    pub(crate) position: String,
+    /// Its name in a map.
+    pub(crate) name: Option<Text<'a>>,
 }
 
 /// A named value or a column, ready to be worked out.
@@ -51,6 +56,9 @@ pub(crate) struct Slot {
     pub(crate) fixed: Option<String>,
 }
 
+/// What stands for the element of a row in a profile.
+pub(crate) const ELEMENT: &str = "$element";
+
 /// Texts and what they stand for.
 pub(crate) type Lookup = HashMap<String, Constant, ahash::RandomState>;
 
@@ -67,17 +75,29 @@ impl Way {
         Self { names, place: AtomicUsize::new(0) }
     }
 
+    /// The name, if there is only one.
+    pub(crate) fn only(&self) -> Option<&str> {
+        if let [name] = self.names.as_slice() { Some(name) } else { None }
+    }
+
     /// The names as in a message.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.names.join(".")
     }
 }
 
-/// An earlier value by its place, or an attribute.
+/// What a value is taken from.
 #[derive(Debug)]
 pub(crate) enum Reference {
+    /// An earlier value by its place.
     Value(usize),
     Attribute(Way),
+    /// The element of the row, or what is in it.
+    Element(Way),
+    /// The element's place, from 1.
+    Position,
+    /// The element's name in a map.
+    Name,
 }
 
 #[derive(Debug)]
@@ -118,11 +138,23 @@ impl Origin {
         }
     }
 
+    /// The name of the attribute that it is.
+    fn attribute(&self) -> Option<String> {
+        match self {
+            Self::Reference(Reference::Attribute(way)) => Some(way.name()),
+            Self::Reference(Reference::Element(way)) => {
+                let dot = if way.names.is_empty() { "" } else { "." };
+                Some(format!("{ELEMENT}{dot}{}", way.name()))
+            }
+            _ => None,
+        }
+    }
+
     /// The earlier values that it is made of.
     fn values(&self) -> Vec<usize> {
         let values = self.references().into_iter().map(|reference| match reference {
             Reference::Value(place) => Some(*place),
-            Reference::Attribute(_) => None,
+            _ => None,
         });
         values.flatten().collect()
     }
@@ -170,14 +202,6 @@ impl Constant {
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Test {
-    Exists(bool),
-    OneOf(Vec<String>),
-    NoneOf(Vec<String>),
-    BeginsWith(String),
-}
-
 impl Plan {
     /// For each column, whether the time of the load is in it, which a second load does not have.
     pub(crate) fn of_load_time(&self) -> Vec<bool> {
@@ -201,7 +225,7 @@ impl Plan {
             if let Some(ty) = &column.ty
                 && alone
                 && column.only_if.is_empty()
-                && self.evaluate(column, &nothing, &[], &mut scalar).is_ok()
+                && self.evaluate(column, Source { item: &nothing, element: None }, &[], &mut scalar).is_ok()
                 && write_as(ty, column.accept.as_deref(), &scalar, &mut json).is_ok()
             {
                 drop(scalar);
@@ -211,36 +235,17 @@ impl Plan {
         self
     }
 
-    /// Writes an item's row, or says that the item is left out.
+    /// Writes a row.
     ///
     /// # Errors
     /// Why the item is rejected, in one sentence. The row is then of no use.
-    pub fn row(&self, item: &Item<'_>, row: &mut Row) -> Result<Fate, String> {
-        if let Some(text) = &self.nul
-            && item.has_nul()
-        {
-            let line = item.line_without_nul(text);
-            let item = decode(line.as_bytes(), item.encoding()).map_err(|error| error.to_string())?;
-            return self.row_of(&item, row);
-        }
-        self.row_of(item, row)
-    }
-
-    fn row_of(&self, item: &Item<'_>, row: &mut Row) -> Result<Fate, String> {
+    pub(crate) fn row<'a>(&'a self, source: Source<'a>, row: &mut Row) -> Result<(), String> {
         row.clear();
-        if !self.conditions.iter().all(|(way, test)| test.holds(follow(item, way))) {
-            return Ok(Fate::Filtered);
-        }
-        if let Some((way, limit)) = &self.max_id
-            && number(item, way)? >= *limit
-        {
-            return Ok(Fate::Filtered);
-        }
         let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
         for (place, value) in self.values.iter().enumerate() {
             let (before, rest) = known.split_at_mut(place);
             let scalar = &mut rest[0];
-            if let Err(problem) = self.make(value, item, before, scalar) {
+            if let Err(problem) = self.make(value, source, before, scalar) {
                 *scalar = value.instead(problem)?;
             }
         }
@@ -256,11 +261,11 @@ impl Plan {
             let write = |scalar: &Scalar<'_>, into: &mut String| {
                 write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
             };
-            let written = if let Some(found) = column.as_it_stands(item, &known) {
+            let written = if let Some(found) = column.as_it_stands(source, &known) {
                 write(&found, into)
             } else {
                 let mut scalar = Scalar::Null;
-                self.evaluate(column, item, &known, &mut scalar).and_then(|()| write(&scalar, into))
+                self.evaluate(column, source, &known, &mut scalar).and_then(|()| write(&scalar, into))
             };
             if let Err(problem) = written {
                 into.truncate(start);
@@ -268,20 +273,20 @@ impl Plan {
             }
             row.end_cell();
         }
-        Ok(Fate::Row)
+        Ok(())
     }
 
     /// Works out a value and makes it one of its type, if it has one.
     fn make<'a>(
         &'a self,
         value: &'a Slot,
-        item: &'a Item<'a>,
+        source: Source<'a>,
         known: &[Scalar<'a>],
         scalar: &mut Scalar<'a>,
     ) -> Result<(), String> {
-        match value.as_it_stands(item, known) {
+        match value.as_it_stands(source, known) {
             Some(found) => *scalar = found.into_owned(),
-            None => self.evaluate(value, item, known, scalar)?,
+            None => self.evaluate(value, source, known, scalar)?,
         }
         match &value.ty {
             Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar),
@@ -293,11 +298,11 @@ impl Plan {
     fn evaluate<'a>(
         &'a self,
         value: &'a Slot,
-        item: &'a Item<'a>,
+        source: Source<'a>,
         known: &[Scalar<'a>],
         scalar: &mut Scalar<'a>,
     ) -> Result<(), String> {
-        let find = |reference: &Reference| find(reference, item, known);
+        let find = |reference: &Reference| find(reference, source, known);
         let complain = |problem: String| value.complain(&problem);
         match &value.origin {
             Origin::Reference(reference) => *scalar = find(reference).into_owned(),
@@ -328,7 +333,8 @@ impl Plan {
                 *scalar = json.map_err(complain)?;
             }
             Origin::Rest(taken) => {
-                let mut left = item.attributes().iter().filter(|(name, _)| !taken.contains(&*name.get())).peekable();
+                let all = source.attributes();
+                let mut left = all.iter().filter(|(name, _)| !taken.contains(&*name.get())).peekable();
                 if left.peek().is_some() {
                     *scalar = compose('{', '}', |into| write_attributes(left, into)).map_err(complain)?;
                 }
@@ -352,7 +358,7 @@ impl Plan {
             *scalar = Scalar::Null;
         }
         if value.required && scalar.is_null() {
-            return Err(value.missing(item));
+            return Err(value.missing(source));
         }
         Ok(())
     }
@@ -509,21 +515,53 @@ fn fill_template<'k, 'a: 'k>(
     Ok(Scalar::Text(Cow::Owned(text)))
 }
 
-fn find<'k, 'a>(reference: &Reference, item: &'a Item<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
-    match reference {
-        Reference::Value(place) => Cow::Borrowed(&known[*place]),
-        Reference::Attribute(way) => Cow::Owned(match follow(item, way) {
+fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
+    Cow::Owned(match reference {
+        Reference::Value(place) => return Cow::Borrowed(&known[*place]),
+        Reference::Position => {
+            source.element.map_or(Scalar::Null, |element| Scalar::Number(Cow::Borrowed(&element.position)))
+        }
+        Reference::Name => {
+            let name = source.element.and_then(|element| element.name);
+            name.map_or(Scalar::Null, |name| Scalar::Text(name.get()))
+        }
+        Reference::Attribute(_) | Reference::Element(_) => match source.find(reference) {
             None | Some(Value::Null) => Scalar::Null,
             Some(value) => Scalar::Raw(value),
-        }),
+        },
+    })
+}
+
+impl<'a> Source<'a> {
+    /// The attribute or the part of the element.
+    pub(crate) fn find(self, reference: &Reference) -> Option<&'a Value<'a>> {
+        match reference {
+            Reference::Attribute(way) => self.follow(way),
+            Reference::Element(way) => follow(self.element?.value, &way.names),
+            Reference::Value(_) | Reference::Position | Reference::Name => None,
+        }
+    }
+
+    /// The attribute to which the names lead.
+    #[inline]
+    pub(crate) fn follow(self, way: &Way) -> Option<&'a Value<'a>> {
+        let (first, rest) = way.names.split_first()?;
+        follow(self.item.get_near(first, &way.place)?, rest)
+    }
+
+    /// The attributes of the item, or of the element if it is a map.
+    fn attributes(self) -> &'a [(Text<'a>, Value<'a>)] {
+        match self.element.map(|element| element.value) {
+            None => self.item.attributes(),
+            Some(Value::M(entries)) => entries,
+            Some(_) => &[],
+        }
     }
 }
 
-/// The attribute to which the names lead; the parts after the first go into maps, and by number into lists.
-fn follow<'a>(item: &'a Item<'a>, way: &Way) -> Option<&'a Value<'a>> {
-    let (first, rest) = way.names.split_first()?;
-    let mut value = item.get_near(first, &way.place)?;
-    for name in rest {
+/// What the names lead to: into maps, and by number into lists.
+fn follow<'a>(mut value: &'a Value<'a>, names: &[String]) -> Option<&'a Value<'a>> {
+    for name in names {
         value = match value {
             Value::M(entries) => {
                 entries.iter().find(|(text, _)| text.get() == name.as_str()).map(|(_, value)| value)?
@@ -535,46 +573,13 @@ fn follow<'a>(item: &'a Item<'a>, way: &Way) -> Option<&'a Value<'a>> {
     Some(value)
 }
 
-/// The number in an attribute, for `--max-id`.
-fn number(item: &Item<'_>, way: &Way) -> Result<i64, String> {
-    let name = || way.name();
-    let digits = match follow(item, way) {
-        Some(Value::N(digits)) => digits.clone(),
-        Some(Value::S(text)) => text.get(),
-        Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.ty().name())),
-        None => return Err(format!("attribute `{}` is missing", name())),
-    };
-    Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{}` is {error}", name()))
-}
-
-impl Test {
-    fn holds(&self, value: Option<&Value<'_>>) -> bool {
-        let value = value.filter(|value| !matches!(value, Value::Null));
-        // A number is compared as it is written out, so that 1E2 equals 100.
-        let text = value.and_then(|value| match value {
-            Value::S(text) => Some(text.get()),
-            Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
-            Value::True => Some(Cow::Borrowed(written(true))),
-            Value::False => Some(Cow::Borrowed(written(false))),
-            _ => None,
-        });
-        let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());
-        match self {
-            Self::Exists(wanted) => value.is_some() == *wanted,
-            Self::OneOf(texts) => texts.iter().any(is),
-            Self::NoneOf(texts) => !texts.iter().any(is),
-            Self::BeginsWith(prefix) => text.is_some_and(|text| text.starts_with(prefix.as_str())),
-        }
-    }
-}
-
 impl Slot {
     /// The earlier value or the attribute that it is, if it is one as it stands, and not null. It need not be evaluated.
     #[inline]
-    fn as_it_stands<'k, 'a>(&self, item: &'a Item<'a>, known: &'k [Scalar<'a>]) -> Option<Cow<'k, Scalar<'a>>> {
+    fn as_it_stands<'k, 'a>(&self, source: Source<'a>, known: &'k [Scalar<'a>]) -> Option<Cow<'k, Scalar<'a>>> {
         let Origin::Reference(reference) = &self.origin else { return None };
         let alone = self.steps.is_empty() && self.only_if.is_empty();
-        alone.then(|| find(reference, item, known)).filter(|scalar| !scalar.is_null())
+        alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
     }
 
     /// What stands in the place of a value that there is a problem with.
@@ -586,30 +591,29 @@ impl Slot {
         }
     }
 
-    /// The attributes that are taken as a whole. Of one that is only looked into, the rest of the item keeps everything.
-    pub(crate) fn attributes_taken(&self) -> Vec<&str> {
+    /// What is taken as a whole: attributes, or the names of an element. Of one that is only looked into, the rest keeps
+    /// everything.
+    pub(crate) fn taken(&self, of_element: bool) -> Vec<&str> {
         let names = self.origin.references().into_iter().map(|reference| match reference {
-            Reference::Attribute(Way { names, .. }) => match names.as_slice() {
-                [name] => Some(name.as_str()),
-                _ => None,
-            },
-            Reference::Value(_) => None,
+            Reference::Attribute(way) if !of_element => way.only(),
+            Reference::Element(way) if of_element => way.only(),
+            _ => None,
         });
         names.flatten().collect()
     }
 
     /// `attribute `url` is N, but S is wanted`.
     fn complain(&self, problem: &str) -> String {
-        match &self.origin {
-            Origin::Reference(Reference::Attribute(way)) => format!("attribute `{}` {problem}", way.name()),
-            _ => format!("`{}` {problem}", self.name),
+        match self.origin.attribute() {
+            Some(name) => format!("attribute `{name}` {problem}"),
+            None => format!("`{}` {problem}", self.name),
         }
     }
 
-    fn missing(&self, item: &Item<'_>) -> String {
-        match &self.origin {
-            Origin::Reference(Reference::Attribute(way)) if follow(item, way).is_none() => {
-                format!("attribute `{}` is missing", way.name())
+    fn missing(&self, source: Source<'_>) -> String {
+        match (self.origin.attribute(), &self.origin) {
+            (Some(name), Origin::Reference(reference)) if source.find(reference).is_none() => {
+                format!("attribute `{name}` is missing")
             }
             _ => self.complain("is null, but a value is required"),
         }

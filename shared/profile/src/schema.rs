@@ -57,6 +57,11 @@ impl Schema {
         !self.groups.is_empty() || self.columns.iter().any(adds)
     }
 
+    /// The table's name with its schema, by which it is told from the others of a profile.
+    pub fn name(&self) -> String {
+        self.schema.as_ref().map_or_else(|| self.table.clone(), |schema| format!("{schema}.{}", self.table))
+    }
+
     /// The place of a column.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use item::{Encoding, decode};
-use profile::{Options, Profile, Row};
+use profile::{Made, Options, Profile};
 
 fn profile(rest: &str) -> Result<Profile, String> {
     let text = format!("table = \"t\"\nkey = [\"id\"]\n{rest}");
@@ -17,9 +17,9 @@ fn profile(rest: &str) -> Result<Profile, String> {
 fn cells(profile: &Profile, attributes: &str) -> Result<Vec<String>, String> {
     let line = format!(r#"{{"Item":{{{attributes}}}}}"#);
     let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
-    let mut row = Row::default();
-    profile.plan.row(&item, &mut row)?;
-    Ok(row.cells().map(str::to_owned).collect())
+    let mut made = Made::default();
+    profile.rows(&item, &mut made)?;
+    Ok(made.rows().flat_map(|(_, row)| row.cells()).map(str::to_owned).collect())
 }
 
 #[test]

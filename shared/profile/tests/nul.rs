@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use item::{Encoding, decode};
-use profile::{Options, Profile, Row};
+use profile::{Made, Options, Profile};
 
 const ITEM: &str = r#"{"Item":{"id":{"S":"1"},"name":{"S":"a\u0000b"},"tags":{"SS":["\u0000x","y"]},
     "all":{"M":{"n\u0000":{"L":[{"S":"\u0000"},{"M":{"k":{"S":"p\\u0000\u0000q"}}},{"SS":["z\u0000"]}]}}}}}"#;
@@ -30,9 +30,9 @@ fn cells(nul: &str, line: &str) -> Result<Vec<String>, String> {
     let profile = profile(nul).unwrap();
     let line = line.replace('\n', " ");
     let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
-    let mut row = Row::default();
-    profile.plan.row(&item, &mut row)?;
-    Ok(row.cells().map(str::to_owned).collect())
+    let mut made = Made::default();
+    profile.rows(&item, &mut made)?;
+    Ok(made.rows().flat_map(|(_, row)| row.cells()).map(str::to_owned).collect())
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn two_names_that_become_one_lose_nothing_in_silence() {
 
 #[test]
 fn it_belongs_to_what_the_rows_are() {
-    let hash = |nul: &str| profile(nul).unwrap().schema.hash;
+    let hash = |nul: &str| profile(nul).unwrap().tables[0].schema.hash.clone();
     let hashes =
         [hash(""), hash("nul = \"strip\""), hash("nul = { replace = \"?\" }"), hash("nul = { replace = \"!\" }")];
     for (place, one) in hashes.iter().enumerate() {
@@ -92,7 +92,10 @@ fn it_belongs_to_what_the_rows_are() {
 fn what_it_cannot_be_is_said() {
     for (nul, message) in [
         ("nul = \"remove\"", "unknown variant `remove`, expected one of `reject`, `strip`, `replace`"),
-        ("nul = { replace = \"a\\u0000\" }", "`t.toml`, line 4: nul: the text for U+0000 cannot hold U+0000 itself"),
+        (
+            "nul = { replace = \"a\\u0000\" }",
+            "`t.toml`, line 4, column 15: nul: the text for U+0000 cannot hold U+0000 itself",
+        ),
     ] {
         let found = profile(nul).unwrap_err();
         assert!(found.contains(message), "{found}");

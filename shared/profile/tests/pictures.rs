@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use item::{Encoding, decode};
-use profile::{Fate, Merger, Options, Profile, Row};
+use profile::{Fate, Made, Merger, Options, Profile, Row};
 use serde_json::{Value, json};
 
 fn pictures(max_id: Option<i64>) -> Profile {
@@ -35,13 +35,13 @@ fn item(changes: &Value) -> String {
 fn row_of(profile: &Profile, changes: &Value) -> Result<Row, String> {
     let line = item(changes);
     let item = decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
-    let mut row = Row::default();
-    assert_eq!(profile.plan.row(&item, &mut row)?, Fate::Row);
-    Ok(row)
+    let mut made = Made::default();
+    assert_eq!(profile.rows(&item, &mut made)?, Fate::Row);
+    Ok(made.rows().next().unwrap().1.to_row())
 }
 
 fn columns(profile: &Profile, row: &Row) -> Value {
-    let cells = profile.schema.columns.iter().zip(row.cells());
+    let cells = profile.tables[0].schema.columns.iter().zip(row.cells());
     Value::Object(cells.map(|(column, cell)| (column.name.clone(), serde_json::from_str(cell).unwrap())).collect())
 }
 
@@ -55,18 +55,20 @@ fn row(changes: &Value) -> Value {
 /// The columns of the row that several items make, in that order.
 fn merged(items: &[Value]) -> Value {
     let profile = pictures(None);
-    let merger = Merger::new(&profile.schema).unwrap();
+    let merger = Merger::new(&profile.tables[0].schema).unwrap();
     let rows = items.iter().map(|changes| row_of(&profile, changes).unwrap());
     columns(&profile, &rows.reduce(|a, b| merger.merge(&a, &b)).unwrap())
 }
 
 #[test]
 fn columns_with_the_time_of_the_load_are_marked() {
-    let marked = |profile: &Profile| profile.schema.columns.iter().map(|column| column.load_time).collect::<Vec<_>>();
+    let marked =
+        |profile: &Profile| profile.tables[0].schema.columns.iter().map(|column| column.load_time).collect::<Vec<_>>();
     let pictures = pictures(None);
-    let names = pictures.schema.columns.iter().map(|column| column.name.ends_with("edAt")).collect::<Vec<_>>();
+    let names =
+        pictures.tables[0].schema.columns.iter().map(|column| column.name.ends_with("edAt")).collect::<Vec<_>>();
     assert_eq!(marked(&pictures), names, "createdAt and updatedAt");
-    let json = serde_json::to_string(&pictures.schema.columns).unwrap();
+    let json = serde_json::to_string(&pictures.tables[0].schema.columns).unwrap();
     assert_eq!(json.matches(r#","load_time":true}"#).count(), 2);
     assert_eq!(json.matches("load_time").count(), 2, "the others look as they always did");
 
@@ -240,7 +242,7 @@ fn max_id_keeps_what_is_strictly_less() {
         let profile = pictures(Some(limit));
         let line = item(&json!({}));
         let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
-        assert_eq!(profile.plan.row(&item, &mut Row::default()), Ok(fate), "{limit}");
+        assert_eq!(profile.rows(&item, &mut Made::default()), Ok(fate), "{limit}");
     }
 }
 
@@ -307,12 +309,14 @@ fn of_two_variants_with_one_key_a_path_wins_then_the_later_one() {
 #[test]
 fn the_rest_comes_from_the_side_that_the_specification_names() {
     let profile = pictures(None);
-    let merger = Merger::new(&profile.schema).unwrap();
-    let index = |name: &str| profile.schema.index(name).unwrap();
+    let merger = Merger::new(&profile.tables[0].schema).unwrap();
+    let index = |name: &str| profile.tables[0].schema.index(name).unwrap();
     let with = |marks: &[(&str, &str)]| {
         let plain = row_of(&profile, &json!({})).unwrap();
         let cell = |place: usize| marks.iter().find(|(name, _)| index(name) == place).map(|(_, json)| *json);
-        Row::of((0..profile.schema.columns.len()).map(|place| cell(place).unwrap_or_else(|| plain.cell(place))))
+        Row::of(
+            (0..profile.tables[0].schema.columns.len()).map(|place| cell(place).unwrap_or_else(|| plain.cell(place))),
+        )
     };
     let names = [
         "uuid",
@@ -360,7 +364,7 @@ mod laws {
         #[test]
         fn merging_is_associative(items in prop::collection::vec(items(), 3..8), cut in any::<prop::sample::Index>()) {
             let profile = pictures(None);
-            let merger = Merger::new(&profile.schema).unwrap();
+            let merger = Merger::new(&profile.tables[0].schema).unwrap();
             let rows: Vec<_> = items.iter().map(|changes| row_of(&profile, changes).unwrap()).collect();
             let fold = |rows: &[Row]| rows.iter().cloned().reduce(|a, b| merger.merge(&a, &b)).unwrap();
             let cut = 1 + cut.index(rows.len() - 1);
@@ -372,7 +376,7 @@ mod laws {
         #[test]
         fn repeating_a_stretch_changes_nothing(items in prop::collection::vec(items(), 1..8), from in any::<prop::sample::Index>()) {
             let profile = pictures(None);
-            let merger = Merger::new(&profile.schema).unwrap();
+            let merger = Merger::new(&profile.tables[0].schema).unwrap();
             let rows: Vec<_> = items.iter().map(|changes| row_of(&profile, changes).unwrap()).collect();
             let fold = |rows: &[Row]| rows.iter().cloned().reduce(|a, b| merger.merge(&a, &b)).unwrap();
             let again = [&rows[..], &rows[from.index(rows.len())..]].concat();

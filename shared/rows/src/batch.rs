@@ -44,7 +44,7 @@ pub struct Segment {
     pub event: Option<FileEvent>,
 }
 
-/// The rows of a batch, those of one key not merged yet.
+/// The rows of one table, those of one key not merged yet.
 #[derive(Debug)]
 pub enum Held {
     /// Those of a transaction for each connection at most, in memory.
@@ -71,14 +71,14 @@ impl Held {
 /// Rows of several files or of a part of one, and what was said about them.
 #[derive(Debug)]
 pub struct Batch {
-    /// The rows.
-    pub rows: Held,
+    /// The rows of each table, in the order in which the stream named the tables.
+    pub tables: Vec<Held>,
     /// In the order of the stream; the last one is open.
     pub segments: Vec<Segment>,
     /// What this process has read by now, this batch included.
     pub reading: Reading,
     /// For each segment a number: rows of one key only become one where it is the same. Without numbers all do.
-    pub(crate) apart: Vec<usize>,
+    pub apart: Vec<usize>,
     /// What the segments take.
     bytes: u64,
     begun: Instant,
@@ -123,10 +123,10 @@ impl Gather {
 }
 
 impl Batch {
-    /// An empty batch that goes on with a file; `many` if many keys are to come together.
-    pub fn new(file: Option<Arc<str>>, many: bool) -> Self {
+    /// An empty batch that goes on with a file; for each table, whether many keys are to come together.
+    pub fn new(file: Option<Arc<str>>, many: &[bool]) -> Self {
         Self {
-            rows: Held::new(many),
+            tables: many.iter().map(|&many| Held::new(many)).collect(),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
             apart: Vec::new(),
@@ -137,26 +137,45 @@ impl Batch {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.rows.keys() == 0 && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
+        self.keys() == 0 && self.segments.len() == 1 && self.segments[0].rejects.is_empty()
+    }
+
+    /// About how many rows there will be, see [`Held::keys`].
+    pub fn keys(&self) -> usize {
+        self.tables.iter().map(Held::keys).sum()
     }
 
     /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
     pub fn is_full(&mut self, limits: &Limits) -> bool {
-        let (gathered, Gather { folder, most, now }) = match (&mut self.rows, &limits.gather) {
-            (Held::Many(gathered), Some(gather)) => (gathered, gather),
-            (Held::Few(entries), _) => {
-                return entries.len() >= limits.rows || self.bytes + entries.bytes() >= limits.bytes;
+        let (mut rows, mut bytes) = (0, self.bytes);
+        let (mut keys, mut in_memory, mut on_disk) = (0, 0, 0);
+        for held in &self.tables {
+            match held {
+                Held::Few(entries) => {
+                    rows += entries.len();
+                    bytes += entries.bytes();
+                }
+                Held::Many(gathered) => {
+                    keys += gathered.keys();
+                    in_memory += gathered.in_memory();
+                    on_disk += gathered.on_disk();
+                }
             }
-            (Held::Many(_), None) => return true,
-        };
-        let keys = now.load(Ordering::Relaxed).max(limits.rows).min(*most);
-        if gathered.keys() >= keys || gathered.on_disk() >= DISK || self.bytes >= limits.bytes {
+        }
+        if rows >= limits.rows || bytes >= limits.bytes {
             return true;
         }
-        if gathered.in_memory() < MEMORY {
+        let Some(Gather { folder, most, now }) = &limits.gather else { return keys > 0 };
+        if keys >= now.load(Ordering::Relaxed).max(limits.rows).min(*most) || on_disk >= DISK {
+            return true;
+        }
+        if in_memory < MEMORY {
             return false;
         }
-        let moved = gathered.move_to_disk(folder);
+        let moved = self.tables.iter_mut().try_for_each(|held| match held {
+            Held::Few(_) => Ok(()),
+            Held::Many(gathered) => gathered.move_to_disk(folder),
+        });
         if let Err(error) = &moved {
             warn!("Rows are written earlier than planned, because there is no room in `{}`: {error}", folder.display());
         }
@@ -173,10 +192,10 @@ impl Batch {
         self.segments.last().and_then(|segment| segment.file.as_ref())
     }
 
-    /// Adds a row that was made of these records; a column of its key that is null is the error.
-    pub fn add(&mut self, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
+    /// Adds a row of a table that was made of these records; a column of its key that is null is the error.
+    pub fn add(&mut self, table: usize, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
         let segment = self.segments.len() - 1;
-        match &mut self.rows {
+        match &mut self.tables[table] {
             Held::Few(entries) => {
                 let origin = Origin { segment, weight: (records.len() as u64).max(1), records: records.into() };
                 entries.push(row, keys, origin)
@@ -271,9 +290,9 @@ mod tests {
     }
 
     fn batch(rows: i64, many: bool) -> Batch {
-        let mut batch = Batch::new(None, many);
+        let mut batch = Batch::new(None, &[many]);
         for id in 0..rows {
-            batch.add(Row::of([format!("{id:01000}").as_str()]).view(), &keys(), &[]).unwrap();
+            batch.add(0, Row::of([format!("{id:01000}").as_str()]).view(), &keys(), &[]).unwrap();
         }
         batch
     }
@@ -287,7 +306,7 @@ mod tests {
     }
 
     fn gathered(batch: &Batch) -> &Gathered {
-        let Held::Many(gathered) = &batch.rows else { panic!("few rows") };
+        let [Held::Many(gathered)] = batch.tables.as_slice() else { panic!("few rows") };
         gathered
     }
 
@@ -305,7 +324,7 @@ mod tests {
         assert!(gathered(&batch).on_disk() > 12_900_000);
 
         for id in 0..200 {
-            batch.add(Row::of([format!("x{id}").as_str()]).view(), &keys(), &[]).unwrap();
+            batch.add(0, Row::of([format!("x{id}").as_str()]).view(), &keys(), &[]).unwrap();
         }
         assert!(batch.is_full(&limits(dir.path().to_owned())));
     }
@@ -335,17 +354,17 @@ mod tests {
             (mark("e"), file("e")),
         ];
         for many in [false, true] {
-            let mut batch = Batch::new(file("a"), many);
+            let mut batch = Batch::new(file("a"), &[many]);
             for (event, next) in events.clone() {
-                batch.add(Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
+                batch.add(0, Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
                 batch.end_segment(event, next);
             }
-            batch.add(Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
+            batch.add(0, Row::of(["\"1\""]).view(), &keys(), &[]).unwrap();
 
             batch.set_unfinished_apart();
 
             let merger = Merger::new(&schema()).unwrap();
-            let entries = match batch.rows {
+            let entries = match batch.tables.remove(0) {
                 Held::Few(mut entries) => {
                     entries.sort();
                     entries.merge(&merger, &batch.apart);

@@ -9,7 +9,7 @@ use fault::{Classify as _, Failure, Fault, Problem};
 use profile::{Column, Merger, Schema};
 use tracing::warn;
 
-use crate::batch::{Batch, Held, Limits, Segment};
+use crate::batch::{Held, Limits, Segment};
 use crate::entries::Entries;
 use crate::gather::{Gathered, PARTS};
 use crate::key::Keys;
@@ -58,13 +58,19 @@ impl Division {
         Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections })
     }
 
-    /// Does it with every row of a batch, each key once, and says what became of each record. It is cut when `watch` has
-    /// seen too many rejects.
+    /// Does it with every row of a batch and of this table, each key once, and says what became of each record. It is cut
+    /// when `watch` has seen too many rejects. Rows of segments that have different numbers in `apart` stay apart.
     ///
     /// # Errors
     /// What no record is to blame for.
-    pub fn run(&self, batch: &mut Batch, program: &impl Transact, watch: &Watch) -> Result<Settled, Failure> {
-        let Batch { rows, segments, apart, .. } = batch;
+    pub fn run(
+        &self,
+        rows: &mut Held,
+        segments: &[Segment],
+        apart: &[usize],
+        program: &impl Transact,
+        watch: &Watch,
+    ) -> Result<Settled, Failure> {
         let work = Work { division: self, segments, apart, next: AtomicUsize::new(0), program, watch };
         let results = match rows {
             Held::Few(entries) => {
@@ -79,7 +85,7 @@ impl Division {
                 self.connect(|| work.many(gathered, rows))
             }
         };
-        let mut settled = Settled::of(segments);
+        let mut settled = Settled::default();
         for result in results {
             settled.add(result?);
         }

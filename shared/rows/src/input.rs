@@ -25,7 +25,7 @@ use crate::tolerance::{MaxRejects, Reading};
 pub enum Message {
     /// What the files belong to.
     Source(Source),
-    /// What the rows are; before the first of them.
+    /// What the rows of a further table are; before the first of them.
     Schema(Box<Schema>),
     /// Rows and what was said about files.
     Batch(Box<Batch>),
@@ -76,8 +76,9 @@ fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
     let mut parser = Parser {
         expected,
         messages,
-        rows: None,
-        batch: Batch::new(None, false),
+        tables: Vec::new(),
+        current: 0,
+        batch: Batch::new(None, &[]),
         reading: Reading::default(),
         files: 0,
         met_source: false,
@@ -111,7 +112,9 @@ impl<E: Into<Failure>> From<E> for Halt {
 struct Parser<'a> {
     expected: Expected,
     messages: &'a SyncSender<Message>,
-    rows: Option<Rows>,
+    /// The tables, in the order in which the stream named them, and that of the rows which come now.
+    tables: Vec<Rows>,
+    current: usize,
     batch: Batch,
     reading: Reading,
     /// Files in the whole list.
@@ -120,9 +123,13 @@ struct Parser<'a> {
     met_foreign: bool,
 }
 
-/// What is needed to read rows of one schema.
+/// What is needed to read rows of one table.
 struct Rows {
+    /// The table's name as the stream has it.
+    name: String,
     schema: Schema,
+    /// Whether many keys are to come together.
+    many: bool,
     reader: RowReader,
     keys: Keys,
     merger: Merger,
@@ -130,14 +137,18 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(schema: Schema, why_unknown: &'static str) -> Result<Self, Problem> {
+    fn of(name: String, schema: Schema, why_unknown: &'static str, gather: bool) -> Result<Self, Problem> {
         let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
         let keys = Keys::of(&schema).map_err(no_column)?;
         if schema.key.is_empty() {
             return Err(Problem::new(Fault::Setup, "the rows have no key"));
         }
         let merger = Merger::new(&schema).map_err(no_column)?;
-        Ok(Self { reader: RowReader::new(&schema, why_unknown), keys, merger, normal: Normal::of(&schema), schema })
+        // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
+        // the order in which they came.
+        let many = gather && schema.collects() && keys.parted();
+        let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
+        Ok(Self { name, schema, many, reader, keys, merger, normal })
     }
 }
 
@@ -171,6 +182,12 @@ impl Parser<'_> {
                     schema.map_err(|error| Problem::new(Fault::Input, format!("`$schema` cannot be read: {error}")))?;
                 self.schema(schema)
             }
+            Marker::Table(name) => {
+                let place = self.tables.iter().position(|rows| rows.name == name);
+                let unknown = || Problem::new(Fault::Input, format!("no `$schema` said what rows of `{name}` are"));
+                self.current = place.ok_or_else(unknown)?;
+                Ok(())
+            }
             Marker::File(event) => self.file(event),
             Marker::Reject(reject) => self.reject(Rejected::upstream(reject)),
             Marker::Stop(_) => {
@@ -197,33 +214,35 @@ impl Parser<'_> {
     }
 
     fn schema(&mut self, mut schema: Schema) -> Result<(), Halt> {
+        let name = schema.name();
         if let Some((name, table)) = &self.expected.table {
             (schema.schema, schema.table) = (name.clone(), table.clone());
         }
         if let Some(key) = &self.expected.key {
             schema.key.clone_from(key);
         }
-        if let Some(rows) = &self.rows {
-            if rows.schema == schema {
+        if let Some(place) = self.tables.iter().position(|rows| rows.name == name) {
+            if self.tables[place].schema == schema {
+                self.current = place;
                 return Ok(());
             }
-            return Err(
-                Problem::new(Fault::Input, "the stream has rows of two kinds: a second `$schema` differs").into()
-            );
+            let message = format!("the stream has two kinds of rows of `{name}`: a second `$schema` differs");
+            return Err(Problem::new(Fault::Input, message).into());
         }
-        self.rows_are(schema, "")
+        if !self.tables.is_empty() && (self.expected.table.is_some() || self.expected.key.is_some()) {
+            let message = "the stream has rows of several tables: `--table` and `--key` would hold for all of them";
+            return Err(Problem::new(Fault::Setup, message)
+                .with_hint("`ddb-parse --table NAME` makes rows of one table only")
+                .into());
+        }
+        self.rows_are(name, schema, "")
     }
 
-    fn rows_are(&mut self, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
-        let rows = Rows::of(schema.clone(), why_unknown)?;
-        // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
-        // the order in which they came.
-        if !schema.collects() || !rows.keys.parted() {
-            self.expected.limits.gather = None;
-        }
-        // There is no row in it yet.
-        self.batch.rows = Held::new(self.expected.limits.gather.is_some());
-        self.rows = Some(rows);
+    fn rows_are(&mut self, name: String, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
+        let rows = Rows::of(name, schema.clone(), why_unknown, self.expected.limits.gather.is_some())?;
+        self.batch.tables.push(Held::new(rows.many));
+        self.tables.push(rows);
+        self.current = self.tables.len() - 1;
         self.send(Message::Schema(Box::new(schema)))
     }
 
@@ -260,7 +279,7 @@ impl Parser<'_> {
 
     fn data(&mut self, line: &[u8]) -> Result<(), Halt> {
         self.require_source()?;
-        if self.rows.is_none() {
+        if self.tables.is_empty() {
             let schema = match &self.expected.plain {
                 None => return Err(crate::plain::unknown_rows().into()),
                 Some(plain) => match row::names(line) {
@@ -270,13 +289,13 @@ impl Parser<'_> {
                     }
                 },
             };
-            self.rows_are(schema, ", or not in the first row: name it with --columns")?;
+            self.rows_are(String::new(), schema, ", or not in the first row: name it with --columns")?;
         }
-        let Some(rows) = &mut self.rows else { return Ok(()) };
+        let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
             let normal = rows.normal.row(row, &rows.merger);
             let row = normal.as_ref().unwrap_or(row).view();
-            match self.batch.add(row, &rows.keys, records) {
+            match self.batch.add(self.current, row, &rows.keys, records) {
                 Ok(()) => {
                     self.reading.came(records);
                     Ok((records.len() as u64).max(1))
@@ -295,7 +314,7 @@ impl Parser<'_> {
 
     fn refuse(&mut self, NoRow { reason, records }: NoRow, line: &[u8]) -> Result<(), Halt> {
         let file = self.batch.file().cloned();
-        self.reject(Rejected::own(file.as_deref(), records, reason, line))
+        self.reject(Rejected { table: self.current, ..Rejected::own(file.as_deref(), records, reason, line) })
     }
 
     /// Keeps a reject. When there are too many, the batch is handed on at once for the run to decide.
@@ -325,7 +344,8 @@ impl Parser<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let next = Batch::new(self.batch.file().cloned(), self.expected.limits.gather.is_some());
+        let many: Vec<_> = self.tables.iter().map(|rows| rows.many).collect();
+        let next = Batch::new(self.batch.file().cloned(), &many);
         let mut batch = std::mem::replace(&mut self.batch, next);
         batch.reading = self.reading;
         self.send(Message::Batch(Box::new(batch)))?;

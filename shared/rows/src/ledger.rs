@@ -1,10 +1,15 @@
 //! The sum that must hold for each file: records read = rows written + records merged into another row + filtered out +
 //! rejected (+ dropped on purpose). A file whose sum is off is failed.
 //!
+//! Where a record may be a row of several tables, or several rows of one, the sum is one of each table: times that a record
+//! was made (part of) a row of it = rows written + merged into another row + rejected.
+//!
 //! Nothing here reads or writes: what was said about files goes in together with what became of their rows, and what the
 //! bookmark has to say comes out.
 
-use checkpoint::{Counts, Entry, Failed, FileCounts};
+use std::collections::BTreeMap;
+
+use checkpoint::{Counts, Entry, Failed, FileCounts, TableCounts};
 use stream::{Begin, End, Mark};
 
 /// What became of records, after the commit.
@@ -36,9 +41,18 @@ struct Open {
     begin: Begin,
     /// What earlier runs wrote of it.
     base: FileCounts,
-    since: Tally,
-    /// Records filtered out and dropped that are in the sums of this process.
-    counted: (u64, u64),
+    /// For each table.
+    since: Vec<Tally>,
+    /// Records filtered out and dropped that are in the sums of this process; of several tables also those read.
+    counted: (u64, u64, u64),
+}
+
+impl Open {
+    fn since(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.since.iter().for_each(|tally| sum.add(*tally));
+        sum
+    }
 }
 
 /// Files and their sums.
@@ -47,6 +61,8 @@ pub struct Ledger {
     lossy: bool,
     /// Whether earlier runs are known: without a bookmark, what is left out is the user's own matter.
     bookmark: bool,
+    /// Names and sums of each.
+    tables: Vec<(String, Tally)>,
     open: Option<Open>,
     /// The sums of this process, over everything that it wrote.
     run: Counts,
@@ -55,16 +71,32 @@ pub struct Ledger {
 }
 
 /// What is said about a file at a mark or its end.
-struct Stand {
+struct Stand<'a> {
     records: u64,
     filtered: u64,
     rejected: u64,
+    taken: &'a BTreeMap<String, u64>,
 }
 
 impl Ledger {
     /// An empty one. `lossy`: rows may be missing on purpose; `bookmark`: what earlier runs wrote is known.
     pub fn new(lossy: bool, bookmark: bool) -> Self {
         Self { lossy, bookmark, ..Self::default() }
+    }
+
+    /// Rows of a further table may come.
+    pub fn add_table(&mut self, name: String) {
+        self.tables.push((name, Tally::default()));
+    }
+
+    /// What this process wrote to each of several tables.
+    pub fn run_by_table(&self) -> BTreeMap<String, TableCounts> {
+        let several = if self.tables.len() > 1 { self.tables.as_slice() } else { &[] };
+        let counts = |tally: &Tally| {
+            let &Tally { written, merged, rejected, .. } = tally;
+            TableCounts { taken: written + merged + rejected, written, merged, rejected, dropped: 0 }
+        };
+        several.iter().map(|(name, tally)| (name.clone(), counts(tally))).collect()
     }
 
     /// The file that the stream is in, if any.
@@ -87,14 +119,23 @@ impl Ledger {
         self.run
     }
 
-    /// What became of rows of the file that is open, or of rows that belong to none.
-    pub fn rows(&mut self, tally: Tally) {
+    /// What became of rows of the table in this place and the file that is open, or of rows that belong to none.
+    pub fn rows(&mut self, table: usize, tally: Tally) {
+        if let Some((_, sum)) = self.tables.get_mut(table) {
+            sum.add(tally);
+        }
         self.run.written += tally.written;
         self.run.merged += tally.merged;
         self.run.rejected += tally.rejected + tally.upstream;
-        self.run.records += tally.written + tally.merged + tally.rejected + tally.upstream;
+        // Rows of several tables do not tell how many records there were.
+        if self.tables.len() < 2 {
+            self.run.records += tally.written + tally.merged + tally.rejected + tally.upstream;
+        }
         if let Some(open) = &mut self.open {
-            open.since.add(tally);
+            if open.since.len() <= table {
+                open.since.resize(table + 1, Tally::default());
+            }
+            open.since[table].add(tally);
         }
     }
 
@@ -112,16 +153,17 @@ impl Ledger {
             records: if self.bookmark { 0 } else { begin.skip },
             ..FileCounts::default()
         });
-        self.open = Some(Open { begin, base, since: Tally::default(), counted: (0, 0) });
+        self.open = Some(Open { begin, base, since: Vec::new(), counted: (0, 0, 0) });
         before
     }
 
     /// All rows of the file's first records have come.
     pub fn mark(&mut self, mark: &Mark) -> Option<Entry> {
         let mut open = self.open.take_if(|open| open.begin.key == mark.key)?;
-        match self.counts(&open, &Stand { records: mark.records, filtered: mark.filtered, rejected: mark.rejected }) {
+        let Mark { records, filtered, rejected, ref taken, .. } = *mark;
+        match self.counts(&open, &Stand { records, filtered, rejected, taken }) {
             Ok(counts) => {
-                self.count(&mut open, mark.filtered, counts.dropped);
+                self.count(&mut open, filtered, &counts);
                 self.open = Some(open);
                 Some(Entry::Progress(counts))
             }
@@ -132,10 +174,10 @@ impl Ledger {
     /// The file is read to its end.
     pub fn end(&mut self, end: &End) -> Option<Entry> {
         let mut open = self.open.take_if(|open| open.begin.key == end.key)?;
-        let stand = Stand { records: end.records, filtered: end.filtered, rejected: end.rejected };
-        match self.counts(&open, &stand) {
+        let End { records, filtered, rejected, ref taken, .. } = *end;
+        match self.counts(&open, &Stand { records, filtered, rejected, taken }) {
             Ok(counts) => {
-                self.count(&mut open, end.filtered, counts.dropped);
+                self.count(&mut open, filtered, &counts);
                 self.limited |= end.limited;
                 Some(if end.limited { Entry::Progress(counts) } else { Entry::Done(counts) })
             }
@@ -150,13 +192,14 @@ impl Ledger {
     }
 
     /// Takes records that have no row into the sums of this process.
-    fn count(&mut self, open: &mut Open, filtered: u64, dropped: u64) {
-        let dropped = dropped.saturating_sub(open.base.dropped);
+    fn count(&mut self, open: &mut Open, filtered: u64, counts: &FileCounts) {
+        let dropped = counts.dropped.saturating_sub(open.base.dropped);
+        let read = counts.records.saturating_sub(open.begin.skip);
         let more = (filtered.saturating_sub(open.counted.0), dropped.saturating_sub(open.counted.1));
-        open.counted = (filtered, dropped);
         self.run.filtered += more.0;
         self.run.dropped += more.1;
-        self.run.records += more.0 + more.1;
+        self.run.records += if self.tables.len() < 2 { more.0 + more.1 } else { read.saturating_sub(open.counted.2) };
+        open.counted = (filtered, dropped, read);
     }
 
     fn failure(&mut self, key: String, reason: String) -> Entry {
@@ -166,26 +209,26 @@ impl Ledger {
 
     /// The file's counts over all runs, or why they cannot be true.
     fn counts(&self, open: &Open, stand: &Stand) -> Result<FileCounts, String> {
-        let Open { begin, base, since, .. } = open;
-        let &Stand { records, filtered, rejected } = stand;
+        let Open { begin, base, .. } = open;
+        let &Stand { records, filtered, rejected, taken } = stand;
         if base.records != begin.skip {
             return Err(format!("its first {} records were left out, but no bookmark has them", begin.skip));
         }
         let read = records
             .checked_sub(begin.skip)
             .ok_or_else(|| format!("{records} records were read of which {} were to be left out", begin.skip))?;
-        let Tally { written, merged, rejected: refused, upstream } = *since;
-        let counted = written + merged + refused + filtered + rejected;
-        let missing = read.checked_sub(counted);
-        let sum = format!(
-            "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected",
-            refused + rejected
-        );
-        let dropped = match missing {
-            Some(0) => 0,
-            Some(missing) if self.lossy => missing,
-            Some(missing) => return Err(format!("{missing} records are missing: {sum}")),
-            None => return Err(format!("{} records are too many: {sum}", counted - read)),
+        let Tally { written, merged, rejected: refused, upstream } = open.since();
+        let (tables, dropped) = if taken.is_empty() {
+            let sum = format!(
+                "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected",
+                refused + rejected
+            );
+            (
+                base.tables.clone(),
+                self.missing("", "records", read, written + merged + refused + filtered + rejected, &sum)?,
+            )
+        } else {
+            self.tables(open, taken)?
         };
         if upstream < rejected && !self.lossy {
             return Err(format!(
@@ -201,7 +244,42 @@ impl Ledger {
             filtered: base.filtered + filtered,
             rejected: base.rejected + refused + rejected,
             dropped: base.dropped + dropped,
+            tables,
         })
+    }
+
+    /// The counts of each table over all runs, and what was dropped in this one; or why they cannot be true.
+    fn tables(
+        &self,
+        open: &Open,
+        taken: &BTreeMap<String, u64>,
+    ) -> Result<(BTreeMap<String, TableCounts>, u64), String> {
+        let (mut tables, mut all_dropped) = (open.base.tables.clone(), 0);
+        for (place, (name, _)) in self.tables.iter().enumerate() {
+            let taken = taken.get(name).copied().unwrap_or(0);
+            let Tally { written, merged, rejected, .. } = open.since.get(place).copied().unwrap_or_default();
+            let sum = format!(
+                "{taken} times a record was taken, but {written} written + {merged} merged + {rejected} rejected"
+            );
+            let table = format!("table `{name}`: ");
+            let dropped = self.missing(&table, "rows", taken, written + merged + rejected, &sum)?;
+            tables.entry(name.clone()).or_default().add(TableCounts { taken, written, merged, rejected, dropped });
+            all_dropped += dropped;
+        }
+        match taken.keys().find(|name| !self.tables.iter().any(|(known, _)| known == *name)) {
+            Some(name) => Err(format!("rows of the table `{name}` were made, but none could come")),
+            None => Ok((tables, all_dropped)),
+        }
+    }
+
+    /// How many were dropped on purpose, or why that cannot be.
+    fn missing(&self, table: &str, what: &str, came: u64, counted: u64, sum: &str) -> Result<u64, String> {
+        match came.checked_sub(counted) {
+            Some(0) => Ok(0),
+            Some(missing) if self.lossy => Ok(missing),
+            Some(missing) => Err(format!("{table}{missing} {what} are missing: {sum}")),
+            None => Err(format!("{table}{} {what} are too many: {sum}", counted - came)),
+        }
     }
 }
 
@@ -228,7 +306,7 @@ mod tests {
     fn a_file_whose_sum_holds_is_done_with_its_counts() {
         let mut ledger = Ledger::new(false, true);
         ledger.begin(begin(0), None);
-        ledger.rows(Tally { written: 3, merged: 4, rejected: 1, upstream: 2 });
+        ledger.rows(0, Tally { written: 3, merged: 4, rejected: 1, upstream: 2 });
         let Some(Entry::Done(counts)) = ledger.end(&end(15, 5, 2)) else { panic!("not done") };
         let expected = FileCounts {
             key: "a".to_owned(),
@@ -239,9 +317,55 @@ mod tests {
             filtered: 5,
             rejected: 3,
             dropped: 0,
+            tables: BTreeMap::new(),
         };
         assert_eq!(counts, expected);
         assert_eq!(ledger.open_file(), None);
+    }
+
+    #[test]
+    fn of_several_tables_each_has_its_sum() {
+        let taken = |orders, lines| BTreeMap::from([("orders".to_owned(), orders), ("lines".to_owned(), lines)]);
+        let ledger = |orders, lines| {
+            let mut ledger = Ledger::new(false, true);
+            ledger.add_table("orders".to_owned());
+            ledger.add_table("lines".to_owned());
+            ledger.begin(begin(0), None);
+            ledger.rows(0, Tally { upstream: 1, ..orders });
+            ledger.rows(1, lines);
+            ledger
+        };
+        // Four records: one is filtered out, one rejected, two are orders, with five lines of which two are one row.
+        let (orders, lines) = (
+            Tally { written: 1, rejected: 1, ..Tally::default() },
+            Tally { written: 4, merged: 1, ..Tally::default() },
+        );
+        let mut right = ledger(orders, lines);
+        let Some(Entry::Done(counts)) = right.end(&End { taken: taken(2, 5), ..end(4, 1, 1) }) else {
+            panic!("not done")
+        };
+        assert_eq!((counts.records, counts.filtered, counts.rejected), (4, 1, 2));
+        let order = TableCounts { taken: 2, written: 1, rejected: 1, ..TableCounts::default() };
+        let line = TableCounts { taken: 5, written: 4, merged: 1, ..TableCounts::default() };
+        assert_eq!(counts.tables, BTreeMap::from([("orders".to_owned(), order), ("lines".to_owned(), line)]));
+        assert_eq!((right.run().records, right.run().written), (4, 5));
+
+        for (taken, expected) in [
+            (
+                taken(2, 6),
+                "table `lines`: 1 rows are missing: 6 times a record was taken, but 4 written + 1 merged + 0 rejected",
+            ),
+            (
+                taken(1, 5),
+                "table `orders`: 1 rows are too many: 1 times a record was taken, but 1 written + 0 merged + 1 rejected",
+            ),
+            (
+                BTreeMap::from([("x".to_owned(), 1)]),
+                "table `orders`: 2 rows are too many: 0 times a record was taken, but 1 written + 0 merged + 1 rejected",
+            ),
+        ] {
+            assert_eq!(reason(ledger(orders, lines).end(&End { taken, ..end(4, 1, 1) })), expected);
+        }
     }
 
     #[test]
@@ -265,7 +389,7 @@ mod tests {
         ] {
             let mut ledger = Ledger::new(false, true);
             ledger.begin(begin(0), None);
-            ledger.rows(tally);
+            ledger.rows(0, tally);
             assert_eq!(reason(ledger.end(&said)), expected);
             assert_eq!(ledger.failed(), 1);
         }
@@ -275,13 +399,13 @@ mod tests {
     fn rows_that_are_left_out_on_purpose_are_counted() {
         let mut ledger = Ledger::new(true, true);
         ledger.begin(begin(0), None);
-        ledger.rows(Tally { written: 1, ..Tally::default() });
+        ledger.rows(0, Tally { written: 1, ..Tally::default() });
         let Some(Entry::Progress(counts)) = ledger.mark(&Mark { key: "a".to_owned(), records: 3, ..Mark::default() })
         else {
             panic!()
         };
         assert_eq!(counts.dropped, 2);
-        ledger.rows(Tally { written: 2, ..Tally::default() });
+        ledger.rows(0, Tally { written: 2, ..Tally::default() });
         let Some(Entry::Done(counts)) = ledger.end(&end(6, 0, 0)) else { panic!() };
         assert_eq!((counts.written, counts.dropped), (3, 3));
     }
@@ -298,7 +422,7 @@ mod tests {
         };
         let mut ledger = Ledger::new(false, true);
         ledger.begin(begin(4), Some(&noted));
-        ledger.rows(Tally { written: 2, ..Tally::default() });
+        ledger.rows(0, Tally { written: 2, ..Tally::default() });
         let Some(Entry::Done(counts)) = ledger.end(&end(6, 0, 0)) else { panic!() };
         assert_eq!((counts.records, counts.written, counts.merged), (6, 4, 2));
     }

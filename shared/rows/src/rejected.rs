@@ -22,6 +22,8 @@ pub struct Rejected {
     pub data: Box<RawValue>,
     /// How many records this stands for.
     pub weight: u64,
+    /// The place of the table that it was to be a row of.
+    pub table: usize,
 }
 
 impl Rejected {
@@ -29,14 +31,24 @@ impl Rejected {
     pub fn upstream(reject: Reject) -> Self {
         let Reject { key, record, stage, reason, data } = reject;
         let records = record.into_iter().collect();
-        Self { key, record, records, stage: Some(stage), sqlstate: None, reason, data, weight: 1 }
+        Self { key, record, records, stage: Some(stage), sqlstate: None, reason, data, weight: 1, table: 0 }
     }
 
     /// A line or a row that this program refuses.
     pub fn own(key: Option<&str>, records: Vec<u64>, reason: String, line: &[u8]) -> Self {
         let Reject { reason, data, .. } = Reject::of(key, None, "", reason, line);
         let (record, weight) = (records.first().copied(), (records.len() as u64).max(1));
-        Self { key: key.map(str::to_owned), record, records, stage: None, sqlstate: None, reason, data, weight }
+        Self {
+            key: key.map(str::to_owned),
+            record,
+            records,
+            stage: None,
+            sqlstate: None,
+            reason,
+            data,
+            weight,
+            table: 0,
+        }
     }
 
     /// Whether it was refused before it came here.

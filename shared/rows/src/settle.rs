@@ -33,11 +33,13 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// What is known before any row is written: the lines that came as rejects, and those that are no rows.
-    pub fn of(segments: &[Segment]) -> Self {
+    /// What is known before any row is written: the lines that were to be rows of the table in this place, but are none,
+    /// and with those of the first table the lines that came as rejects.
+    pub fn of(segments: &[Segment], table: usize) -> Self {
+        let ours = |rejected: &&Rejected| rejected.table == table;
         let mut tallies = vec![Tally::default(); segments.len()];
         for (segment, tally) in segments.iter().zip(&mut tallies) {
-            for rejected in &segment.rejects {
+            for rejected in segment.rejects.iter().filter(ours) {
                 if rejected.is_upstream() {
                     tally.upstream += rejected.weight;
                 } else {
@@ -47,7 +49,7 @@ impl Settled {
         }
         Self {
             tallies,
-            rejected: segments.iter().flat_map(|segment| segment.rejects.iter().cloned()).collect(),
+            rejected: segments.iter().flat_map(|segment| segment.rejects.iter().filter(ours).cloned()).collect(),
             cut: false,
         }
     }
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn settled(refused: &[Refused]) -> Settled {
-        let mut settled = Settled::of(&segments());
+        let mut settled = Settled::of(&segments(), 0);
         settled.rows(&segments(), &rows(), 0..2, refused, &schema().columns);
         settled
     }

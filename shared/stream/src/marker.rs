@@ -1,5 +1,7 @@
 //! The markers: what they hold, and how they are told from data. How lines are cut and written is in `reader`/`writer`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,6 +20,9 @@ pub enum Marker {
     /// What the following rows are. Its content is `profile::Schema`.
     #[serde(rename = "$schema")]
     Schema(Box<RawValue>),
+    /// The table that the following rows are of, where there are several: each has had its own `$schema`.
+    #[serde(rename = "$table")]
+    Table(String),
     /// One record that cannot go on.
     #[serde(rename = "$reject")]
     Reject(Reject),
@@ -110,6 +115,10 @@ pub struct Mark {
     pub filtered: u64,
     /// Records that became a [`Reject`], since `begin`.
     pub rejected: u64,
+    /// Where a record may be a row of several tables, or several rows of one: how many times one was made (part of) a row
+    /// of each table, since `begin`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<String, u64>,
 }
 
 /// `end`: the whole file was read.
@@ -128,6 +137,9 @@ pub struct End {
     pub rows: u64,
     /// Records that became a [`Reject`], since `begin`.
     pub rejected: u64,
+    /// See [`Mark::taken`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<String, u64>,
     /// The file was cut on purpose (`--limit`): it is not done as a whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub limited: bool,

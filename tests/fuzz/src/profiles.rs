@@ -9,7 +9,9 @@ use profile::{Options, Schema};
 
 fuzz_target!(|text: &str| {
     let Ok(profile) = profile::parse(Path::new("fuzz.toml"), text, Options { max_id: None }) else { return };
-    let json = serde_json::to_string(&profile.schema).expect("a schema has a JSON form");
-    let again: Schema = serde_json::from_str(&json).expect("what was written can be read");
-    assert_eq!(serde_json::to_string(&again).expect("a schema has a JSON form"), json);
+    for schema in profile.schemas() {
+        let json = serde_json::to_string(schema).expect("a schema has a JSON form");
+        let again: Schema = serde_json::from_str(&json).expect("what was written can be read");
+        assert_eq!(serde_json::to_string(&again).expect("a schema has a JSON form"), json);
+    }
 });

@@ -28,6 +28,10 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Selection")]
     pub(crate) json: bool,
 
+    /// Only rows of this table, of a profile with several
+    #[arg(long, value_name = "TABLE", requires = "profile", help_heading = "Selection")]
+    pub(crate) table: Option<String>,
+
     /// What to write
     #[arg(long, value_name = "FORMAT", default_value = "json", requires = "profile", help_heading = "Output options")]
     pub(crate) to: Format,

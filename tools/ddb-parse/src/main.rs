@@ -12,8 +12,8 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use cli::Stop;
-use fault::{Exit, Failure};
-use profile::Options;
+use fault::{Exit, Failure, Fault, Problem};
+use profile::{Options, Schema};
 use stream::Writer;
 
 use crate::args::{Args, Format};
@@ -36,14 +36,21 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     match args.to {
         Format::Json => {
             let writer = Writer::new(stdout, args.markers || !(args.no_markers || terminal));
-            let format = Json::new(&profile.schema, writer.markers());
+            let several = profile.tables.len() > 1 && args.table.is_none();
+            let format = |schema: &Schema| Json::new(schema, writer.markers(), several);
             // Where rows only replace each other the target does as well without.
-            let merged = profile.schema.collects();
-            let rows = Rows::new(profile, format, args.window, merged)?;
+            let rows = Rows::new(profile, format, args.window, Schema::collects, args.table.as_deref())?;
             Parser::new(rows, writer, args.encoding()).run(io::stdin().lock())
         }
         Format::Csv => {
-            let rows = Rows::new(profile, Csv, args.window, true)?;
+            if profile.tables.len() > 1 && args.table.is_none() {
+                let names = profile.schemas().map(Schema::name).collect::<Vec<_>>().join(", ");
+                let message = format!("profile `{}` has several tables, but CSV holds rows of one", profile.name);
+                return Err(Problem::new(Fault::Setup, message)
+                    .with_hint(format!("--table says which: {names}"))
+                    .into());
+            }
+            let rows = Rows::new(profile, |_| Csv, args.window, |_| true, args.table.as_deref())?;
             Parser::new(rows, Writer::new(stdout, false), args.encoding()).run(io::stdin().lock())
         }
     }

@@ -1,11 +1,12 @@
 //! What is written for an item: itself as plain JSON, a row as JSON, a row as CSV. What becomes of a line in all three
 //! cases is in `parse`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use fault::{Failure, Fault, PipeError, Problem};
 use item::Item;
-use profile::{Fate, Profile, Row, RowView, Schema, text_of};
+use profile::{Fate, Made, Profile, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
 
@@ -29,8 +30,19 @@ pub(crate) trait Output {
     /// Writes what is held back.
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure>;
 
-    /// Rows written, and records merged into a row of another one, from the beginning.
-    fn counts(&self) -> (u64, u64);
+    /// What became of all items so far.
+    fn counts(&self) -> Counts;
+}
+
+/// What became of items, from the beginning.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Rows written.
+    pub(crate) rows: u64,
+    /// Records merged into a row of another one.
+    pub(crate) merged: u64,
+    /// Of a profile with several tables: how many times a record went into a row of each.
+    pub(crate) taken: BTreeMap<String, u64>,
 }
 
 /// What became of an item.
@@ -78,8 +90,8 @@ impl Output for Items {
         Ok(())
     }
 
-    fn counts(&self) -> (u64, u64) {
-        (self.rows, 0)
+    fn counts(&self) -> Counts {
+        Counts { rows: self.rows, ..Counts::default() }
     }
 }
 
@@ -89,10 +101,13 @@ const LONGEST_ROW: usize = 16 << 20;
 /// Rows without a window are marked when so many bytes of them were written.
 const UNMARKED: usize = 12 << 20;
 
-/// How rows are written.
-pub(crate) trait Format {
-    /// Lines that stand before the first row.
+/// How rows of a table are written.
+pub(crate) trait Format: Sized {
+    /// The lines that stand before the first row of any table.
     fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure>;
+
+    /// The line that stands before rows of this table if rows of another one were written last.
+    fn table<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure>;
 
     /// A row and the numbers of the records that went into it.
     fn row<W: Write>(
@@ -104,34 +119,73 @@ pub(crate) trait Format {
     ) -> Result<(), Failure>;
 }
 
-/// Items as rows of a profile's table.
+/// Items as rows of a profile's tables.
 #[derive(Debug)]
 pub(crate) struct Rows<F> {
     profile: Profile,
-    format: F,
-    /// Where rows of one key are merged, if they are.
-    window: Option<Window>,
+    tables: Vec<Table<F>>,
+    made: Made,
     /// Of rows that were written without a window since the last mark.
     unmarked: (u64, usize),
     most_unmarked: u64,
-    row: Row,
+    /// The table of the row that was written last.
+    current: Option<usize>,
+}
+
+/// What is written of a table.
+#[derive(Debug)]
+struct Table<F> {
+    format: F,
+    /// Whether its rows are wanted at all.
+    wanted: bool,
+    /// Where rows of one key are merged, if they are.
+    window: Option<Window>,
     written: u64,
+    /// Records that went into rows, each as often as it did.
+    taken: u64,
 }
 
 impl<F: Format> Rows<F> {
-    /// Rows that are merged over a window of so many rows if `merged`; else as they come.
-    pub(crate) fn new(profile: Profile, format: F, window: u64, merged: bool) -> Result<Self, Failure> {
-        let no_column =
-            |column| Problem::new(Fault::Setup, format!("profile `{}`: there is no column `{column}`", profile.name));
-        let merged = merged.then(|| Window::new(&profile.schema, window)).transpose().map_err(no_column)?;
-        let row = Row::default();
-        Ok(Self { window: merged, unmarked: (0, 0), most_unmarked: window, row, written: 0, profile, format })
+    /// Rows that are merged over a window of so many, where `merged` says so of a table; else as they come. If only one of
+    /// several tables is wanted, `only` is its name.
+    pub(crate) fn new(
+        profile: Profile,
+        format: impl Fn(&Schema) -> F,
+        window: u64,
+        merged: impl Fn(&Schema) -> bool,
+        only: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let setup = |text| Problem::new(Fault::Setup, format!("profile `{}`: {text}", profile.name));
+        let named = |schema: &Schema| only.is_none_or(|only| schema.name() == only);
+        if let (Some(only), false) = (only, profile.schemas().any(named)) {
+            return Err(setup(format!("there is no table `{only}`")).into());
+        }
+        // Rows of several tables come in turns: in windows those of one table wait for each other.
+        let (count, mut tables) = (profile.tables.len(), Vec::new());
+        for schema in profile.schemas() {
+            let window = (count > 1 || merged(schema)).then(|| Window::new(schema, window, count)).transpose();
+            let window = window.map_err(|column| setup(format!("there is no column `{column}`")))?;
+            tables.push(Table { format: format(schema), wanted: named(schema), window, written: 0, taken: 0 });
+        }
+        Ok(Self { tables, made: Made::default(), unmarked: (0, 0), most_unmarked: window, current: None, profile })
+    }
+
+    /// Says which table the next row is of, unless the row before was of the same.
+    fn enter<W: Write>(&mut self, table: usize, writer: &mut Writer<W>) -> Result<(), Failure> {
+        if self.tables.len() > 1 && self.current.replace(table) != Some(table) {
+            self.tables[table].format.table(&self.profile.tables[table].schema, writer)?;
+        }
+        Ok(())
     }
 }
 
 impl<F: Format> Output for Rows<F> {
     fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        self.format.header(&self.profile.schema, writer)
+        let tables = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
+        for (table, schema) in tables {
+            table.format.header(schema, writer)?;
+        }
+        Ok(())
     }
 
     fn item<W: Write>(
@@ -140,37 +194,59 @@ impl<F: Format> Output for Rows<F> {
         record: u64,
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure> {
-        match self.profile.plan.row(item, &mut self.row) {
+        match self.profile.rows(item, &mut self.made) {
             Err(reason) => return Ok(Err(reason)),
             Ok(Fate::Filtered) => return Ok(Ok(Taken::Filtered)),
             Ok(Fate::Row) => {}
         }
-        let size = self.row.view().text_size();
-        if size > LONGEST_ROW {
+        if self.made.rows().any(|(_, row)| row.text_size() > LONGEST_ROW) {
             return Ok(Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
         }
-        let full = if let Some(window) = &mut self.window {
-            window.add(&self.row, record)
-        } else {
-            self.format.row(&self.profile.schema, self.row.view(), &[record], writer)?;
-            self.written += 1;
-            self.unmarked = (self.unmarked.0 + 1, self.unmarked.1 + size);
-            self.unmarked.0 >= self.most_unmarked || self.unmarked.1 >= UNMARKED
-        };
+        let mut full = false;
+        for (place, row) in self.made.rows() {
+            let Table { format, wanted, window, written, taken } = &mut self.tables[place];
+            if !*wanted {
+                continue;
+            }
+            *taken += 1;
+            if let Some(window) = window {
+                full |= window.add(row, record);
+            } else {
+                format.row(&self.profile.tables[place].schema, row, &[record], writer)?;
+                *written += 1;
+                self.unmarked = (self.unmarked.0 + 1, self.unmarked.1 + row.text_size());
+                full |= self.unmarked.0 >= self.most_unmarked || self.unmarked.1 >= UNMARKED;
+            }
+        }
         Ok(Ok(if full { Taken::Full } else { Taken::Row }))
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
         self.unmarked = (0, 0);
-        let Self { window: Some(window), profile, format, written, .. } = self else { return Ok(()) };
-        window.drain(|row, records| {
-            *written += 1;
-            format.row(&profile.schema, row, records, writer)
-        })
+        for place in 0..self.tables.len() {
+            if self.tables[place].window.as_ref().is_none_or(Window::is_empty) {
+                continue;
+            }
+            self.enter(place, writer)?;
+            let (Table { format, window, written, .. }, schema) =
+                (&mut self.tables[place], &self.profile.tables[place].schema);
+            let Some(window) = window else { continue };
+            window.drain(|row, records| {
+                *written += 1;
+                format.row(schema, row, records, writer)
+            })?;
+        }
+        Ok(())
     }
 
-    fn counts(&self) -> (u64, u64) {
-        (self.written, self.window.as_ref().map_or(0, Window::merged))
+    fn counts(&self) -> Counts {
+        let several = if self.tables.len() > 1 { self.tables.as_slice() } else { &[] };
+        let wanted = several.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
+        Counts {
+            rows: self.tables.iter().map(|table| table.written).sum(),
+            merged: self.tables.iter().filter_map(|table| table.window.as_ref()).map(Window::merged).sum(),
+            taken: wanted.map(|(table, schema)| (schema.name(), table.taken)).collect(),
+        }
     }
 }
 
@@ -179,16 +255,21 @@ impl<F: Format> Output for Rows<F> {
 pub(crate) struct Json {
     /// `{"id":`, `,"path":` and so on.
     names: Vec<String>,
-    records: bool,
+    /// Whether markers are written, and so the numbers of a row's records.
+    markers: bool,
+    /// Without markers: `,"$table":"orders"` where rows of other tables may stand beside.
+    table: String,
 }
 
 impl Json {
-    pub(crate) fn new(schema: &Schema, records: bool) -> Self {
+    pub(crate) fn new(schema: &Schema, markers: bool, several: bool) -> Self {
         let names = schema.columns.iter().enumerate().map(|(place, column)| {
             let name = serde_json::Value::from(column.name.as_str());
             format!("{}{name}:", if place == 0 { '{' } else { ',' })
         });
-        Self { names: names.collect(), records }
+        let table = serde_json::Value::from(schema.name());
+        let table = if several && !markers { format!(",\"$table\":{table}") } else { String::new() };
+        Self { names: names.collect(), markers, table }
     }
 }
 
@@ -196,6 +277,10 @@ impl Format for Json {
     fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure> {
         let schema = to_raw_value(schema).map_err(io::Error::from).map_err(PipeError::writing)?;
         Ok(writer.marker(&Marker::Schema(schema)).map_err(PipeError::writing)?)
+    }
+
+    fn table<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure> {
+        Ok(writer.marker(&Marker::Table(schema.name())).map_err(PipeError::writing)?)
     }
 
     fn row<W: Write>(
@@ -210,7 +295,8 @@ impl Format for Json {
             line.extend_from_slice(name.as_bytes());
             line.extend_from_slice(cell.as_bytes());
         }
-        if self.records {
+        line.extend_from_slice(self.table.as_bytes());
+        if self.markers {
             let mut separator: &[u8] = b",\"$records\":[";
             for record in records {
                 line.extend_from_slice(separator);
@@ -255,6 +341,10 @@ impl Format for Csv {
     fn header<W: Write>(&self, schema: &Schema, writer: &mut Writer<W>) -> Result<(), Failure> {
         let names: Vec<_> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
         Ok(writer.data(&csv_record(&names)?).map_err(PipeError::writing)?)
+    }
+
+    fn table<W: Write>(&self, _: &Schema, _: &mut Writer<W>) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn row<W: Write>(

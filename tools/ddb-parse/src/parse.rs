@@ -1,6 +1,7 @@
 //! What becomes of each line: a marker is passed on or completed, a record becomes (part of) a row, is left out or is
 //! rejected; and every one is counted. How rows are written is in `output`.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use fault::{Exit, Failure, PipeError};
@@ -9,7 +10,7 @@ use serde::de::IgnoredAny;
 use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
 use tracing::{error, warn};
 
-use crate::output::{Output, Taken};
+use crate::output::{Counts, Output, Taken};
 
 const STAGE: &str = "ddb-parse";
 
@@ -36,8 +37,8 @@ struct File {
     records: u64,
     filtered: u64,
     rejected: u64,
-    /// Rows and merged records of the files before.
-    counts: (u64, u64),
+    /// What became of the files before.
+    before: Counts,
     /// Records at the last mark.
     marked: u64,
 }
@@ -112,7 +113,7 @@ impl<O: Output, W: Write> Parser<O, W> {
                 self.foreign(line)
             }
             // Rows are made here, so nobody before can have said what they are or how far they go.
-            Marker::Schema(_) | Marker::File(FileEvent::Mark(_)) => Ok(()),
+            Marker::Schema(_) | Marker::Table(_) | Marker::File(FileEvent::Mark(_)) => Ok(()),
         }
     }
 
@@ -148,14 +149,21 @@ impl<O: Output, W: Write> Parser<O, W> {
             records: begin.skip,
             filtered: 0,
             rejected: 0,
-            counts: self.output.counts(),
+            before: self.output.counts(),
             marked: begin.skip,
         });
     }
 
     fn file(&mut self) -> &mut File {
-        let counts = self.output.counts();
-        self.file.get_or_insert(File { key: None, records: 0, filtered: 0, rejected: 0, counts, marked: 0 })
+        let output = &self.output;
+        self.file.get_or_insert_with(|| File {
+            key: None,
+            records: 0,
+            filtered: 0,
+            rejected: 0,
+            before: output.counts(),
+            marked: 0,
+        })
     }
 
     fn record(&mut self, line: &[u8]) -> Result<(), Failure> {
@@ -208,13 +216,19 @@ impl<O: Output, W: Write> Parser<O, W> {
             return Ok(());
         }
         file.marked = file.records;
-        let mark = Mark { key: key.clone(), records: file.records, filtered: file.filtered, rejected: file.rejected };
+        let mark = Mark {
+            key: key.clone(),
+            records: file.records,
+            filtered: file.filtered,
+            rejected: file.rejected,
+            taken: taken(&self.output.counts(), &file.before),
+        };
         Ok(self.writer.marker(&Marker::File(FileEvent::Mark(mark))).map_err(PipeError::writing)?)
     }
 
     fn end(&mut self, end: End) -> Result<(), Failure> {
         self.output.flush(&mut self.writer)?;
-        let (rows, merged) = self.output.counts();
+        let counts = self.output.counts();
         let Some(file) = self.file.take() else { return Ok(()) };
         if file.records != end.records && !self.writer.markers() {
             warn!("`{}` has {} records, but {} arrived here", end.key, end.records, file.records);
@@ -223,10 +237,17 @@ impl<O: Output, W: Write> Parser<O, W> {
         let end = End {
             filtered: file.filtered,
             rejected: file.rejected,
-            rows: rows - file.counts.0,
-            merged: merged - file.counts.1,
+            rows: counts.rows - file.before.rows,
+            merged: counts.merged - file.before.merged,
+            taken: taken(&counts, &file.before),
             ..end
         };
         Ok(self.writer.marker(&Marker::File(FileEvent::End(end))).map_err(PipeError::writing)?)
     }
+}
+
+/// How many times a record went into a row of each table, since then.
+fn taken(now: &Counts, before: &Counts) -> BTreeMap<String, u64> {
+    let since = |(name, count): (&String, &u64)| (name.clone(), count - before.taken.get(name).copied().unwrap_or(0));
+    now.taken.iter().map(since).collect()
 }

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
 use ahash::RandomState;
-use profile::{Kind, Merger, Row, RowView, Rows, Schema};
+use profile::{Kind, Merger, RowView, Rows, Schema};
 
-/// Room for the rows of a window.
+/// Room for the rows of all windows.
 const BYTES: usize = 12 << 20;
 
 /// The rows of the window, in the order in which their keys came first.
@@ -25,11 +25,13 @@ pub(crate) struct Window {
     known: HashMap<u64, usize, RandomState>,
     hasher: RandomState,
     most_rows: usize,
+    most_bytes: usize,
     merged: u64,
 }
 
 impl Window {
-    pub(crate) fn new(schema: &Schema, most_rows: u64) -> Result<Self, String> {
+    /// One of `count` windows, each for so many rows at most.
+    pub(crate) fn new(schema: &Schema, most_rows: u64, count: usize) -> Result<Self, String> {
         let key = schema.key_indexes()?.into_iter().map(|index| (index, schema.columns[index].ty.kind())).collect();
         Ok(Self {
             merger: Merger::new(schema)?,
@@ -40,16 +42,17 @@ impl Window {
             known: HashMap::default(),
             hasher: RandomState::new(),
             most_rows: usize::try_from(most_rows).unwrap_or(usize::MAX),
+            most_bytes: BYTES / count,
             merged: 0,
         })
     }
 
     /// Takes the row of a record. True when the window is full and has to be [drained](Self::drain).
-    pub(crate) fn add(&mut self, row: &Row, record: u64) -> bool {
+    pub(crate) fn add(&mut self, row: RowView<'_>, record: u64) -> bool {
         let place = self.places.len();
-        self.rows.push(row.view());
+        self.rows.push(row);
         self.places.push((record, None));
-        let mut hash = self.hash(row.view());
+        let mut hash = self.hash(row);
         loop {
             let Some(&chain) = self.known.get(&hash) else {
                 self.known.insert(hash, self.chains.len());
@@ -57,7 +60,7 @@ impl Window {
                 break;
             };
             let (first, last) = self.chains[chain];
-            if self.same_key(self.rows.get(first), row.view()) {
+            if self.same_key(self.rows.get(first), row) {
                 self.chains[chain].1 = place;
                 self.places[last].1 = Some(place);
                 self.merged += 1;
@@ -66,7 +69,12 @@ impl Window {
             // Another key of the same hash: a place is found beside it.
             hash = hash.wrapping_add(1);
         }
-        self.chains.len() >= self.most_rows || self.rows.size() >= BYTES
+        self.chains.len() >= self.most_rows || self.rows.size() >= self.most_bytes
+    }
+
+    /// Whether nothing waits in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// How many records were merged into a row of another one so far.

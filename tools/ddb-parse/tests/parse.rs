@@ -257,7 +257,7 @@ fn a_profile_s_mistakes_are_named_with_their_line() {
     for (text, message) in [
         (
             "table = \"t\"\nkey = [\"x\"]\n[columns]\nid = { type = \"bigint\" }\n",
-            "line 2: key: there is no column `x`",
+            "line 2, column 7: key: there is no column `x`",
         ),
         (
             "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"big int\" }\n",
@@ -266,15 +266,15 @@ fn a_profile_s_mistakes_are_named_with_their_line() {
         ("table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { typ = \"bigint\" }\n", "unknown field `typ`"),
         (
             "table = \"t\"\nkey = [\"id\"]\n\n[columns]\nid = { from = \"x\" }\n",
-            "line 5: columns.id: `type` is missing",
+            "line 5, column 1: columns.id: `type` is missing",
         ),
         (
             "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\", convert = [{ lookup = \"l\" }] }\n",
-            "line 4: columns.id: there is no table `l` among the lookups",
+            "line 4, column 1: columns.id: there is no table `l` among the lookups",
         ),
         (
             "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\" }\na = { type = \"jsonb\" }\nb = { type = \"text\" }\n[[groups]]\ncolumns = [\"b\"]\npreferred_side = { in = \"a\", where = { f = 1 }, has = \"p\" }\n",
-            "line 7: groups: `a` must be merged as a keyed_array",
+            "line 7, column 1: groups: `a` must be merged as a keyed_array",
         ),
         (
             "table = \"t\"\nkey = [\"$id\"]\n[columns]\n\"$id\" = { type = \"text\" }\n",

@@ -1,6 +1,7 @@
 //! What the lines hold, as a data file of the stream: the n-th line of the kind is record n. What ddb-parse or pg-upsert
 //! could not take as it is goes as a `$reject` of that record, so that its line stays.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -32,21 +33,37 @@ pub(crate) fn count(file: &Path) -> Result<Exit, Failure> {
 /// The records, as they stood in their data files.
 pub(crate) fn records(file: &Path, stop: &Stop) -> Result<Exit, Failure> {
     let encoding = if all_plain(file)? { "json" } else { "dynamodb-json" };
-    send(Kind::Records, file, encoding, None, stop, |line, _| {
+    send(Kind::Records, file, encoding, &[], stop, |line, _| {
         let text = match serde_json::from_str::<String>(line.data.get()) {
             // What was no JSON travels as a string.
             Ok(text) => text.into_bytes(),
             Err(_) => line.data.get().as_bytes().to_vec(),
         };
         // It would be taken for a line of the programs' own.
-        if is_marker(&text) || text.contains(&b'\n') { Err(line.reason.clone()) } else { Ok(text) }
+        if is_marker(&text) || text.contains(&b'\n') { Err(line.reason.clone()) } else { Ok((text, None)) }
     })
 }
 
 /// The rows, with the number of their line, if they still fit the profile.
 pub(crate) fn rows(file: &Path, profile: &str, stop: &Stop) -> Result<Exit, Failure> {
-    let schema = profile::load(profile, Options { max_id: None })?.schema;
-    send(Kind::Rows, file, "dynamodb-json", Some(&schema), stop, |line, number| row(line, number, &schema))
+    let profile = profile::load(profile, Options { max_id: None })?;
+    let schemas: Vec<_> = profile.schemas().cloned().collect();
+    send(Kind::Rows, file, "dynamodb-json", &schemas, stop, |line, number| {
+        let schema = schema_of(line, &schemas)?;
+        row(line, number, schema).map(|text| (text, schemas.iter().position(|known| known.name() == schema.name())))
+    })
+}
+
+/// What the row is of: of the profile's only table, or of the one that it names.
+fn schema_of<'a>(line: &RejectLine, schemas: &'a [Schema]) -> Result<&'a Schema, String> {
+    match (schemas, &line.table) {
+        ([schema], None) => Ok(schema),
+        (_, Some(name)) => {
+            let known = schemas.iter().find(|schema| schema.name() == *name);
+            known.ok_or_else(|| format!("the row is of the table `{name}`, which the profile does not have any more"))
+        }
+        (_, None) => Err("the row does not say which of the profile's tables it is of".to_owned()),
+    }
 }
 
 fn row(line: &RejectLine, number: u64, schema: &Schema) -> Result<Vec<u8>, String> {
@@ -85,20 +102,22 @@ fn send(
     kind: Kind,
     file: &Path,
     encoding: &str,
-    schema: Option<&Schema>,
+    schemas: &[Schema],
     stop: &Stop,
-    content: impl Fn(&RejectLine, u64) -> Result<Vec<u8>, String>,
+    content: impl Fn(&RejectLine, u64) -> Result<(Vec<u8>, Option<usize>), String>,
 ) -> Result<Exit, Failure> {
     let mut lines = Lines::open(file)?;
     let mut writer = Writer::new(io::stdout().lock(), true);
     let key = file.display().to_string();
-    if let Some(schema) = schema {
+    for schema in schemas {
         let schema = to_raw_value(schema).map_err(io::Error::from).map_err(PipeError::writing)?;
         writer.marker(&Marker::Schema(schema)).map_err(PipeError::writing)?;
     }
     let begin = Begin { v: MARKER_VERSION, key: key.clone(), encoding: encoding.to_owned(), ..Begin::default() };
     writer.marker(&Marker::File(FileEvent::Begin(begin))).map_err(PipeError::writing)?;
     let (mut number, mut rejected) = (0, 0);
+    let several = schemas.len() > 1;
+    let mut taken: BTreeMap<_, _> = schemas.iter().filter(|_| several).map(|schema| (schema.name(), 0_u64)).collect();
     while let Some(text) = lines.next_line()? {
         if stop.asked() {
             let signal = stop.signal().unwrap_or_default();
@@ -109,7 +128,13 @@ fn send(
         let Some(line) = lines::of_kind(text, kind) else { continue };
         number += 1;
         match content(&line, number) {
-            Ok(content) => writer.data(&content).map_err(PipeError::writing)?,
+            Ok((content, table)) => {
+                if let Some(schema) = table.filter(|_| several).and_then(|table| schemas.get(table)) {
+                    *taken.entry(schema.name()).or_default() += 1;
+                    writer.marker(&Marker::Table(schema.name())).map_err(PipeError::writing)?;
+                }
+                writer.data(&content).map_err(PipeError::writing)?;
+            }
             Err(reason) => {
                 rejected += 1;
                 // The line itself has the data.
@@ -118,7 +143,7 @@ fn send(
             }
         }
     }
-    let end = End { key, records: number, rejected, ..End::default() };
+    let end = End { key, records: number, rejected, taken, ..End::default() };
     writer.marker(&Marker::File(FileEvent::End(end))).map_err(PipeError::writing)?;
     writer.flush().map_err(PipeError::writing)?;
     Ok(Exit::Done)

@@ -1,8 +1,9 @@
 //! The end of a run: what the profile wants done when everything is in the table, the summary, the exit code.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use checkpoint::Counts;
+use checkpoint::{Counts, TableCounts};
 use cli::Retry;
 use fault::{Exit, Failure};
 use pg::Settings;
@@ -28,23 +29,49 @@ pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[Stri
     Ok(())
 }
 
-/// The ledger in one line: `1,000 records = 250 rows written + 748 merged + 0 filtered out + 2 rejected`.
-pub(crate) fn sum(counts: &Counts) -> String {
+/// The ledger in one line: `1,000 records = 250 rows written + 748 merged + 0 filtered out + 2 rejected`, and of several
+/// tables `1,000 records = 998 taken + 0 filtered out + 2 rejected; orders: 998 = 250 rows written + ...; lines: ...`.
+pub(crate) fn sum(counts: &Counts, tables: &BTreeMap<String, TableCounts>) -> String {
     let Counts { records, written, merged, filtered, rejected, dropped } = *counts;
-    let dropped = if dropped > 0 { format!(" + {} dropped", grouped(dropped)) } else { String::new() };
-    format!(
-        "{} records = {} rows written + {} merged + {} filtered out + {} rejected{dropped}",
+    let some = |count: u64, what: &str| if count > 0 { format!(" + {} {what}", grouped(count)) } else { String::new() };
+    if tables.is_empty() {
+        return format!(
+            "{} records = {} rows written + {} merged + {} filtered out + {} rejected{}",
+            grouped(records),
+            grouped(written),
+            grouped(merged),
+            grouped(filtered),
+            grouped(rejected),
+            some(dropped, "dropped"),
+        );
+    }
+    let rejected = rejected.saturating_sub(tables.values().map(|table| table.rejected).sum());
+    let taken = records.saturating_sub(filtered + rejected);
+    let mut text = format!(
+        "{} records = {} taken + {} filtered out + {} rejected",
         grouped(records),
-        grouped(written),
-        grouped(merged),
+        grouped(taken),
         grouped(filtered),
         grouped(rejected),
-    )
+    );
+    let of_table = |(name, counts): (&String, &TableCounts)| {
+        let TableCounts { taken, written, merged, rejected, dropped } = *counts;
+        format!(
+            "; {name}: {} = {} rows written + {} merged + {} rejected{}",
+            grouped(taken),
+            grouped(written),
+            grouped(merged),
+            grouped(rejected),
+            some(dropped, "dropped"),
+        )
+    };
+    text.extend(tables.iter().map(of_table));
+    text
 }
 
 /// The last line of a run that is complete.
-pub(crate) fn summary(files: u64, counts: &Counts, elapsed: Duration) -> String {
-    format!("COMPLETED: {} files, {}, in {}", grouped(files), sum(counts), time(elapsed))
+pub(crate) fn summary(files: u64, sum: &str, elapsed: Duration) -> String {
+    format!("COMPLETED: {} files, {sum}, in {}", grouped(files), time(elapsed))
 }
 
 /// How a program ends whose work is finished.

@@ -30,7 +30,7 @@ impl Notes {
         }
         let (journal, state) = Journal::open(path, identity)?;
         if resumed {
-            let sum = completion::sum(&state.totals());
+            let sum = completion::sum(&state.totals(), &state.tables());
             info!("Resuming run {}: {} files done, {sum}", state.header.run, state.done.len());
         }
         Ok(Self { journal: Some(journal), state, resumed })

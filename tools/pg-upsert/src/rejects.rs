@@ -79,18 +79,20 @@ impl Rejects {
         Ok(())
     }
 
-    /// Adds lines; they are on disk when this returns.
-    pub(crate) fn append(&mut self, rejected: Vec<Rejected>) -> Result<(), FileError> {
+    /// Adds lines; they are on disk when this returns. Of several tables these are the names.
+    pub(crate) fn append(&mut self, rejected: Vec<Rejected>, tables: &[String]) -> Result<(), FileError> {
         if rejected.is_empty() {
             return Ok(());
         }
         let time = format!("{:.3}", jiff::Timestamp::now());
         let mut lines = Vec::new();
         for rejected in rejected {
-            let Rejected { key, record, records, stage, sqlstate, reason, data, .. } = rejected;
+            let Rejected { key, record, records, stage, sqlstate, reason, data, table, .. } = rejected;
+            // A record that became no row is of no table.
+            let table = tables.get(table).filter(|_| stage.is_none()).cloned();
             let stage = stage.unwrap_or_else(|| STAGE.to_owned());
             let (time, run) = (time.clone(), self.run.clone());
-            let line = RejectLine { key, record, records, stage, sqlstate, reason, data, time, run };
+            let line = RejectLine { key, record, records, stage, table, sqlstate, reason, data, time, run };
             // Texts and numbers always have a JSON form.
             if serde_json::to_writer(&mut lines, &line).is_ok() {
                 lines.push(b'\n');
@@ -219,13 +221,16 @@ mod tests {
         let state = state();
         let mut rejects = Rejects::of_run(path.clone(), &state, false).unwrap();
         rejects
-            .append(vec![
-                rejected("a", &[7]),
-                rejected("b", &[2, 5]),
-                rejected("b", &[4, 6]),
-                rejected("b", &[]),
-                rejected("c", &[1]),
-            ])
+            .append(
+                vec![
+                    rejected("a", &[7]),
+                    rejected("b", &[2, 5]),
+                    rejected("b", &[4, 6]),
+                    rejected("b", &[]),
+                    rejected("c", &[1]),
+                ],
+                &[],
+            )
             .unwrap();
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"torn").unwrap();
 
@@ -234,7 +239,7 @@ mod tests {
 
         // Another process lists `b` from record 3 on.
         rejects.read_again("b", 2).unwrap();
-        rejects.append(vec![rejected("b", &[4, 5])]).unwrap();
+        rejects.append(vec![rejected("b", &[4, 5])], &[]).unwrap();
         rejects.read_again("b", 2).unwrap();
         assert_eq!(places(&path), ["a[7]", "b[2, 5]", "b[4, 5]"]);
     }

@@ -25,7 +25,7 @@ use crate::args::Args;
 use crate::completion;
 use crate::notes::{self, Notes};
 use crate::rejects::Rejects;
-use crate::target;
+use crate::target::{self, Prepared};
 use crate::write::Writer;
 
 /// Seconds in which the first connection is tried: somebody may be watching.
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         client: Some(client),
         profile,
         source: None,
-        schema: None,
+        tables: Vec::new(),
         writer: None,
         notes: None,
         ledger: Ledger::new(args.lossy, source),
@@ -107,7 +107,9 @@ struct Run<'a> {
     client: Option<Client>,
     profile: Option<Profile>,
     source: Option<Source>,
-    schema: Option<Schema>,
+    /// In the order in which the stream named them.
+    tables: Vec<(Schema, Prepared)>,
+    /// As soon as there are rows.
     writer: Option<Writer>,
     /// With a profile only.
     notes: Option<Notes>,
@@ -152,7 +154,7 @@ impl Run<'_> {
         self.source = Some(source);
     }
 
-    /// What the rows are is known now: the table is checked, and made if that is wanted.
+    /// What the rows of a further table are is known now: it is checked, and made if that is wanted.
     fn schema(&mut self, schema: Schema) -> Result<(), Failure> {
         if let Some(profile) = &self.profile
             && schema.profile != profile.name
@@ -160,7 +162,7 @@ impl Run<'_> {
             let message = format!("the rows are made by the profile `{}`, not by `{}`", schema.profile, profile.name);
             return Err(Problem::new(Fault::Setup, message).into());
         }
-        let on_create = self.args.create.then(|| self.on_create(&schema.profile));
+        let on_create = self.args.create.then(|| self.on_create(&schema));
         let mut first = self.client.take();
         let prepared = self.retry.run(|| {
             let mut client = match first.take() {
@@ -169,22 +171,44 @@ impl Run<'_> {
             };
             target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)
         })?;
-        let connections = if self.args.dry_run { 1 } else { self.args.connections };
-        let retry = self.retry.clone();
-        let (limits, dry_run) = (self.limits.clone(), self.args.dry_run);
-        self.writer = Some(Writer::new(&self.settings, &schema, limits, connections, retry, dry_run, prepared)?);
-        self.schema = Some(schema);
+        self.ledger.add_table(schema.name());
+        self.tables.push((schema, prepared));
+        self.writer = None;
         Ok(())
     }
 
-    /// The SQL for a new table. The stream may name a profile, but never a path.
-    fn on_create(&self, name: &str) -> Vec<String> {
-        if let Some(profile) = &self.profile {
-            return profile.on_create.clone();
+    /// What became of each record, for each table; at least for one.
+    fn write(&mut self, batch: &mut Batch, watch: &Watch) -> Result<Vec<Settled>, Failure> {
+        if batch.keys() == 0 {
+            return Ok((0..batch.tables.len().max(1)).map(|place| Settled::of(&batch.segments, place)).collect());
         }
+        let writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let connections = if self.args.dry_run { 1 } else { self.args.connections };
+            let (tables, limits, dry_run) = (&self.tables, &self.limits, self.args.dry_run);
+            Writer::new(&self.settings, tables, limits, connections, &self.retry, dry_run)?
+        };
+        let settled = writer.write(batch, watch);
+        self.writer = Some(writer);
+        settled
+    }
+
+    /// The SQL for a new table. The stream may name a profile, but never a path.
+    fn on_create(&self, schema: &Schema) -> Vec<String> {
+        // A profile's only table may have another name on the command line.
+        let of_table = |profile: &Profile| {
+            let table =
+                profile.tables.iter().find(|table| profile.tables.len() == 1 || table.schema.name() == schema.name());
+            table.map(|table| table.on_create.clone()).unwrap_or_default()
+        };
+        if let Some(profile) = &self.profile {
+            return of_table(profile);
+        }
+        let name = schema.profile.as_str();
         let plain = profile::name_of(name).is_ok_and(|plain| plain == name);
         if let Some(Ok(profile)) = plain.then(|| profile::load(name, Options { max_id: None })) {
-            return profile.on_create;
+            return of_table(&profile);
         }
         warn!("The profile `{name}` is not at hand: its SQL for a new table is not run");
         Vec::new()
@@ -198,12 +222,12 @@ impl Run<'_> {
         let folder = cli::log_dir(self.args.log_dir.as_deref());
         let named = |name: &str| cli::profile_file(&folder, name, "rejects.jsonl");
         let (Some(profile), Some(source)) = (&self.profile, &self.source) else {
-            let profile = self.schema.as_ref().and_then(|schema| profile::name_of(&schema.profile).ok());
+            let profile = self.tables.first().and_then(|(schema, _)| profile::name_of(&schema.profile).ok());
             let path = profile.map_or_else(|| folder.join("pg-upsert.rejects.jsonl"), |profile| named(&profile));
             self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)));
             return Ok(());
         };
-        let identity = rows::identity(source, &profile.name, self.schema.as_ref());
+        let identity = rows::identity(source, &profile.name, self.tables.first().map(|(schema, _)| schema));
         let notes = Notes::open(&checkpoint::path(&folder, &profile.name), &identity, self.args.dry_run)?;
         let path = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
         let totals = notes.state.totals();
@@ -221,32 +245,35 @@ impl Run<'_> {
     fn batch(&mut self, mut batch: Batch) -> Result<(), Failure> {
         self.open()?;
         let begun = Instant::now();
-        let rows = batch.rows.keys();
+        let rows = batch.keys();
         let reading = batch.reading;
-        let known = Settled::of(&batch.segments);
-        let watch = self.watch(reading, known.rejects());
-        let settled = match &self.writer {
-            Some(writer) if rows > 0 => writer.write(&mut batch, &watch)?,
-            _ => known,
-        };
-        if rows > 0 && !settled.cut {
+        let known = (0..batch.tables.len().max(1)).map(|place| Settled::of(&batch.segments, place).rejects()).sum();
+        let watch = self.watch(reading, known);
+        let settled = self.write(&mut batch, &watch)?;
+        let cut = settled.iter().any(|settled| settled.cut);
+        if rows > 0 && !cut {
             self.batches += 1;
             if let Some(gather) = &self.limits.gather {
                 gather.learn(rows, begun.elapsed());
             }
             let number = self.batches;
-            info!("Inserted {} records (batch {number}) in {}", grouped(settled.records()), time(begun.elapsed()));
+            let records = settled.iter().map(Settled::records).sum();
+            info!("Inserted {} records (batch {number}) in {}", grouped(records), time(begun.elapsed()));
         }
         if let Some(rejects) = &mut self.rejects {
             for (key, skip) in settle::begun(&batch.segments) {
                 rejects.read_again(key, skip)?;
             }
         }
-        let Batch { segments, rows, .. } = batch;
-        // Its temporary file makes room for what is written now.
-        drop(rows);
-        let count = settled.rejects();
-        let Settled { tallies, rejected, cut } = settled;
+        let Batch { segments, tables, .. } = batch;
+        // Their temporary files make room for what is written now.
+        drop(tables);
+        let count = settled.iter().map(Settled::rejects).sum();
+        let (mut tallies, mut rejected) = (Vec::new(), Vec::new());
+        for settled in settled {
+            tallies.push(settled.tallies);
+            rejected.extend(settled.rejected);
+        }
         for line in &rejected {
             self.reasons.add(&line.reason, line.weight);
         }
@@ -255,8 +282,10 @@ impl Run<'_> {
             return Err(self.too_many(&watch));
         }
         let mut entries = Vec::new();
-        for (segment, tally) in segments.into_iter().zip(tallies) {
-            self.ledger.rows(tally);
+        for (place, segment) in segments.into_iter().enumerate() {
+            for (table, tallies) in tallies.iter().enumerate() {
+                self.ledger.rows(table, tallies.get(place).copied().unwrap_or_default());
+            }
             let Some(event) = segment.event else { continue };
             entries.extend(self.event(event));
         }
@@ -312,7 +341,8 @@ impl Run<'_> {
         if self.args.dry_run && self.args.rejects.is_none() {
             return Ok(());
         }
-        Ok(rejects.append(lines)?)
+        let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
+        Ok(rejects.append(lines, if names.len() > 1 { &names } else { &[] })?)
     }
 
     /// What the bookmark has to say after something was said about a file.
@@ -337,9 +367,11 @@ impl Run<'_> {
 
     /// The stream is over: whole, or not.
     fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
-        if let (Some(profile), None, true) = (&self.profile, &self.schema, self.args.create) {
-            // No row came, but the profile's SQL on completion may need the table.
-            self.schema(profile.schema.clone())?;
+        if let (Some(profile), true, true) = (&self.profile, self.tables.is_empty(), self.args.create) {
+            // No row came, but the profile's SQL on completion may need the tables.
+            for schema in profile.schemas().cloned().collect::<Vec<_>>() {
+                self.schema(schema)?;
+            }
         }
         self.open()?;
         if let Some(signal) = self.stop.signal() {
@@ -369,7 +401,8 @@ impl Run<'_> {
 
     fn end_by_hand(&mut self, stop: bool) -> Exit {
         let counts = self.ledger.run();
-        let text = format!("{}, in {}", completion::sum(&counts), time(self.progress.elapsed()));
+        let text =
+            format!("{}, in {}", completion::sum(&counts, &self.ledger.run_by_table()), time(self.progress.elapsed()));
         self.say(&if self.args.dry_run { format!("Dry run, nothing is written: {text}") } else { text });
         if stop { Exit::Stopped } else { completion::exit(self.ledger.failed(), &counts) }
     }
@@ -384,7 +417,7 @@ impl Run<'_> {
         let in_time = statements.is_empty() || !self.stop.asked();
         if whole && in_time {
             let elapsed = self.progress.elapsed();
-            let summary = completion::summary(done, &totals, elapsed);
+            let summary = completion::summary(done, &completion::sum(&totals, &state.tables()), elapsed);
             let Some(journal) = journal else {
                 self.say(&format!("Dry run, nothing is written. {summary}"));
                 return Ok(completion::exit(0, &totals));
@@ -395,7 +428,12 @@ impl Run<'_> {
             self.say(&summary);
             return Ok(completion::exit(0, &totals));
         }
-        let standing = format!("{} of {} files done, {}", grouped(done), grouped(files), completion::sum(&totals));
+        let standing = format!(
+            "{} of {} files done, {}",
+            grouped(done),
+            grouped(files),
+            completion::sum(&totals, &state.tables())
+        );
         if stop {
             self.say(&format!("Stopped: {standing}. The same command goes on from here"));
             return Ok(Exit::Stopped);

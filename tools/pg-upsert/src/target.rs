@@ -35,7 +35,8 @@ pub(crate) fn prepare(
             pg::Error::found(Fault::Setup, format!("there is no table `{name}`")).with_hint("--create makes it")
         );
     };
-    let statements: Vec<_> = std::iter::once(Statements::of(schema).create).chain(on_create.iter().cloned()).collect();
+    let statements: Vec<_> =
+        std::iter::once(Statements::of(schema, 0).create).chain(on_create.iter().cloned()).collect();
     let mut transaction = client.transaction().map_err(pg::Error::on("cannot make the table"))?;
     for statement in &statements {
         transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;

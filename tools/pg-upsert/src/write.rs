@@ -21,13 +21,12 @@ use crate::target::Prepared;
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
 
-/// Writes batches of rows of one schema.
+/// Writes batches of rows.
 pub(crate) struct Writer {
-    division: Division,
-    target: Target,
+    tables: Vec<(Division, Target)>,
 }
 
-/// The table.
+/// A table.
 struct Target {
     pool: Pool,
     statements: Statements,
@@ -41,33 +40,52 @@ struct Target {
 }
 
 impl Writer {
-    /// A writer over at most so many connections.
+    /// A writer over at most so many connections to these tables.
     pub(crate) fn new(
         settings: &Settings,
-        schema: &Schema,
-        limits: Limits,
+        tables: &[(Schema, Prepared)],
+        limits: &Limits,
         connections: u32,
-        retry: Retry,
+        retry: &Retry,
         dry_run: bool,
-        prepared: Prepared,
     ) -> Result<Self, Failure> {
-        let Prepared { before, empty } = prepared;
-        let mut statements = Statements::of(schema);
-        let connections = if before.is_empty() { connections } else { 1 };
+        let connections =
+            if tables.iter().all(|(_, Prepared { before, .. })| before.is_empty()) { connections } else { 1 };
+        let mut statements: Vec<_> =
+            tables.iter().enumerate().map(|(number, (schema, _))| Statements::of(schema, number)).collect();
         // The stage is made after the table, here in the transaction that makes both.
-        let prologue = if before.is_empty() { std::mem::take(&mut statements.prologue) } else { String::new() };
-        let pool = Pool::new(settings, connections, prologue)?;
-        let (division, encoder) = (Division::new(schema, limits, connections)?, Encoder::new(schema));
-        let target = Target { pool, statements, encoder, retry, dry_run, before, empty: empty.into() };
-        Ok(Self { division, target })
+        let there = statements.iter_mut().zip(tables).filter(|(_, (_, Prepared { before, .. }))| before.is_empty());
+        let prologue: Vec<_> = there.map(|(statements, _)| std::mem::take(&mut statements.prologue)).collect();
+        let pool = Pool::new(settings, connections, prologue.join(";\n"))?;
+        let mut targets = Vec::new();
+        for ((schema, Prepared { before, empty }), statements) in tables.iter().zip(statements) {
+            let division = Division::new(schema, limits.clone(), connections)?;
+            let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
+            let (before, empty) = (before.clone(), AtomicBool::new(*empty));
+            targets.push((division, Target { pool, statements, encoder, retry, dry_run, before, empty }));
+        }
+        Ok(Self { tables: targets })
     }
 
-    /// Writes and commits every row of a batch that can be written, and says what became of each record.
+    /// Writes and commits every row of a batch that can be written, and says for each table what became of each record.
+    ///
+    /// Rows of one table are durable before those of the next are begun: what a row refers to stands in an earlier one.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses what is not the fault of a record.
-    pub(crate) fn write(&self, batch: &mut Batch, watch: &Watch) -> Result<Settled, Failure> {
-        self.division.run(batch, &self.target, watch)
+    pub(crate) fn write(&self, batch: &mut Batch, watch: &Watch) -> Result<Vec<Settled>, Failure> {
+        let Batch { tables, segments, apart, .. } = batch;
+        let mut all = Vec::new();
+        for (place, ((division, target), rows)) in self.tables.iter().zip(tables).enumerate() {
+            let mut settled = Settled::of(segments, place);
+            if rows.keys() > 0 && !all.iter().any(|settled: &Settled| settled.cut) {
+                let mut written = division.run(rows, segments, apart, target, watch)?;
+                written.rejected.iter_mut().for_each(|rejected| rejected.table = place);
+                settled.add(written);
+            }
+            all.push(settled);
+        }
+        Ok(all)
     }
 }
 

@@ -280,7 +280,7 @@ impl Cases {
         self.tables += 1;
         let table = format!("cases_{}", self.tables);
         let schema = Schema { table: table.clone(), ..self.schema.clone() };
-        let statements = Statements::of(&schema);
+        let statements = Statements::of(&schema, 0);
         self.client.batch_execute(&statements.create).unwrap();
         self.client
             .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage; {}", statements.prologue))

@@ -29,6 +29,9 @@ pub(crate) struct Finding {
 /// One line.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// Of several the one that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
     key: Box<RawValue>,
     problem: &'static str,
     columns: &'a [String],
@@ -51,6 +54,8 @@ pub(crate) struct Counts {
 /// Where they are written.
 pub(crate) struct Findings {
     output: Output,
+    /// The table that the next are of, where there are several.
+    table: Option<String>,
     counts: Counts,
 }
 
@@ -62,7 +67,11 @@ enum Output {
 impl Findings {
     /// On stdout.
     pub(crate) fn on_stdout() -> Self {
-        Self { output: Output::Stdout(BufWriter::with_capacity(256 << 10, io::stdout())), counts: Counts::default() }
+        Self {
+            output: Output::Stdout(BufWriter::with_capacity(256 << 10, io::stdout())),
+            table: None,
+            counts: Counts::default(),
+        }
     }
 
     /// In a file.
@@ -71,7 +80,12 @@ impl Findings {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let file = BufWriter::with_capacity(256 << 10, file.map_err(FileError::on("open", &temporary))?);
-        Ok(Self { output: Output::File { path, temporary, file }, counts: Counts::default() })
+        Ok(Self { output: Output::File { path, temporary, file }, table: None, counts: Counts::default() })
+    }
+
+    /// The next are of this table, one of several.
+    pub(crate) fn of_table(&mut self, name: String) {
+        self.table = Some(name);
     }
 
     /// Adds one, about a row that was made of these records.
@@ -79,6 +93,7 @@ impl Findings {
         let Some((first, also)) = records.split_first() else { return Ok(()) };
         let Finding { missing, columns, key, expected, found, .. } = finding;
         let line = Line {
+            table: self.table.as_deref(),
             key: json(key),
             problem: if *missing { "missing" } else { "differs" },
             columns,

@@ -202,7 +202,7 @@ impl Pending {
     /// would take too much memory, and are only asked for where something is found ([`Pending::records`]).
     pub(crate) fn batch(&mut self) -> Result<Batch, Failure> {
         self.file.flush().map_err(FileError::on("write", self.name()))?;
-        let mut batch = Batch::new(None, true);
+        let mut batch = Batch::new(None, &[true]);
         let (mut reader, keys) = self.reader().map_err(FileError::on("read", self.name()))?;
         let mut file = self.file.get_ref();
         file.seek(SeekFrom::Start(0)).map_err(FileError::on("read", self.name()))?;
@@ -212,9 +212,9 @@ impl Pending {
         while lines.read_until(b'\n', &mut line).map_err(FileError::on("read", self.name()))? > 0 {
             let Line { row, .. } = serde_json::from_slice(&line).map_err(|_| broken())?;
             let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
-            batch.add(row.view(), &keys, &[begin]).map_err(|_| broken())?;
+            batch.add(0, row.view(), &keys, &[begin]).map_err(|_| broken())?;
             begin += line.len() as u64;
-            if let Held::Many(rows) = &mut batch.rows
+            if let [Held::Many(rows)] = batch.tables.as_mut_slice()
                 && rows.in_memory() > MEMORY
             {
                 rows.move_to_disk(&self.folder).map_err(FileError::on("write to", &self.folder))?;

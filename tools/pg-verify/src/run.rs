@@ -76,10 +76,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         ledger: Ledger::new(args.lossy, profile.is_some()),
         profile,
         source: None,
-        schema: None,
-        target: None,
+        tables: Vec::new(),
         notes: None,
-        pending: None,
         progress: Progress::new(args.progress.now()),
         gathered,
         batches: 0,
@@ -109,11 +107,10 @@ struct Run<'a> {
     client: Option<Client>,
     profile: Option<Profile>,
     source: Option<Source>,
-    schema: Option<Schema>,
-    target: Option<Target>,
+    /// In the order in which the stream named them.
+    tables: Vec<Compared>,
     /// With a profile only: which files are done.
     notes: Option<Notes>,
-    pending: Option<Pending>,
     ledger: Ledger,
     progress: Progress,
     /// Records that the reading thread holds.
@@ -123,6 +120,13 @@ struct Run<'a> {
     files: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
+}
+
+/// A table, and its rows that have to be looked at again.
+struct Compared {
+    name: String,
+    target: Target,
+    pending: Pending,
 }
 
 /// The bookmark of the verification. Files are done as a whole or not at all.
@@ -136,7 +140,7 @@ impl Run<'_> {
         loop {
             match messages.recv_timeout(Duration::from_millis(500)) {
                 Ok(Message::Source(source)) => self.source(source),
-                Ok(Message::Schema(schema)) => self.schema(*schema)?,
+                Ok(Message::Schema(schema)) => self.schema(&schema)?,
                 Ok(Message::Batch(batch)) => self.batch(*batch)?,
                 Ok(Message::Stopped) => self.stopped = true,
                 Ok(Message::End(torn)) => return self.end(torn),
@@ -159,8 +163,8 @@ impl Run<'_> {
         self.source = Some(source);
     }
 
-    /// What the rows are is known now: the table is looked up.
-    fn schema(&mut self, schema: Schema) -> Result<(), Failure> {
+    /// What the rows of a further table are is known now: it is looked up.
+    fn schema(&mut self, schema: &Schema) -> Result<(), Failure> {
         if let Some(profile) = &self.profile
             && schema.profile != profile.name
         {
@@ -174,17 +178,20 @@ impl Run<'_> {
                 .into());
         }
         let (limits, retry) = (self.limits.clone(), self.retry.clone());
-        let target = Target::find(&self.settings, self.client.take(), &schema, limits, self.args.connections, retry)?;
-        self.target = Some(target);
-        self.open(Some(&schema))?;
-        self.pending = Some(match (&self.notes, &self.profile) {
+        let (number, first) = (self.tables.len(), self.client.take());
+        let connections = self.args.connections;
+        let target = Target::find(&self.settings, first, schema, number, limits, connections, retry)?;
+        self.open(Some(schema))?;
+        let pending = match (&self.notes, &self.profile) {
             (Some(Notes { state, .. }), Some(profile)) => {
-                let path = cli::profile_file(&self.folder, &profile.name, "verify.pending.jsonl");
-                Pending::of_run(&self.folder, &path, &schema, |file| state.done.contains_key(file))?
+                let number = if number == 0 { String::new() } else { format!("-{number}") };
+                let path = cli::profile_file(&self.folder, &profile.name, &format!("verify.pending{number}.jsonl"));
+                Pending::of_run(&self.folder, &path, schema, |file| state.done.contains_key(file))?
             }
-            _ => Pending::unnamed(&self.folder, &schema)?,
-        });
-        self.schema = Some(schema);
+            _ => Pending::unnamed(&self.folder, schema)?,
+        };
+        self.ledger.add_table(schema.name());
+        self.tables.push(Compared { name: schema.name(), target, pending });
         Ok(())
     }
 
@@ -214,15 +221,20 @@ impl Run<'_> {
     /// Compares a batch and notes what is known then.
     fn batch(&mut self, mut batch: Batch) -> Result<(), Failure> {
         let begun = Instant::now();
-        let rows = batch.rows.keys();
-        let settled = match (&self.target, &mut self.pending) {
-            (Some(target), Some(pending)) if rows > 0 => target.compare(&mut batch, pending)?,
-            _ => Settled::of(&batch.segments),
-        };
+        let rows = batch.keys();
+        batch.set_unfinished_apart();
+        let Batch { tables, segments, apart, .. } = batch;
+        let mut all: Vec<_> = (0..tables.len().max(1)).map(|place| Settled::of(&segments, place)).collect();
+        for ((Compared { target, pending, .. }, mut rows), settled) in self.tables.iter_mut().zip(tables).zip(&mut all)
+        {
+            if rows.keys() > 0 {
+                settled.add(target.compare(&mut rows, &segments, &apart, pending)?);
+            }
+        }
         if rows > 0 {
             self.batches += 1;
-            let (number, records) = (self.batches, grouped(settled.records()));
-            let pending = self.pending.as_ref().map_or(0, Pending::rows);
+            let (number, records) = (self.batches, grouped(all.iter().map(Settled::records).sum()));
+            let pending = self.pending();
             let again =
                 if pending > 0 { format!("; {} rows to be looked at again", grouped(pending)) } else { String::new() };
             info!("Compared {records} records (batch {number}) in {}{again}", time(begun.elapsed()));
@@ -230,17 +242,25 @@ impl Run<'_> {
                 gather.learn(rows, begun.elapsed());
             }
         }
-        if let Some(first) = settled.rejected.first() {
-            let more = if settled.rejects() > 1 { ", first" } else { "" };
-            warn!("{} rejected, as in a load{more}: {}", grouped(settled.rejects()), first.reason);
+        if let Some(first) = all.iter().find_map(|settled| settled.rejected.first()) {
+            let rejects = all.iter().map(Settled::rejects).sum();
+            let more = if rejects > 1 { ", first" } else { "" };
+            warn!("{} rejected, as in a load{more}: {}", grouped(rejects), first.reason);
         }
         let mut entries = Vec::new();
-        for (segment, tally) in batch.segments.into_iter().zip(settled.tallies) {
-            self.ledger.rows(tally);
+        for (place, segment) in segments.into_iter().enumerate() {
+            for (table, settled) in all.iter().enumerate() {
+                self.ledger.rows(table, settled.tallies.get(place).copied().unwrap_or_default());
+            }
             let Some(event) = segment.event else { continue };
             entries.extend(self.event(event));
         }
         self.note(entries)
+    }
+
+    /// How many rows have to be looked at again.
+    fn pending(&self) -> u64 {
+        self.tables.iter().map(|table| table.pending.rows()).sum()
     }
 
     /// What there is to note after something was said about a file.
@@ -266,8 +286,8 @@ impl Run<'_> {
         let Some(Notes { journal, state }) = self.notes.as_mut().filter(|_| !entries.is_empty()) else {
             return Ok(());
         };
-        if let Some(pending) = &mut self.pending {
-            pending.sync()?;
+        for table in &mut self.tables {
+            table.pending.sync()?;
         }
         journal.append(&entries)?;
         for entry in entries {
@@ -301,7 +321,7 @@ impl Run<'_> {
             );
             return Err(Problem::new(Fault::Input, message).into());
         }
-        if self.source.is_none() && (self.profile.is_some() || (self.schema.is_none() && self.args.table.is_none())) {
+        if self.source.is_none() && (self.profile.is_some() || (self.tables.is_empty() && self.args.table.is_none())) {
             let message = "the stream is empty: no program before this one said what it is about";
             return Err(Problem::new(Fault::Input, message).into());
         }
@@ -314,9 +334,11 @@ impl Run<'_> {
                     .with_hint("the same command goes on with the files that are not done")
                     .into());
             }
-            if let (None, Some(profile)) = (&self.schema, &self.profile) {
+            if let (true, Some(profile)) = (self.tables.is_empty(), &self.profile) {
                 // No row came in this process, but some may wait from the one before.
-                self.schema(profile.schema.clone())?;
+                for schema in profile.schemas().cloned().collect::<Vec<_>>() {
+                    self.schema(&schema)?;
+                }
             }
         }
         self.verdict()
@@ -339,9 +361,11 @@ impl Run<'_> {
             Some(profile) => Findings::in_file(cli::profile_file(&self.folder, &profile.name, "verify.jsonl"))?,
             None => Findings::on_stdout(),
         };
-        if let (Some(target), Some(pending)) = (&self.target, &mut self.pending)
-            && pending.rows() > 0
-        {
+        let several = self.tables.len() > 1;
+        for Compared { name, target, pending } in self.tables.iter_mut().filter(|table| table.pending.rows() > 0) {
+            if several {
+                findings.of_table(name.clone());
+            }
             target.report(pending, &mut findings)?;
         }
         let (found, path) = findings.end()?;
@@ -353,8 +377,8 @@ impl Run<'_> {
         if let Some(Notes { journal, .. }) = self.notes.take() {
             journal.delete()?;
         }
-        if let Some(pending) = self.pending.take() {
-            pending.delete()?;
+        for table in std::mem::take(&mut self.tables) {
+            table.pending.delete()?;
         }
         let place = path.map_or_else(String::new, |path| format!("; see {}", path.display()));
         self.say(&format!("{}, in {}{place}", summary(&counts, &part, found), time(self.progress.elapsed())));

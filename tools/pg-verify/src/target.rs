@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cli::Retry;
 use fault::{Classify, Failure, Fault, Problem, explain};
 use pg::catalogue::Table;
-use pg::comparison::Comparison;
+use pg::comparison::{Comparison, READ_ONLY};
 use pg::{Client, Pool, Settings};
 use postgres::Row as Answer;
 use profile::Schema;
-use rows::batch::{Batch, Limits};
+use rows::batch::{Held, Limits, Segment};
 use rows::copy::Encoder;
 use rows::division::{Division, Transact};
 use rows::entries::Entries;
@@ -41,11 +41,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Looks the table up over a connection that is there, or another one.
+    /// Looks the table up over a connection that is there, or another one. `number` tells it from the others.
     pub(crate) fn find(
         settings: &Settings,
         mut first: Option<Client>,
         schema: &Schema,
+        number: usize,
         limits: Limits,
         connections: u32,
         retry: Retry,
@@ -61,8 +62,8 @@ impl Target {
             table.check(schema)?;
             Ok::<_, pg::Error>(table)
         })?;
-        let mut comparison = Comparison::of(schema, &table);
-        let pool = Pool::new(settings, connections, std::mem::take(&mut comparison.prologue))?;
+        let comparison = Comparison::of(schema, &table, number);
+        let pool = Pool::new(settings, connections, format!("{};\n{READ_ONLY}", comparison.prologue))?;
         let fewer = Limits { rows: limits.rows.min(IN_FULL), ..limits.clone() };
         let (division, in_full) =
             (Division::new(schema, limits, connections)?, Division::new(schema, fewer, connections)?);
@@ -70,18 +71,24 @@ impl Target {
     }
 
     /// Compares the rows of a batch, and keeps those that have to be looked at again.
-    pub(crate) fn compare(&self, batch: &mut Batch, pending: &mut Pending) -> Result<Settled, Failure> {
-        batch.set_unfinished_apart();
-        let files = batch.segments.iter().map(|segment| segment.file.clone()).collect();
+    pub(crate) fn compare(
+        &self,
+        rows: &mut Held,
+        segments: &[Segment],
+        apart: &[usize],
+        pending: &mut Pending,
+    ) -> Result<Settled, Failure> {
+        let files = segments.iter().map(|segment| segment.file.clone()).collect();
         let look = Look { target: self, files, pending: Mutex::new(pending) };
-        self.division.run(batch, &look, &no_limit())
+        self.division.run(rows, segments, apart, &look, &no_limit())
     }
 
     /// Says what is wrong with the rows that were kept, if it still is.
     pub(crate) fn report(&self, pending: &mut Pending, findings: &mut Findings) -> Result<(), Failure> {
         let mut batch = pending.batch()?;
+        let Some(rows) = batch.tables.first_mut() else { return Ok(()) };
         let report = Report { target: self, found: Mutex::new((pending, findings)) };
-        let settled = self.in_full.run(&mut batch, &report, &no_limit())?;
+        let settled = self.in_full.run(rows, &batch.segments, &batch.apart, &report, &no_limit())?;
         match settled.rejected.first() {
             None => Ok(()),
             Some(first) => {

@@ -11,6 +11,7 @@ mod pictures;
 mod predecessor;
 mod readme;
 mod rejects;
+mod shop;
 mod stream;
 mod trust;
 mod verify;

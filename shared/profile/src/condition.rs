@@ -1,0 +1,105 @@
+//! Conditions on items: how they are checked. How they are written is in `file`.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use item::Value;
+use item::number::{Decimal, plain};
+
+use crate::convert::written;
+use crate::plan::{Reference, Source};
+
+/// A condition, ready to be checked.
+#[derive(Debug)]
+pub(crate) enum Condition {
+    /// One attribute is as it should be.
+    Test(Reference, Test),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+}
+
+/// What is asked of an attribute.
+#[derive(Debug)]
+pub(crate) enum Test {
+    Exists(bool),
+    OneOf(Vec<String>),
+    NoneOf(Vec<String>),
+    BeginsWith(String),
+    /// It compares so with a number or a text; never one with the other.
+    Compares(Wanted, Bound),
+}
+
+/// What a comparison has to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+/// What an attribute is compared with.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Number(String),
+    Text(String),
+}
+
+impl Condition {
+    /// Whether it holds for what a row is made of.
+    pub(crate) fn holds(&self, source: Source<'_>) -> bool {
+        match self {
+            Self::Test(reference, test) => test.holds(source.find(reference)),
+            Self::All(conditions) => conditions.iter().all(|condition| condition.holds(source)),
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(source)),
+            Self::Not(condition) => !condition.holds(source),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: Option<&Value<'_>>) -> bool {
+        let value = value.filter(|value| !matches!(value, Value::Null));
+        // A number is compared as it is written out, so that 1E2 equals 100.
+        let text = value.and_then(|value| match value {
+            Value::S(text) => Some(text.get()),
+            Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
+            Value::True => Some(Cow::Borrowed(written(true))),
+            Value::False => Some(Cow::Borrowed(written(false))),
+            _ => None,
+        });
+        let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());
+        match self {
+            Self::Exists(wanted) => value.is_some() == *wanted,
+            Self::OneOf(texts) => texts.iter().any(is),
+            Self::NoneOf(texts) => !texts.iter().any(is),
+            Self::BeginsWith(prefix) => text.is_some_and(|text| text.starts_with(prefix.as_str())),
+            Self::Compares(wanted, bound) => bound.compare(value).is_some_and(|found| wanted.is(found)),
+        }
+    }
+}
+
+impl Wanted {
+    fn is(self, found: Ordering) -> bool {
+        match self {
+            Self::Less => found.is_lt(),
+            Self::AtMost => found.is_le(),
+            Self::Greater => found.is_gt(),
+            Self::AtLeast => found.is_ge(),
+        }
+    }
+}
+
+impl Bound {
+    /// How the value compares with this, if it does.
+    fn compare(&self, value: Option<&Value<'_>>) -> Option<Ordering> {
+        match (self, value?) {
+            (Self::Number(bound), Value::N(digits)) => {
+                Some(Decimal::parse(digits).ok()?.compare(Decimal::parse(bound).ok()?))
+            }
+            (Self::Text(bound), Value::S(text)) => Some((*text.get()).cmp(bound)),
+            _ => None,
+        }
+    }
+}

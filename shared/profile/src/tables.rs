@@ -1,0 +1,168 @@
+//! Which tables an item goes to: the conditions of a profile and of its sections, and the elements that are rows of their
+//! own. What a row of one table is made of is in `plan`.
+
+use item::number::Decimal;
+use item::{Item, Value, decode};
+
+use crate::condition::Condition;
+use crate::file::Unmatched;
+use crate::plan::{Element, Plan, Source, Way};
+use crate::row::{Row, RowView};
+use crate::schema::Schema;
+
+/// What becomes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is one row or more, or none where it has no elements.
+    Row,
+    /// The profile leaves it out.
+    Filtered,
+}
+
+/// A table of a profile.
+#[derive(Debug)]
+pub struct Table {
+    /// What its rows are.
+    pub schema: Schema,
+    /// SQL that runs after the table was made by `--create`.
+    pub on_create: Vec<String>,
+    pub(crate) when: Vec<Condition>,
+    /// For rows of elements: the place of the table whose items it takes, and where the elements are.
+    pub(crate) each: Option<(usize, Way)>,
+    pub(crate) plan: Plan,
+}
+
+/// Which items a profile takes, and for which tables.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// What stands in place of U+0000; without it, a column that would hold it rejects the item.
+    pub(crate) nul: Option<String>,
+    pub(crate) filter: Vec<Condition>,
+    pub(crate) max_id: Option<(Way, i64)>,
+    pub(crate) unmatched: Unmatched,
+}
+
+/// The rows of one item, in memory that is used again for the next.
+#[derive(Debug, Default)]
+pub struct Made {
+    rows: Vec<(usize, Row)>,
+    count: usize,
+    /// For each table, whether it takes the item.
+    matched: Vec<bool>,
+}
+
+impl Made {
+    /// Each row, with the place of its table.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, RowView<'_>)> {
+        self.rows[..self.count].iter().map(|(table, row)| (*table, row.view()))
+    }
+
+    /// The next row, to be written.
+    fn next(&mut self, table: usize) -> &mut Row {
+        if self.count == self.rows.len() {
+            self.rows.push((table, Row::default()));
+        }
+        let (place, row) = &mut self.rows[self.count];
+        *place = table;
+        self.count += 1;
+        row
+    }
+}
+
+impl Gate {
+    /// Makes the rows of an item. Its rows all are made, or none.
+    pub(crate) fn rows(&self, tables: &[Table], item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
+        if let Some(text) = &self.nul
+            && item.has_nul()
+        {
+            let line = item.line_without_nul(text);
+            let item = decode(line.as_bytes(), item.encoding()).map_err(|error| error.to_string())?;
+            return self.rows_of(tables, &item, made);
+        }
+        self.rows_of(tables, item, made)
+    }
+
+    fn rows_of(&self, tables: &[Table], item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
+        made.count = 0;
+        let source = Source { item, element: None };
+        if !self.filter.iter().all(|condition| condition.holds(source)) {
+            return Ok(Fate::Filtered);
+        }
+        if let Some((way, limit)) = &self.max_id
+            && number(source, way)? >= *limit
+        {
+            return Ok(Fate::Filtered);
+        }
+        // What most profiles are.
+        if let [Table { plan, when, each: None, .. }] = tables
+            && when.is_empty()
+        {
+            return plan.row(source, made.next(0)).map(|()| Fate::Row);
+        }
+        made.matched.clear();
+        for (place, table) in tables.iter().enumerate() {
+            let takes = match table.each {
+                Some((parent, _)) => made.matched[parent],
+                None => table.when.iter().all(|condition| condition.holds(source)),
+            };
+            made.matched.push(takes);
+            if takes {
+                table.rows(place, item, made).map_err(|reason| format!("table `{}`: {reason}", table.schema.table))?;
+            }
+        }
+        match self.unmatched {
+            _ if made.matched.contains(&true) => Ok(Fate::Row),
+            Unmatched::Ignore => Ok(Fate::Filtered),
+            Unmatched::Reject => Err("no table of the profile takes the item".to_owned()),
+        }
+    }
+}
+
+impl Table {
+    /// Makes its rows of an item that it takes.
+    fn rows(&self, place: usize, item: &Item<'_>, made: &mut Made) -> Result<(), String> {
+        let Some((_, way)) = &self.each else {
+            return self.plan.row(Source { item, element: None }, made.next(place));
+        };
+        let Some(value) = (Source { item, element: None }).follow(way) else { return Ok(()) };
+        let mut position = 0;
+        let mut one = |value: &Value<'_>, name| {
+            position += 1;
+            self.element(place, item, &Element { value, position: position.to_string(), name }, made)
+        };
+        match value {
+            Value::Null => Ok(()),
+            Value::L(values) => values.iter().try_for_each(|value| one(value, None)),
+            Value::M(entries) => entries.iter().try_for_each(|(name, value)| one(value, Some(*name))),
+            Value::Ss(texts) => texts.iter().try_for_each(|text| one(&Value::S(*text), None)),
+            Value::Ns(numbers) => numbers.iter().try_for_each(|digits| one(&Value::N(digits.clone()), None)),
+            Value::Bs(binaries) => binaries.iter().try_for_each(|binary| one(&Value::B(*binary), None)),
+            other => {
+                let (name, ty) = (way.name(), other.ty().name());
+                Err(format!("attribute `{name}` is {ty}, but a list, a map or a set is wanted"))
+            }
+        }
+    }
+
+    /// Makes the row of an element.
+    fn element(&self, place: usize, item: &Item<'_>, element: &Element<'_>, made: &mut Made) -> Result<(), String> {
+        let source = Source { item, element: Some(element) };
+        if !self.when.iter().all(|condition| condition.holds(source)) {
+            return Ok(());
+        }
+        let made = self.plan.row(source, made.next(place));
+        made.map_err(|reason| format!("element {}: {reason}", element.position))
+    }
+}
+
+/// The number in an attribute, for `--max-id`.
+fn number(source: Source<'_>, way: &Way) -> Result<i64, String> {
+    let name = || way.name();
+    let digits = match source.follow(way) {
+        Some(Value::N(digits)) => digits.clone(),
+        Some(Value::S(text)) => text.get(),
+        Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.ty().name())),
+        None => return Err(format!("attribute `{}` is missing", name())),
+    };
+    Decimal::parse(&digits).and_then(Decimal::to_i64).map_err(|error| format!("attribute `{}` is {error}", name()))
+}
