@@ -3,7 +3,8 @@
 
 use ::fault::Fault;
 use postgres::GenericClient;
-use profile::{Column, Policy, Schema};
+use profile::policy::{Newest, check_version};
+use profile::{Column, ColumnType, Policy, Schema};
 
 use crate::{Error, quote_name};
 
@@ -111,6 +112,25 @@ impl Table {
         self.unique.iter().any(|unique| unique.len() == key.len() && key.iter().all(|name| unique.contains(name)))
     }
 
+    /// Checks that the columns that say which row is the newer one can do so.
+    fn check_versions(&self, schema: &Schema) -> Result<(), Error> {
+        for column in &schema.columns {
+            let Policy::Newest(Newest { by }) = &column.merge else { continue };
+            let version = schema.columns.iter().find(|version| version.name == *by && !schema.key.contains(by));
+            if version.is_none_or(|version| version.merge != Policy::Greatest) {
+                return Err(setup(format!(
+                    "the column `{}` is merged by the version `{by}`, which has to be a column of the rows that is \
+                     merged as the greatest",
+                    column.name
+                )));
+            }
+            if let Some(version) = self.column(by) {
+                compared(&self.name, version, check_version)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that rows of a schema can be written.
     ///
     /// # Errors
@@ -130,8 +150,9 @@ impl Table {
             if column.computed {
                 return Err(setup(format!("the column `{name}` of `{table}` is computed by the server")));
             }
-            check_type(table, wanted, &column.base)?;
+            check_type(table, wanted, column)?;
         }
+        self.check_versions(schema)?;
         for side in schema.groups.iter().map(|group| &group.preferred_side.column) {
             if self.column(side).is_some_and(|column| column.base != "jsonb") {
                 return Err(setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb")));
@@ -169,19 +190,33 @@ fn column(row: &postgres::Row) -> TableColumn {
     }
 }
 
-fn check_type(table: &str, wanted: &Column, found: &str) -> Result<(), Error> {
+fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), Error> {
     let Column { name, ty, merge, .. } = wanted;
+    let found = column.base.as_str();
     if !fits(&ty.base(), found) {
         return Err(setup(format!("the column `{name}` of `{table}` is {found}, the rows have {ty}")));
     }
     let needs_jsonb = match merge {
-        Policy::Keep | Policy::Replace | Policy::Coalesce => false,
+        Policy::Keep | Policy::Replace | Policy::Coalesce | Policy::Newest(_) => false,
         Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) => true,
+        Policy::Greatest | Policy::Least | Policy::Union => {
+            return compared(table, column, |ty| merge.check_type(ty));
+        }
     };
     if needs_jsonb && found != "jsonb" {
         return Err(setup(format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb")));
     }
     Ok(())
+}
+
+/// Checks that the table compares values of a column as the stream does, where its type need not be that of the rows.
+fn compared(table: &str, column: &TableColumn, check: impl Fn(&ColumnType) -> Result<(), String>) -> Result<(), Error> {
+    let TableColumn { name, full, .. } = column;
+    let checked = match full.parse() {
+        Ok(ty) => check(&ty),
+        Err(_) => Err(format!("values of the type {full} are not compared here")),
+    };
+    checked.map_err(|problem| setup(format!("the column `{name}` of `{table}` cannot be merged: {problem}")))
 }
 
 /// Types whose values go unchanged into each of the types after it.
@@ -208,7 +243,7 @@ fn fits(wanted: &str, found: &str) -> bool {
     let text = |name: &str| TEXTS.contains(&name);
     let wider =
         |wanted: &str| WIDER.iter().find(|(narrow, _)| *narrow == wanted).is_some_and(|(_, to)| to.contains(&found));
-    let built_in = found.parse::<profile::ColumnType>().is_ok_and(|ty| ty.kind() != profile::Kind::Other);
+    let built_in = found.parse::<ColumnType>().is_ok_and(|ty| ty.kind() != profile::Kind::Other);
     plain(wanted) == plain(found) || (text(wanted) && (text(found) || !built_in)) || wider(wanted)
 }
 

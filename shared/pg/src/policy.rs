@@ -4,8 +4,8 @@
 //! spends its time, so it is done by a function of the session that moves one element at a time: where all of 46,000 rows
 //! conflict with arrays of four elements, it costs 7 microseconds a row, a query with `DISTINCT ON` over both arrays 14.
 
-use profile::policy::{Group, KeyedArray};
-use profile::{Policy, Schema};
+use profile::policy::{Group, KeyedArray, Newest};
+use profile::{Column, ColumnType, Kind, Policy, Schema};
 
 use crate::{quote_name, quote_text};
 
@@ -18,6 +18,8 @@ pub struct Merge {
     pub columns: Vec<(String, String)>,
     /// Columns of a group, with the `select` of one row that gives their new values together.
     pub groups: Vec<(Vec<String>, String)>,
+    /// Without this condition no column changes: where only the version counts, an older row need not be written.
+    pub condition: Option<String>,
 }
 
 impl Merge {
@@ -29,13 +31,14 @@ impl Merge {
             if grouped || schema.key.contains(&column.name) {
                 continue;
             }
-            if let Some(value) = merge.column(number, &column.name, &column.merge) {
+            if let Some(value) = merge.column(number, column, schema) {
                 merge.columns.push((quote_name(&column.name), value));
             }
         }
         for (number, group) in schema.groups.iter().enumerate() {
             merge.group(number, group);
         }
+        merge.condition = version_of_all(schema).map(|by| format!("({}) is not true", is_older(schema, by)));
         merge
     }
 
@@ -47,11 +50,20 @@ impl Merge {
     }
 
     /// The new value of a column; nothing if it stays.
-    fn column(&mut self, number: usize, name: &str, policy: &Policy) -> Option<String> {
-        let name = quote_name(name);
+    fn column(&mut self, number: usize, column: &Column, schema: &Schema) -> Option<String> {
+        let name = quote_name(&column.name);
         let (a, b) = (format!("old.{name}"), format!("excluded.{name}"));
-        Some(match policy {
+        Some(match &column.merge {
             Policy::Keep => return None,
+            Policy::Greatest => format!("greatest({}, {})", compared(&a, &column.ty), compared(&b, &column.ty)),
+            Policy::Least => format!("least({}, {})", compared(&a, &column.ty), compared(&b, &column.ty)),
+            Policy::Union if column.ty.is_array() => array_union(&a, &b, &column.ty),
+            Policy::Union => {
+                let function = format!("pg_temp.ddb_pipe_union_{number}");
+                self.functions.push(jsonb_union(&function));
+                format!("{function}({a}, {b})")
+            }
+            Policy::Newest(Newest { by }) => format!("case when {} then {a} else {b} end", is_older(schema, by)),
             Policy::Replace => b,
             Policy::Coalesce => format!("coalesce({b}, {a})"),
             Policy::JsonbMerge => objects(&a, &b, &format!("{a} || {b}")),
@@ -91,6 +103,72 @@ impl Merge {
         );
         self.groups.push((names, select));
     }
+}
+
+/// A value as it is compared with others: texts by their bytes, as in the stream, whatever the database's collation is.
+fn compared(value: &str, ty: &ColumnType) -> String {
+    if ty.kind() == Kind::Text { format!("{value} collate \"C\"") } else { value.to_owned() }
+}
+
+/// Whether the row that comes is an older one than that of the table; true or not true.
+fn is_older(schema: &Schema, by: &str) -> String {
+    let version = |side: &str| {
+        let version = format!("{side}.{}", quote_name(by));
+        schema.index(by).map_or(version.clone(), |index| compared(&version, &schema.columns[index].ty))
+    };
+    let (there, comes) = (version("old"), version("excluded"));
+    format!("{comes} < {there} or ({comes} is null and {there} is not null)")
+}
+
+/// The version that alone decides over every column which may change.
+fn version_of_all(schema: &Schema) -> Option<&str> {
+    let mut columns = schema.columns.iter().filter(|column| !schema.key.contains(&column.name));
+    let by = columns.clone().find_map(|column| match &column.merge {
+        Policy::Newest(Newest { by }) => Some(by),
+        _ => None,
+    })?;
+    let decides = |column: &Column| match &column.merge {
+        Policy::Newest(newest) => newest.by == *by,
+        Policy::Keep => true,
+        Policy::Greatest => column.name == *by,
+        _ => false,
+    };
+    (schema.groups.is_empty() && columns.all(decides)).then_some(by)
+}
+
+/// Each element of two arrays once, in order; of numbers, which are equal with and without zeros at the end, without.
+fn array_union(a: &str, b: &str, ty: &ColumnType) -> String {
+    let element = if ty.kind() == Kind::Numeric { "trim_scale(e)".to_owned() } else { compared("e", ty) };
+    format!(
+        "case when {a} is not null or {b} is not null \
+         then array(select distinct {element} from unnest({a} || {b}) as elements(e) order by 1) end"
+    )
+}
+
+/// The same of arrays in `jsonb`: booleans, numbers, texts, null.
+fn jsonb_union(name: &str) -> String {
+    let body = "begin
+          if jsonb_typeof(a) is distinct from 'array' then
+            if jsonb_typeof(b) is distinct from 'array' then return coalesce(b, a); end if;
+            a := '[]';
+          elsif jsonb_typeof(b) is distinct from 'array' then
+            b := '[]';
+          end if;
+          return (
+            select coalesce(jsonb_agg(e order by
+              array_position('{boolean,number,string,null}'::text[], jsonb_typeof(e)),
+              case when jsonb_typeof(e) = 'number' then e::numeric end,
+              (e #>> '{}') collate \"C\"), '[]')
+            from (
+              select distinct case when jsonb_typeof(e) = 'number' then to_jsonb(trim_scale(e::numeric)) else e end
+              from jsonb_array_elements(a || b) as elements(e)
+            ) as elements(e)
+          );
+        end";
+    format!(
+        "create or replace function {name}(a jsonb, b jsonb) returns jsonb language plpgsql immutable as {}",
+        quote_text(body)
+    )
 }
 
 /// `merged` if both are objects; else the one that is; else the later one that is not null.

@@ -36,8 +36,11 @@ impl Statements {
         let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
         let merge = Merge::of(schema);
         let set = merge.set();
-        let conflict =
-            if set.is_empty() { "do nothing".to_owned() } else { format!("do update set {}", set.join(", ")) };
+        let conflict = match (set.join(", "), &merge.condition) {
+            (set, _) if set.is_empty() => "do nothing".to_owned(),
+            (set, None) => format!("do update set {set}"),
+            (set, Some(condition)) => format!("do update set {set} where {condition}"),
+        };
 
         let types = schema.columns.iter().zip(&columns).map(|(column, name)| format!("{name} {}", column.ty.sql()));
         let definitions: Vec<_> = types.chain([format!("primary key ({key})")]).collect();

@@ -14,7 +14,7 @@ use crate::error::{Mistake, similar};
 use crate::file::{self, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
 use crate::layout::{Layout, layouts};
 use crate::plan::{Action, Constant, ELEMENT, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Way};
-use crate::policy::{Group, KeyedArray, Policy};
+use crate::policy::{self, Group, KeyedArray, Newest, Policy};
 use crate::schema::{Column, Kind, SCHEMA_VERSION, Schema};
 use crate::tables::{Gate, Table};
 
@@ -174,7 +174,13 @@ impl Compiler<'_> {
             return Err("a column's name cannot begin with `$`".to_owned());
         }
         let Some(ty) = &definition.ty else { return Err("`type` is missing".to_owned()) };
+        if matches!(definition.merge, Some(Policy::Newest(_))) {
+            return Err("`version` of the table says by which column the newest row is found".to_owned());
+        }
+        let merge = merge_of(self.layout, name.get_ref(), definition);
+        merge.check_type(ty)?;
         let mut column = self.value(name, definition)?;
+        column.checked = Some(merge).filter(Policy::checks);
         column.required |= self.layout.key.get_ref().contains(name.get_ref());
         if column.required && column.on_failure == OnFailure::Null {
             return Err(NO_WAY.to_owned());
@@ -203,7 +209,8 @@ impl Compiler<'_> {
             mistakes.push(layout.mistake("key", layout.key.span(), "at least one column must identify a row"));
         }
         let columns = layout.columns.iter().zip(of_load_time.iter().chain(std::iter::repeat(&false)));
-        let columns: Vec<_> = columns.map(|((name, given), load_time)| column(name, given, *load_time)).collect();
+        let columns: Vec<_> =
+            columns.map(|((name, given), load_time)| column(layout, name, given, *load_time)).collect();
         let known = |name: &String| layout.columns.keys().any(|column| column.get_ref() == name);
         let no_column = |what: &str, at, missing: &str| {
             let names = layout.columns.keys().map(|name| name.get_ref().as_str());
@@ -211,6 +218,14 @@ impl Compiler<'_> {
         };
         for missing in key.iter().filter(|name| !known(name)) {
             mistakes.push(no_column("key", layout.key.span(), missing));
+        }
+        if let Some(version) = layout.version {
+            let version_name = version.get_ref();
+            if !known(version_name) {
+                mistakes.push(no_column("version", version.span(), version_name));
+            } else if let Err(message) = check_version(layout, version_name, columns.iter().flatten()) {
+                mistakes.push(layout.mistake("version", version.span(), message));
+            }
         }
         for group in layout.groups {
             let names = group.get_ref().columns.iter().chain([&group.get_ref().preferred_side.column]);
@@ -266,6 +281,7 @@ impl Compiler<'_> {
             ty: definition.ty.clone(),
             accept: accept.transpose()?,
             required: definition.required,
+            checked: None,
             fixed: None,
         })
     }
@@ -447,10 +463,42 @@ fn order_shows(group: &Group, columns: &[Option<Column>]) -> Option<String> {
 /// Said where both `required` and `on_failure = "null"` are.
 const NO_WAY: &str = "a value that must be there cannot give way to null";
 
+/// Why the column cannot say which of two rows is the newer one.
+fn check_version<'a>(layout: &Layout<'_>, name: &str, columns: impl Iterator<Item = &'a Column>) -> Result<(), String> {
+    let mut columns = columns.filter(|column| column.name == name);
+    let Some(Column { ty, merge, load_time, .. }) = columns.next() else {
+        return Err(format!("there is no column `{name}`"));
+    };
+    if layout.key.get_ref().iter().any(|key| key == name) {
+        return Err(format!("`{name}` is part of the key, so all rows of one key have the same"));
+    }
+    if *load_time {
+        return Err(format!("`{name}` has the time of the load in it, so what is loaded again would be newer"));
+    }
+    if *merge != Policy::Greatest {
+        return Err(format!("`{name}` is merged as the `greatest`, and not otherwise or in a group"));
+    }
+    policy::check_version(ty).map_err(|message| format!("`{name}` cannot be a version: {message}"))
+}
+
+/// How a column is merged. With a version, rows replace each other as a whole.
+fn merge_of(layout: &Layout<'_>, name: &str, definition: &Definition) -> Policy {
+    let grouped = || layout.groups.iter().any(|group| group.get_ref().columns.iter().any(|column| column == name));
+    let in_key = || layout.key.get_ref().iter().any(|key| key == name);
+    match (&definition.merge, layout.version) {
+        (Some(merge), _) => merge.clone(),
+        (None, Some(version)) if !grouped() && !in_key() => match version.get_ref() {
+            version if version == name => Policy::Greatest,
+            version => Policy::Newest(Newest { by: version.clone() }),
+        },
+        (None, _) => Policy::default(),
+    }
+}
+
 /// A column that passed [`Compiler::plan`] has a type.
-fn column(name: &Spanned<String>, definition: &Definition, load_time: bool) -> Option<Column> {
+fn column(layout: &Layout<'_>, name: &Spanned<String>, definition: &Definition, load_time: bool) -> Option<Column> {
     let ty = definition.ty.clone()?;
-    let merge = definition.merge.clone().unwrap_or_default();
+    let merge = merge_of(layout, name.get_ref(), definition);
     Some(Column { name: name.get_ref().clone(), ty, merge, load_time })
 }
 
@@ -524,7 +572,7 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
     };
     let bound = |value: &toml::Value| match constant(value)? {
         Constant::Text(text) => Ok(Bound::Text(text)),
-        Constant::Number(digits) => Ok(Bound::Number(digits)),
+        Constant::Number(digits) => Bound::number(&digits).ok_or_else(|| format!("`{digits}` is no number")),
         Constant::Bool(_) | Constant::Json(_) => Err("only texts and numbers have an order".to_owned()),
     };
     let several = |given: &[file::Condition]| -> Result<Vec<_>, String> {

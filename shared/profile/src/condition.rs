@@ -42,7 +42,8 @@ pub(crate) enum Wanted {
 /// What an attribute is compared with.
 #[derive(Debug)]
 pub(crate) enum Bound {
-    Number(String),
+    /// The bytes in whose order numbers are.
+    Number(Vec<u8>),
     Text(String),
 }
 
@@ -91,13 +92,23 @@ impl Wanted {
     }
 }
 
+/// Bytes in whose order numbers are, whatever their size and form.
+fn number(digits: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Decimal::parse(digits).ok()?.write_order(&mut bytes);
+    Some(bytes)
+}
+
 impl Bound {
+    /// A number to compare with.
+    pub(crate) fn number(digits: &str) -> Option<Self> {
+        number(digits).map(Self::Number)
+    }
+
     /// How the value compares with this, if it does.
     fn compare(&self, value: Option<&Value<'_>>) -> Option<Ordering> {
         match (self, value?) {
-            (Self::Number(bound), Value::N(digits)) => {
-                Some(Decimal::parse(digits).ok()?.compare(Decimal::parse(bound).ok()?))
-            }
+            (Self::Number(bound), Value::N(digits)) => Some(number(digits)?.cmp(bound)),
             (Self::Text(bound), Value::S(text)) => Some((*text.get()).cmp(bound)),
             _ => None,
         }

@@ -27,6 +27,9 @@ pub(crate) struct File {
     /// What becomes of items that no section takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unmatched: Option<Spanned<Unmatched>>,
+    /// The column that says which of two rows is the newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<Spanned<String>>,
     /// The attribute that `--max-id` compares.
     #[serde(default)]
     pub(crate) max_id: Option<String>,
@@ -101,6 +104,9 @@ pub(crate) struct Section {
     #[serde(default)]
     pub(crate) when: Vec<Spanned<Condition>>,
     pub(crate) key: Spanned<Vec<String>>,
+    /// See [`File::version`].
+    #[serde(default)]
+    pub(crate) version: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) values: Definitions,
     pub(crate) columns: Definitions,

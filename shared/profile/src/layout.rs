@@ -16,6 +16,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) name: (&'a str, Range<usize>),
     pub(crate) schema: Option<&'a Spanned<String>>,
     pub(crate) key: &'a Spanned<Vec<String>>,
+    pub(crate) version: Option<&'a Spanned<String>>,
     pub(crate) when: &'a [Spanned<file::Condition>],
     /// The place of the parent, and where the elements are.
     pub(crate) each: Option<(usize, &'a Path)>,
@@ -55,6 +56,7 @@ impl<'a> Layout<'a> {
             name: (name, at),
             schema: file.schema.as_ref(),
             key,
+            version: file.version.as_ref(),
             when: &[],
             each: None,
             values: shared(file).collect(),
@@ -66,7 +68,7 @@ impl<'a> Layout<'a> {
 
     /// That of a section, after those of the sections before.
     fn of_section(file: &'a File, section: &'a Section, before: &[Self], mistakes: &mut Vec<Mistake>) -> Self {
-        let Section { name, schema, key, when, values, columns, groups, on_create, .. } = section;
+        let Section { name, schema, key, version, when, values, columns, groups, on_create, .. } = section;
         let schema_name = |schema: Option<&'a Spanned<String>>| schema.map(|name| name.get_ref().as_str());
         let same = |layout: &Self| {
             layout.name.0 == name.get_ref() && schema_name(layout.schema) == schema_name(schema.as_ref())
@@ -91,6 +93,7 @@ impl<'a> Layout<'a> {
             name: (name.get_ref(), name.span()),
             schema: schema.as_ref(),
             key,
+            version: version.as_ref(),
             when,
             each,
             values: used(all, columns),
@@ -113,6 +116,7 @@ pub(crate) fn layouts<'a>(file: &'a File, mistakes: &mut Vec<Mistake>) -> Vec<La
     for (what, given) in [
         ("key", file.key.as_ref().map(Spanned::span)),
         ("schema", file.schema.as_ref().map(Spanned::span)),
+        ("version", file.version.as_ref().map(Spanned::span)),
         ("columns", file.columns.keys().next().map(Spanned::span)),
         ("groups", file.groups.first().map(Spanned::span)),
     ] {

@@ -10,6 +10,7 @@ mod convert;
 mod error;
 mod file;
 mod layout;
+mod order;
 mod plan;
 pub mod policy;
 pub mod row;

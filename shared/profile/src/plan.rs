@@ -10,6 +10,7 @@ use item::{Item, Text, Type, Value};
 
 use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::file::OnFailure;
+use crate::policy::Policy;
 use crate::row::Row;
 use crate::schema::{ColumnType, Kind};
 
@@ -52,6 +53,8 @@ pub(crate) struct Slot {
     pub(crate) ty: Option<ColumnType>,
     pub(crate) accept: Option<Vec<Type>>,
     pub(crate) required: bool,
+    /// The merge policy of a column, if it cannot merge all that the type would take.
+    pub(crate) checked: Option<Policy>,
     /// The JSON text of a column that is the same in every row.
     pub(crate) fixed: Option<String>,
 }
@@ -227,6 +230,7 @@ impl Plan {
                 && column.only_if.is_empty()
                 && self.evaluate(column, Source { item: &nothing, element: None }, &[], &mut scalar).is_ok()
                 && write_as(ty, column.accept.as_deref(), &scalar, &mut json).is_ok()
+                && column.check(ty, &json).is_ok()
             {
                 drop(scalar);
                 self.columns[place].fixed = Some(json);
@@ -261,15 +265,19 @@ impl Plan {
             let write = |scalar: &Scalar<'_>, into: &mut String| {
                 write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
             };
-            let written = if let Some(found) = column.as_it_stands(source, &known) {
+            let mut written = if let Some(found) = column.as_it_stands(source, &known) {
                 write(&found, into)
             } else {
                 let mut scalar = Scalar::Null;
                 self.evaluate(column, source, &known, &mut scalar).and_then(|()| write(&scalar, into))
             };
+            if column.checked.is_some() && written.is_ok() {
+                written = column.check(ty, &into[start..]);
+            }
             if let Err(problem) = written {
                 into.truncate(start);
                 write(&column.instead(problem)?, into)?;
+                column.check(ty, &into[start..])?;
             }
             row.end_cell();
         }
@@ -580,6 +588,12 @@ impl Slot {
         let Origin::Reference(reference) = &self.origin else { return None };
         let alone = self.steps.is_empty() && self.only_if.is_empty();
         alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
+    }
+
+    /// Checks that rows with this cell can be merged.
+    fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), String> {
+        let checked = self.checked.as_ref().map_or(Ok(()), |policy| policy.check(ty, cell));
+        checked.map_err(|problem| self.complain(&problem))
     }
 
     /// What stands in the place of a value that there is a problem with.

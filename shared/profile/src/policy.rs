@@ -5,9 +5,10 @@
 //! places where a window, a batch or a run ended do not show in the result. [`Policy::commutes`] tells for which of
 //! them the order of rows does not show either.
 //!
-//! NULL is the neutral element of every policy but `keep` and `replace`: the other value wins.
+//! NULL is the neutral element of every policy but `keep`, `replace` and `newest`: the other value wins.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -17,8 +18,10 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::order;
 use crate::row::{NULL, Row, RowView};
-use crate::schema::Schema;
+use crate::schema::{Column, ColumnType, Kind, Schema};
+use crate::text::element_text;
 
 /// How two values of one column become one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +42,27 @@ pub enum Policy {
     /// Arrays of objects: the elements of both, one for each key; see [`KeyedArray`]. Of an array and something else the
     /// array stays; of two other values `b`.
     KeyedArray(KeyedArray),
+    /// The greater one, as PostgreSQL compares them; texts by their bytes (`COLLATE "C"`).
+    Greatest,
+    /// The lesser one.
+    Least,
+    /// Arrays, in `jsonb` of scalars: each element of both once, in ascending order (booleans, numbers, texts by their
+    /// bytes, null), numbers without zeros at their end.
+    Union,
+    /// `b`, NULL too, unless `b`'s row has the lesser version; without a version a row is the oldest.
+    Newest(Newest),
+}
+
+/// The column that says which of two rows is the newer one. It is merged as the `greatest`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Newest {
+    /// Its name.
+    pub by: String,
 }
 
 impl Policy {
-    /// Whether the order of rows does not matter. Of the present policies none: a later value wins a tie.
+    /// Whether the order of rows does not matter, whatever their values.
     pub fn commutes(&self) -> bool {
         match self {
             Self::Keep
@@ -50,9 +70,60 @@ impl Policy {
             | Self::Coalesce
             | Self::JsonbMerge
             | Self::JsonbMergeText
-            | Self::KeyedArray(_) => false,
+            | Self::KeyedArray(_)
+            | Self::Newest(_) => false,
+            Self::Greatest | Self::Least | Self::Union => true,
         }
     }
+
+    /// Checks that values of a type can be merged by it, with the same result in the stream and in SQL.
+    ///
+    /// # Errors
+    /// What the type cannot do, in one sentence.
+    pub fn check_type(&self, ty: &ColumnType) -> Result<(), String> {
+        match self {
+            // For the last three the table is asked, which may have jsonb where the rows have json.
+            Self::Keep
+            | Self::Replace
+            | Self::Coalesce
+            | Self::Newest(_)
+            | Self::JsonbMerge
+            | Self::JsonbMergeText
+            | Self::KeyedArray(_) => Ok(()),
+            Self::Greatest | Self::Least => order::can_compare(ty),
+            Self::Union if ty.base() == "jsonb" => Ok(()),
+            Self::Union if ty.is_array() => order::can_equal(&ty.element()),
+            Self::Union => Err(format!("`union` merges arrays such as text[] and jsonb, not {ty}")),
+        }
+    }
+
+    /// Whether it cannot merge all that PostgreSQL would take for a value, so that [`Policy::check`] has to be asked.
+    pub fn checks(&self) -> bool {
+        matches!(self, Self::Greatest | Self::Least | Self::Union)
+    }
+
+    /// Checks that a value can be merged by it.
+    ///
+    /// # Errors
+    /// Why not, as the end of a sentence that begins with what the value is.
+    pub fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), String> {
+        match self {
+            Self::Greatest | Self::Least => order::of(ty.kind(), cell).map(|_| ()),
+            Self::Union if cell != NULL => {
+                let elements = elements(cell).ok_or("is no array, and cannot be merged with one")?;
+                elements.into_iter().try_for_each(|element| Member::of(element, ty).map(|_| ()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that a column of this type can say which row is the newer one.
+///
+/// # Errors
+/// What the type cannot do, in one sentence.
+pub fn check_version(ty: &ColumnType) -> Result<(), String> {
+    order::can_equal(ty)
 }
 
 /// The elements of two arrays, one for each key.
@@ -114,12 +185,15 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexMap<String, 
 pub struct Merger {
     columns: Vec<Rule>,
     groups: Vec<Side>,
+    /// Columns that say which row is the newer one.
+    versions: Vec<(usize, Kind)>,
 }
 
 #[derive(Clone, Debug)]
 enum Rule {
-    Own(Policy),
+    Own(Policy, ColumnType),
     Group(usize),
+    Newest(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -133,13 +207,26 @@ impl Merger {
     /// The merger of a schema.
     ///
     /// # Errors
-    /// The first name in a group that is no column.
+    /// The first name that is meant to be a column's and is not.
     pub fn new(schema: &Schema) -> Result<Self, String> {
         let index = |name: &String| schema.index(name).ok_or_else(|| name.clone());
-        let mut columns: Vec<_> = schema.columns.iter().map(|column| Rule::Own(column.merge.clone())).collect();
+        let own = |column: &Column| Rule::Own(column.merge.clone(), column.ty.clone());
+        let mut columns: Vec<_> = schema.columns.iter().map(own).collect();
+        let mut versions = Vec::new();
+        for (place, column) in schema.columns.iter().enumerate() {
+            if let Policy::Newest(Newest { by }) = &column.merge {
+                let by = index(by)?;
+                let known = versions.iter().position(|(version, _)| *version == by);
+                columns[place] = Rule::Newest(known.unwrap_or(versions.len()));
+                if known.is_none() {
+                    versions.push((by, schema.columns[by].ty.kind()));
+                }
+            }
+        }
         for key in &schema.key {
             // Equal by definition; the first spelling stays.
-            columns[index(key)?] = Rule::Own(Policy::Keep);
+            let place = index(key)?;
+            columns[place] = Rule::Own(Policy::Keep, schema.columns[place].ty.clone());
         }
         let mut groups = Vec::new();
         for group in &schema.groups {
@@ -150,7 +237,7 @@ impl Merger {
             let fields = fields.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
             groups.push(Side { column: index(column)?, fields, has: has.clone() });
         }
-        Ok(Self { columns, groups })
+        Ok(Self { columns, groups, versions })
     }
 
     /// The row that two rows of one key become: `a` came earlier, `b` later.
@@ -162,13 +249,15 @@ impl Merger {
     /// then the result with the third and so on gives, in one step.
     pub fn fold(&self, rows: &[RowView<'_>]) -> Row {
         let chosen: Vec<_> = self.groups.iter().map(|side| side.choose(rows)).collect();
+        let newest: Vec<_> = self.versions.iter().map(|version| newest(*version, rows)).collect();
         let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
         let mut cells = Vec::with_capacity(rows.len());
         for (index, rule) in self.columns.iter().enumerate() {
             cells.clear();
             cells.extend(rows.iter().map(|row| row.cell(index)));
             match rule {
-                Rule::Own(policy) => fold_cells(policy, &cells, row.compose()),
+                Rule::Own(policy, ty) => fold_cells(policy, ty, &cells, row.compose()),
+                Rule::Newest(version) => row.compose().push_str(cells[newest[*version]]),
                 Rule::Group(group) => row.compose().push_str(match chosen[*group] {
                     Some(side) => cells[side],
                     None => coalesce(&cells),
@@ -179,17 +268,19 @@ impl Merger {
         row
     }
 
-    /// The row as merging would leave it if it met an empty one: arrays with a key are put in their order, each key
-    /// once. So a row that comes alone looks like one that was merged.
+    /// The row as merging would leave it if it met an empty one: arrays with a key, and those that are sets, are put in
+    /// their order, each key or element once. So a row that comes alone looks like one that was merged.
     pub fn normalize(&self, row: Row) -> Row {
-        let lone = |rule: &Rule| matches!(rule, Rule::Own(Policy::KeyedArray(_)));
+        let lone = |rule: &Rule| matches!(rule, Rule::Own(Policy::KeyedArray(_) | Policy::Union, _));
         if !self.columns.iter().any(lone) {
             return row;
         }
         let mut normal = Row::with_capacity(self.columns.len(), row.size());
         for (index, rule) in self.columns.iter().enumerate() {
             match rule {
-                Rule::Own(Policy::KeyedArray(keyed)) => keyed.fold(&[row.cell(index)], normal.compose()),
+                Rule::Own(policy @ (Policy::KeyedArray(_) | Policy::Union), ty) => {
+                    fold_cells(policy, ty, &[row.cell(index)], normal.compose());
+                }
                 _ => normal.compose().push_str(row.cell(index)),
             }
             normal.end_cell();
@@ -312,10 +403,29 @@ fn coalesce<'a>(cells: &[&'a str]) -> &'a str {
     cells.iter().rev().find(|cell| **cell != NULL).copied().unwrap_or(NULL)
 }
 
-fn fold_cells(policy: &Policy, cells: &[&str], into: &mut String) {
+/// The place of the last of the rows with the greatest version.
+fn newest((column, kind): (usize, Kind), rows: &[RowView<'_>]) -> usize {
+    // What cannot be compared is refused before rows are merged.
+    let versions = rows.iter().map(|row| order::of(kind, row.cell(column)).ok().flatten()).enumerate();
+    versions.max_by(|(_, one), (_, other)| one.cmp(other)).map_or(0, |(place, _)| place)
+}
+
+/// The cell that stands furthest in this direction, of equal ones the first.
+fn furthest<'a>(direction: Ordering, kind: Kind, cells: &[&'a str]) -> &'a str {
+    // What cannot be compared is refused before rows are merged.
+    let keyed = cells.iter().filter_map(|cell| order::of(kind, cell).ok().flatten().map(|key| (key, *cell)));
+    let furthest = keyed.reduce(|first, next| if next.0.cmp(&first.0) == direction { next } else { first });
+    furthest.map_or(NULL, |(_, cell)| cell)
+}
+
+fn fold_cells(policy: &Policy, ty: &ColumnType, cells: &[&str], into: &mut String) {
     match policy {
+        Policy::Greatest => into.push_str(furthest(Ordering::Greater, ty.kind(), cells)),
+        Policy::Least => into.push_str(furthest(Ordering::Less, ty.kind(), cells)),
+        Policy::Union => fold_sets(ty, cells, into),
         Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
-        Policy::Replace => into.push_str(cells.last().unwrap_or(&NULL)),
+        // The newest is found by another column, which is a rule of its own.
+        Policy::Replace | Policy::Newest(_) => into.push_str(cells.last().unwrap_or(&NULL)),
         Policy::Coalesce => into.push_str(coalesce(cells)),
         Policy::JsonbMerge => fold_objects(cells, false, into),
         Policy::JsonbMergeText => fold_objects(cells, true, into),
@@ -355,6 +465,54 @@ fn write_json_string(text: &str, into: &mut String) {
     }
     // A string always has a JSON form.
     into.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+fn fold_sets(ty: &ColumnType, cells: &[&str], into: &mut String) {
+    let mut arrays = cells.iter().filter_map(|cell| elements(cell)).peekable();
+    if arrays.peek().is_none() {
+        return into.push_str(coalesce(cells));
+    }
+    // What cannot be compared is refused before rows are merged.
+    let mut all: Vec<_> = arrays.flatten().filter_map(|element| Member::of(element, ty).ok()).collect();
+    all.sort_by(|one, other| one.order.cmp(&other.order));
+    all.dedup_by(|next, first| next.order == first.order);
+    into.push('[');
+    for (place, member) in all.iter().enumerate() {
+        if place > 0 {
+            into.push(',');
+        }
+        into.push_str(&member.json);
+    }
+    into.push(']');
+}
+
+/// An element of an array that is a set.
+struct Member<'a> {
+    order: Vec<u8>,
+    json: Cow<'a, str>,
+}
+
+impl<'a> Member<'a> {
+    fn of(json: &'a str, ty: &ColumnType) -> Result<Self, String> {
+        let order = if ty.is_array() {
+            let (nothing, key) = order::of(ty.kind(), json)?.map_or((1, Cow::default()), |key| (0, key));
+            [&[nothing], &key[..]].concat()
+        } else {
+            order::of_json(json)?
+        };
+        let number = match ty.kind() {
+            Kind::Numeric | Kind::Integer(..) => json != NULL,
+            _ => !ty.is_array() && json.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']),
+        };
+        if !number {
+            return Ok(Self { order, json: Cow::Borrowed(json) });
+        }
+        let text = element_text(json, Kind::Numeric)?;
+        let plain = item::number::plain(&text);
+        let short = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &*plain };
+        let json = if short == json { Cow::Borrowed(json) } else { Cow::Owned(short.to_owned()) };
+        Ok(Self { order, json })
+    }
 }
 
 impl KeyedArray {

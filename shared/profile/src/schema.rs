@@ -51,8 +51,13 @@ impl Schema {
     /// Whether a row is made of several records as a rule: merging adds to it, and does not only replace it.
     pub fn collects(&self) -> bool {
         let adds = |column: &Column| match column.merge {
-            Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) => true,
-            Policy::Keep | Policy::Replace | Policy::Coalesce => false,
+            Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) | Policy::Union => true,
+            Policy::Keep
+            | Policy::Replace
+            | Policy::Coalesce
+            | Policy::Greatest
+            | Policy::Least
+            | Policy::Newest(_) => false,
         };
         !self.groups.is_empty() || self.columns.iter().any(adds)
     }
@@ -132,6 +137,16 @@ impl ColumnType {
     /// Whether it is an array.
     pub fn is_array(&self) -> bool {
         self.array
+    }
+
+    /// The type of its elements, if it is an array; else itself.
+    pub(crate) fn element(&self) -> Self {
+        Self { array: false, ..self.clone() }
+    }
+
+    /// Whether it has a length or precision.
+    pub(crate) fn has_modifier(&self) -> bool {
+        !self.modifier.is_empty()
     }
 
     /// The type without length or precision, as `format_type` prints it without a modifier: `character varying`,

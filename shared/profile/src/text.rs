@@ -22,7 +22,8 @@ pub fn text_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Option<Cow<'a, str>
     element_text(cell, ty.kind()).map(Some)
 }
 
-fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
+/// The text of a value that is not null.
+pub(crate) fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
     if kind == Kind::Json || !cell.starts_with('"') {
         return Ok(Cow::Borrowed(cell));
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use profile::{Merger, Row, RowView, Schema};
+use profile::row::NULL;
+use profile::{Column, Merger, Policy, Row, RowView, Schema};
 use stream::FileEvent;
 use tracing::warn;
 
@@ -241,22 +242,41 @@ impl Batch {
     }
 }
 
-/// Arrays with a key, which a row from elsewhere may have out of order. A row that comes alone has to look like one that
-/// was merged.
+/// What has to be done with a row from elsewhere before it is merged with others. Arrays with a key, or that are sets, may
+/// be out of order: a row that comes alone has to look like one that was merged. Values that are compared may be of a form
+/// that cannot be.
 #[derive(Debug)]
 pub struct Normal {
     arrays: Vec<usize>,
+    sets: Vec<usize>,
+    checked: Vec<(usize, Column)>,
 }
 
 impl Normal {
-    /// The arrays of that schema.
+    /// The columns of that schema for which there is something to do.
     pub fn of(schema: &Schema) -> Self {
-        let keyed = |policy: &profile::Policy| matches!(policy, profile::Policy::KeyedArray(_));
-        let arrays = schema.columns.iter().enumerate().filter(|(_, column)| keyed(&column.merge));
-        Self { arrays: arrays.map(|(index, _)| index).collect() }
+        let columns = || schema.columns.iter().enumerate().filter(|(_, column)| !schema.key.contains(&column.name));
+        let keyed = columns().filter(|(_, column)| matches!(column.merge, Policy::KeyedArray(_)));
+        let sets = columns().filter(|(_, column)| matches!(column.merge, Policy::Union));
+        let checked = columns().filter(|(_, column)| column.merge.checks());
+        Self {
+            arrays: keyed.map(|(index, _)| index).collect(),
+            sets: sets.map(|(index, _)| index).collect(),
+            checked: checked.map(|(index, column)| (index, column.clone())).collect(),
+        }
     }
 
-    /// The row with such arrays in order, if they are not.
+    /// Checks that a row can be merged with others.
+    ///
+    /// # Errors
+    /// A value that cannot, in one sentence.
+    pub fn check(&self, row: RowView<'_>) -> Result<(), String> {
+        self.checked.iter().try_for_each(|(index, Column { name, ty, merge, .. })| {
+            merge.check(ty, row.cell(*index)).map_err(|problem| format!("column `{name}` {problem}"))
+        })
+    }
+
+    /// The row with its arrays in order, if they are not.
     pub fn row(&self, row: &Row, merger: &Merger) -> Option<Row> {
         // An array with at most one object in it is in order.
         let several = |&index: &usize| {
@@ -267,7 +287,8 @@ impl Normal {
             let cell = row.cell(index).as_bytes();
             memchr::memchr(b',', cell).is_some() && memchr::memchr(b'{', cell).is_none()
         };
-        let out_of_order = self.arrays.iter().any(|index| several(index) || scalars(index));
+        let out_of_order = self.arrays.iter().any(|index| several(index) || scalars(index))
+            || self.sets.iter().any(|&index| row.cell(index) != NULL);
         out_of_order.then(|| merger.normalize(row.clone()))
     }
 }

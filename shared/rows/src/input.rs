@@ -293,9 +293,10 @@ impl Parser<'_> {
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
+            let checked = rows.normal.check(row.view());
             let normal = rows.normal.row(row, &rows.merger);
             let row = normal.as_ref().unwrap_or(row).view();
-            match self.batch.add(self.current, row, &rows.keys, records) {
+            match checked.and_then(|()| self.batch.add(self.current, row, &rows.keys, records)) {
                 Ok(()) => {
                     self.reading.came(records);
                     Ok((records.len() as u64).max(1))

@@ -25,7 +25,17 @@ const SCHEMA: &str = r#"{"v":1,"profile":"fold","hash":"h","options":{},"schema"
     {"name":"marks","type":"jsonb","merge":{"keyed_array":{"key":["n"]}}},
     {"name":"path","type":"text"},
     {"name":"width","type":"integer"},
-    {"name":"alone","type":"text"}
+    {"name":"alone","type":"text"},
+    {"name":"version","type":"bigint","merge":"greatest"},
+    {"name":"state","type":"text","merge":{"newest":{"by":"version"}}},
+    {"name":"edition","type":"text","merge":"greatest"},
+    {"name":"title","type":"text","merge":{"newest":{"by":"edition"}}},
+    {"name":"most","type":"numeric","merge":"greatest"},
+    {"name":"first","type":"timestamptz","merge":"least"},
+    {"name":"lowest","type":"text","merge":"least"},
+    {"name":"words","type":"text[]","merge":"union"},
+    {"name":"sizes","type":"numeric[]","merge":"union"},
+    {"name":"any","type":"jsonb","merge":"union"}
   ],"groups":[
     {"columns":["path","width"],"preferred_side":{"in":"variants","where":{"f":"85"},"has":"path"}},
     {"columns":["alone"],"preferred_side":{"in":"tags","where":{"n":"it's","m":"true"},"has":"x"}}
@@ -82,7 +92,28 @@ impl Random {
         format!("[{}]", elements.join(","))
     }
 
+    /// A set as an item has it: unordered, with elements twice and numbers in several spellings.
+    fn set(&mut self, elements: &[&str]) -> String {
+        if self.below(6) == 0 {
+            return "null".to_owned();
+        }
+        let elements: Vec<_> = (0..self.below(5)).map(|_| self.one_of(elements)).collect();
+        format!("[{}]", elements.join(","))
+    }
+
     fn row(&mut self) -> Vec<String> {
+        const WORDS: [&str; 6] = ["\"a\"", "\"B\"", "\"\u{e4}\"", "\"\\u0061\"", "\"\"", "null"];
+        // Two of them are one instant.
+        const TIMES: [&str; 6] = [
+            "null",
+            "\"2024-01-31T23:59:59.5+01:00\"",
+            "\"2024-01-31 22:59:59.50Z\"",
+            "\"2024-01-31T22:59:59.4999994Z\"",
+            "\"2024-02-01T00:00+0100\"",
+            "\"2024-01-31T20:30:00-03\"",
+        ];
+        const NUMBERS: [&str; 8] = ["1", "1.0", "10", "9", "-2.50", "-25e-1", "12345678901234567890.5", "null"];
+        const SCALARS: [&str; 9] = ["1", "1.00", "\"1\"", "true", "false", "null", "\"B\"", "\"a\"", "10"];
         let variants: [(&str, &[&str]); 3] = [
             ("f", &["85", "72", "\"85\"", "8.50", "null", "85e0", "9", "\"\u{e4}\"", "true"]),
             ("p", &["1", "2", "10", "null", "\"x\""]),
@@ -103,6 +134,16 @@ impl Random {
             self.text(),
             self.one_of(&["null", "640", "2560"]).to_owned(),
             self.text(),
+            self.one_of(&["null", "9", "10", "-1"]).to_owned(),
+            self.text(),
+            self.one_of(&WORDS).to_owned(),
+            self.text(),
+            self.one_of(&NUMBERS).to_owned(),
+            self.one_of(&TIMES).to_owned(),
+            self.one_of(&WORDS).to_owned(),
+            self.set(&WORDS),
+            self.set(&NUMBERS),
+            self.set(&SCALARS),
         ]
     }
 }
@@ -159,11 +200,12 @@ fn rust_and_sql_agree_whatever_the_batches() {
 
         run.exits(0);
         for (id, row) in expected {
-            // PostgreSQL writes both: `85e0` is 85 to it.
+            // PostgreSQL writes both: `85e0` is 85 to it, and times have its offset.
             let pairs =
                 schema.columns.iter().zip(row.cells()).map(|(column, cell)| format!("\"{}\":{cell}", column.name));
             let wanted = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
-            let wanted = postgres.query(&format!("select {}::jsonb", pg::quote_text(&wanted)));
+            let wanted = postgres
+                .query(&format!("select to_jsonb(jsonb_populate_record(null::fold, {}))", pg::quote_text(&wanted)));
             let found = postgres.query(&format!("select to_jsonb(fold) from fold where id = {id}"));
             assert_eq!(
                 found, wanted,
@@ -190,9 +232,14 @@ fn fold(merger: &Merger, rows: &[Row]) -> Row {
     merger.fold(&rows.iter().map(Row::view).collect::<Vec<_>>())
 }
 
+/// Of the values of [`Random::row`].
+const EQUAL: [[&str; 2]; 3] =
+    [["1", "1.0"], ["-2.50", "-25e-1"], ["\"2024-01-31T23:59:59.5+01:00\"", "\"2024-01-31 22:59:59.50Z\""]];
+
 /// The second row, changed wherever README's table says that the order of the two matters; in the rest it may not show.
 fn apart(schema: &Schema, merger: &Merger, a: &Row, b: &Row) -> Row {
     let value = |cell: &str| serde_json::from_str::<Value>(cell).unwrap();
+    let version = schema.index("version").unwrap();
     // An array as it is alone: one element for each key.
     let keyed = |index: usize, elements: &[Value]| {
         let array = Value::from(elements.to_vec()).to_string();
@@ -213,10 +260,17 @@ fn apart(schema: &Schema, merger: &Merger, a: &Row, b: &Row) -> Row {
                     |element: &Value| keyed(index, &[&one[..], std::slice::from_ref(element)].concat()) > one.len();
                 Value::from(other.into_iter().filter(is_new).collect::<Vec<_>>()).to_string()
             }
-            // One of them is none, and nothing gives way to something.
+            // One value in two spellings: the first one stays.
+            ("most" | "first", ..) if EQUAL.iter().any(|equal| equal.contains(&one) && equal.contains(&other)) => {
+                one.to_owned()
+            }
+            // Another version, for which a value may be another one too.
+            ("state", ..) if a.cell(version) != b.cell(version) => other.to_owned(),
+            // One of them is none, and nothing gives way to something; or the policy commutes.
             ("known", Value::Null, _)
             | ("merged" | "texts", Value::Object(_), _)
-            | ("variants" | "tags" | "marks", Value::Array(_), _) => other.to_owned(),
+            | ("variants" | "tags" | "marks", Value::Array(_), _)
+            | ("version" | "edition" | "most" | "first" | "lowest" | "words" | "sizes" | "any", ..) => other.to_owned(),
             _ => one.to_owned(),
         }
     };
@@ -322,6 +376,88 @@ impl Cases {
         let differ = self.client.query_opt(&differ, &[]).unwrap();
         let differ = differ.map(|row| (row.get::<_, Option<String>>(0), row.get::<_, Option<String>>(1)));
         assert_eq!(differ, None, "{what}");
+    }
+}
+
+/// Each pair of values is compared here and by PostgreSQL. A later row replaces an earlier one unless its version is less,
+/// which says of two values which is the greater one, and whether they are equal.
+#[test]
+fn values_are_in_the_order_in_which_postgresql_has_them() {
+    let postgres = Postgres::new();
+    for (ty, values) in [
+        ("text", &["", " ", "a", "B", "b", "ab", "a b", "\u{e4}", "\u{ff5e}", "\u{1f600}", "1", "10", "9"][..]),
+        ("boolean", &["true", "false"]),
+        ("bigint", &["-9223372036854775808", "-10", "-9", "0", "9", "10", "9223372036854775807"]),
+        (
+            "numeric",
+            &["-1e30", "-1.5", "-1.05", "-1", "-1.0", "-1e-130", "0", "0.0", "1e-130", "0.9", "1", "1.00", "10"],
+        ),
+        ("numeric", &["12345678901234567890123456789012345678", "12345678901234567890123456789012345679", "1.1e37"]),
+        (
+            "timestamptz",
+            &[
+                "2024-02-29T23:59:59.5+01:00",
+                "2024-02-29 22:59:59.500000Z",
+                "2024-02-29T22:59:59.4999995Z",
+                "2024-02-29T22:59:59.4999994z",
+                "2024-02-29t22:59:59.5000005 +00",
+                "2024-02-29T22:59:59.5000015Z",
+                "2024-02-29T22:59:59.999999999Z",
+                "2024-02-29T22:59:60Z",
+                "2024-03-01T00:30+0130",
+                "2024-02-29T20:00:00-03",
+                "1969-12-31T23:59:59.9Z",
+                "1970-01-01T00:00:00Z",
+                "0001-01-01T00:00:00+14:59",
+                "9999-12-31T23:59:59.999999-15:59",
+            ],
+        ),
+        (
+            "timestamp",
+            &[
+                "2024-02-29T23:59:59.5+01:00",
+                "2024-02-29 23:59:59.5",
+                "2024-03-01",
+                "2024-03-01T00:00Z",
+                "2024-02-29T23:59:60",
+            ],
+        ),
+        ("date", &["2024-02-29", "2024-02-29T23:59:59.9999999+01:00", "2024-03-01", "0001-01-01", "1969-12-31"]),
+        (
+            "uuid",
+            &[
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                "A0EEBC999C0B4EF8BB6D6BB9BD380A11",
+                "{9fffffff-9c0b-4ef8-bb6d-6bb9bd380a11}",
+            ],
+        ),
+        ("bytea", &["\\x", "\\x00", "\\x00ff", "\\x00FF", "\\x0100", "\\xff"]),
+    ] {
+        let schema = format!(
+            r#"{{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[{{"name":"id","type":"bigint"}},
+            {{"name":"version","type":"{ty}","merge":"greatest"}},{{"name":"v","type":"text","merge":{{"newest":{{"by":"version"}}}}}}]}}"#
+        );
+        let merger = Merger::new(&serde_json::from_str(&schema).unwrap()).unwrap();
+        let row = |value: &str, v| Row::of(["1", &*serde_json::to_string(value).unwrap(), v]);
+        let texts: Vec<_> = values.iter().map(|value| pg::quote_text(value)).collect();
+        let collation = if ty == "text" { "collate \"C\"" } else { "" };
+        let greater = postgres.query(&format!(
+            "set timezone = 'Asia/Tokyo'; select string_agg(case when a::{ty} {collation} > b::{ty} then 'a' else 'b' end, '' order by i, j)
+             from unnest(array[{0}]) with ordinality as a(a, i), unnest(array[{0}]) with ordinality as b(b, j)",
+            texts.join(",")
+        ));
+        let greater = greater.lines().last().unwrap();
+        assert_eq!(greater.len(), values.len() * values.len());
+        let pairs = values.iter().flat_map(|a| values.iter().map(move |b| (a, b)));
+        for ((a, b), expected) in pairs.zip(greater.chars()) {
+            let newest = merger.merge(&row(a, "\"a\""), &row(b, "\"b\""));
+            assert_eq!(newest.cell(2), format!("\"{expected}\""), "{ty}: {a} and {b}");
+            if expected == 'a' {
+                // The row has the greater version, by which it stays.
+                let stays = merger.merge(&newest, &row(b, "\"later\""));
+                assert_eq!(stays.cell(2), "\"a\"", "{ty}: {a} and {b}");
+            }
+        }
     }
 }
 

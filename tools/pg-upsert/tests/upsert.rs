@@ -597,6 +597,108 @@ fn keys_that_only_postgresql_takes_for_equal_are_written_one_after_the_other() {
     assert_eq!(postgres.query("select extract(epoch from at)::bigint, v from e"), "1704067200|b");
 }
 
+#[test]
+fn a_table_that_compares_values_otherwise_than_the_stream_is_refused() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create type mood as enum ('low', 'high');
+         create table t (id bigint primary key, v text, at timestamptz(3), mood mood, number real, tags numeric(9,1)[])",
+    );
+    let newest = r#""merge":{"newest":{"by":"at"}}"#;
+    for (columns, message) in [
+        (
+            format!(r#"{{"name":"v","type":"text",{newest}}},{{"name":"at","type":"timestamptz","merge":"greatest"}}"#),
+            "the column `at` of `t` cannot be merged: the type timestamp(3) with time zone rounds or cuts its values",
+        ),
+        (
+            format!(r#"{{"name":"v","type":"text",{newest}}},{{"name":"at","type":"timestamptz"}}"#),
+            "the column `v` is merged by the version `at`, which has to be a column of the rows that is merged as the greatest",
+        ),
+        (
+            r#"{"name":"mood","type":"text","merge":"least"}"#.to_owned(),
+            "the column `mood` of `t` cannot be merged: values of the type mood",
+        ),
+        (
+            r#"{"name":"tags","type":"numeric[]","merge":"union"}"#.to_owned(),
+            "the column `tags` of `t` cannot be merged: the type numeric(9,1)",
+        ),
+        (
+            r#"{"name":"v","type":"text","merge":"union"}"#.to_owned(),
+            "the column `v` of `t` cannot be merged: `union` merges arrays",
+        ),
+    ] {
+        let schema = format!(
+            r#"{{"$schema":{{"v":1,"profile":"t","hash":"h","table":"t","key":["id"],"columns":[{{"name":"id","type":"bigint"}},{columns}]}}}}"#
+        );
+        let run = upsert(&dir, &postgres).stdin(schema + "\n{\"id\":1}\n").run();
+        run.exits(2).stderr_has(message);
+    }
+    // Where the lesser stays the lesser, the table may round.
+    let columns =
+        r#"{"name":"at","type":"timestamptz","merge":"least"},{"name":"number","type":"smallint","merge":"least"}"#;
+    let schema = format!(
+        r#"{{"$schema":{{"v":1,"profile":"t","hash":"h","table":"t","key":["id"],"columns":[{{"name":"id","type":"bigint"}},{columns}]}}}}"#
+    );
+    upsert(&dir, &postgres).stdin(schema + "\n{\"id\":1,\"number\":7}\n").run().exits(0);
+}
+
+#[test]
+fn an_older_row_is_not_written_where_only_the_version_counts() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create table t (id bigint primary key, v text, version int, seen int);
+         insert into t values (1, 'x', 7, 1), (2, 'x', null, 1), (3, 'x', 7, 1), (4, 'x', 7, 1)",
+    );
+    let rows = r#"{"id":1,"v":"y","version":6,"seen":2}
+{"id":2,"v":"y","version":null,"seen":2}
+{"id":3,"v":"y","version":null,"seen":2}
+{"id":4,"v":"y","version":7,"seen":2}
+"#;
+    let schema = |seen: &str| {
+        format!(
+            r#"{{"$schema":{{"v":1,"profile":"t","hash":"h","table":"t","key":["id"],"columns":[{{"name":"id","type":"bigint"}},
+            {{"name":"v","type":"text","merge":{{"newest":{{"by":"version"}}}}}},
+            {{"name":"version","type":"integer","merge":"greatest"}},{{"name":"seen","type":"integer","merge":"{seen}"}}]}}}}"#
+        )
+        .replace('\n', "")
+            + "\n"
+    };
+    let places = "select string_agg(ctid::text, ' ' order by id) from t where id in (1, 3)";
+    let before = postgres.query(places);
+
+    upsert(&dir, &postgres).stdin(schema("keep") + rows).run().exits(0).stderr_has("4 rows written");
+    assert_eq!(postgres.query("select id, v, version, seen from t order by id"), "1|x|7|1\n2|y||1\n3|x|7|1\n4|y|7|1");
+    assert_eq!(postgres.query(places), before);
+
+    // Another column has a say of its own.
+    upsert(&dir, &postgres).stdin(schema("greatest") + rows).run().exits(0);
+    assert_eq!(postgres.query("select id, v, version, seen from t order by id"), "1|x|7|2\n2|y||2\n3|x|7|2\n4|y|7|2");
+}
+
+#[test]
+fn a_row_with_a_value_that_cannot_be_compared_is_rejected_alone() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table t (id bigint primary key, at timestamptz)");
+    let stream = r#"{"$schema":{"v":1,"profile":"t","hash":"h","table":"t","key":["id"],"columns":[{"name":"id","type":"bigint"},{"name":"at","type":"timestamptz","merge":"greatest"}]}}
+{"id":1,"at":"2024-01-31T10:00:00+02"}
+{"id":1,"at":"2024-01-31T09:00:00"}
+{"id":1,"at":"2024-01-31T08:30:00Z"}
+"#;
+
+    upsert(&dir, &postgres)
+        .stdin(stream)
+        .run()
+        .exits(1)
+        .stderr_has("1 rows written + 1 merged + 0 filtered out + 1 rejected");
+
+    assert_eq!(postgres.query("select at at time zone 'UTC' from t"), "2024-01-31 08:30:00");
+    let reason = &rejects(&dir)[0]["reason"];
+    assert_eq!(
+        reason,
+        "column `at` is `2024-01-31T09:00:00`, which is no time with its offset such as 2024-01-31T23:59:59.5+01:00, and cannot be compared"
+    );
+}
+
 /// `$reject` lines of a program before this one, for records with these numbers.
 fn rejected(records: impl Iterator<Item = u64>) -> String {
     let line = |n| {

@@ -128,11 +128,50 @@ fn a_row_differs_if_loading_it_again_would_change_the_table() {
         (keyed, "jsonb", r#"'[{"n":1,"p":"a"}]'"#, r#"[{"n":1,"p":"b"}]"#, true),
         (keyed, "jsonb", r#"'[{"n":1}]'"#, r#"[{"n":2}]"#, true),
         (keyed, "jsonb", r#"'[{"n":2},{"n":1}]'"#, r#"[{"n":1}]"#, true),
+        (r#""greatest""#, "numeric", "10", "9", false),
+        (r#""greatest""#, "numeric", "10", "1.0e1", false),
+        (r#""greatest""#, "numeric", "10", "11", true),
+        (r#""greatest""#, "numeric", "null", "11", true),
+        (r#""greatest""#, "text", "'a'", r#""B""#, false),
+        (r#""greatest""#, "timestamptz", "'2024-01-01T00:00Z'", r#""2024-01-01T00:30+01:00""#, false),
+        (r#""least""#, "timestamptz", "'2024-01-01T00:00Z'", r#""2024-01-01T00:30+01:00""#, true),
+        (r#""least""#, "text", "'B'", r#""a""#, false),
+        (r#""least""#, "text", "'B'", "null", false),
+        (r#""union""#, "text[]", "'{B,a,b}'", r#"["b","B"]"#, false),
+        (r#""union""#, "text[]", "'{B,a,b}'", r#"["c"]"#, true),
+        (r#""union""#, "text[]", "'{b,B}'", r#"["b"]"#, true),
+        (r#""union""#, "numeric[]", "'{1.0,2}'", "[1]", false),
+        (r#""union""#, "jsonb", "'[1, \"a\"]'", r#"["a",1.0]"#, false),
+        (r#""union""#, "jsonb", "'[1]'", r#"["1"]"#, true),
     ] {
         make_table(&postgres, ty, has);
         let run = findings(&postgres, &[schema_of(ty, merge), row(1, item, &[1])]);
         let found = i32::from(differs);
         run.exits(found).stderr_has(&format!("0 missing, {found} different"));
+    }
+}
+
+#[test]
+fn of_several_versions_the_newest_is_what_has_to_be_there() {
+    let postgres = Postgres::new();
+    let columns = schema(
+        r#"{"name":"v","type":"text","merge":{"newest":{"by":"other"}}},{"name":"other","type":"integer","merge":"greatest"}"#,
+    );
+    let item = |v: &str, other: &str| format!(r#"{{"id":1,"v":"{v}","other":{other},"$records":[1]}}"#);
+    // The table has the version 7 of `'x'`.
+    for (items, differing) in [
+        (&[item("x", "7")][..], None),
+        (&[item("y", "6"), item("x", "7"), item("z", "null")], None),
+        // Somebody else was there later.
+        (&[item("y", "6")], None),
+        (&[item("y", "7")], Some(r#""columns":["v"]"#)),
+        (&[item("x", "8"), item("y", "6")], Some(r#""columns":["other"]"#)),
+    ] {
+        make_table(&postgres, "text", "'x'");
+        let stream: Vec<_> = std::iter::once(columns.clone()).chain(items.iter().cloned()).collect();
+        let run = findings(&postgres, &stream);
+        run.exits(i32::from(differing.is_some()));
+        assert_eq!(run.output().contains(differing.unwrap_or("differs")), differing.is_some(), "{items:?}");
     }
 }
 

@@ -15,6 +15,7 @@ mod shop;
 mod stream;
 mod trust;
 mod verify;
+mod version;
 
 use std::fmt::Write as _;
 use std::path::Path;
