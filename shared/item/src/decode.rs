@@ -1,10 +1,11 @@
-//! From the bytes of a line to an [`Item`]. What the values are is in `value`.
+//! From the bytes of a line to an [`Item`]. What the values are is in `value`, the records of increments in `change`.
 
 #![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use crate::change::{self, Change};
 use crate::error::{Error, shorten};
 use crate::number;
 use crate::scan::special;
@@ -20,10 +21,13 @@ const ATTRIBUTES: usize = 16;
 /// So many of the known names are looked at for one: an item may lack some that the one before had.
 const FEW: usize = 4;
 
-type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
+pub(crate) type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
 
 /// An error in a box, so that what is returned in its place fits into registers.
-type Result<T, E = Box<Error>> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Box<Error>> = std::result::Result<T, E>;
+
+/// What is said of a record of an incremental export where an item is wanted.
+const IS_CHANGE: &str = "it is a record of an incremental export";
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +37,15 @@ pub enum Encoding {
     DynamodbJson,
     /// `{"Id":1}`: plain JSON, as other sources write it.
     Json,
+}
+
+/// What a line of an export is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// The state of an item, as full exports have it.
+    Item(Item<'a>),
+    /// What has become of an item in a period, as incremental exports have it.
+    Change(Box<Change<'a>>),
 }
 
 /// Decodes one line.
@@ -50,20 +63,30 @@ pub struct Decoder {
 impl Decoder {
     /// Decodes one line, as [`decode`] does.
     pub fn decode<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>, Error> {
-        let text = match simdutf8::basic::from_utf8(line) {
-            Ok(text) => text,
-            // The other one says where.
-            Err(_) => std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?,
-        };
-        let mut scanner = Scanner { text, bytes: line, at: 0, depth: 0, nul: false };
+        let mut scanner = Scanner::new(line)?;
         let attributes = scanner.line(encoding, &mut self.names).map_err(|error| *error)?;
-        Ok(Item { attributes, line: text, encoding, nul: scanner.nul })
+        Ok(scanner.item_of(attributes, encoding))
+    }
+
+    /// Decodes one line of a full or an incremental export. In [`Encoding::Json`] every line is an item.
+    pub fn decode_record<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Record<'a>, Error> {
+        let mut scanner = Scanner::new(line)?;
+        // By the first key, so that neither is tried in vain.
+        if encoding == Encoding::Json || !change::begins(scanner.text) {
+            match scanner.line(encoding, &mut self.names).map_err(|error| *error) {
+                Ok(attributes) => return Ok(Record::Item(scanner.item_of(attributes, encoding))),
+                Err(Error::NoItem { message }) if message == IS_CHANGE => scanner = Scanner::new(line)?,
+                Err(error) => return Err(error),
+            }
+        }
+        let change = scanner.change(&mut self.names).map_err(|error| *error)?;
+        Ok(Record::Change(Box::new(change)))
     }
 }
 
 /// The names of an item's attributes in their order, none twice and none with an escape, each as `"name":`.
 #[derive(Debug, Default)]
-struct Names {
+pub(crate) struct Names {
     text: String,
     /// Where each of them ends.
     ends: Vec<usize>,
@@ -125,28 +148,41 @@ fn usual_type(value: &[u8]) -> Option<(Type, usize)> {
     }
 }
 
-struct Scanner<'a> {
-    text: &'a str,
+pub(crate) struct Scanner<'a> {
+    pub(crate) text: &'a str,
     bytes: &'a [u8],
-    at: usize,
+    pub(crate) at: usize,
     depth: usize,
     /// Whether some text held U+0000.
-    nul: bool,
+    pub(crate) nul: bool,
 }
 
 impl<'a> Scanner<'a> {
+    fn new(line: &'a [u8]) -> Result<Self, Error> {
+        let text = match simdutf8::basic::from_utf8(line) {
+            Ok(text) => text,
+            // The other one says where.
+            Err(_) => std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?,
+        };
+        Ok(Self { text, bytes: line, at: 0, depth: 0, nul: false })
+    }
+
+    fn item_of(&self, attributes: Attributes<'a>, encoding: Encoding) -> Item<'a> {
+        Item { attributes, json: self.text, alone: true, encoding, nul: self.nul }
+    }
+
     #[cold]
-    fn error(&self, message: &'static str) -> Box<Error> {
+    pub(crate) fn error(&self, message: &'static str) -> Box<Error> {
         Box::new(Error::Json { column: self.at + 1, message })
     }
 
     #[inline]
-    fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     #[inline]
-    fn space(&mut self) {
+    pub(crate) fn space(&mut self) {
         // There hardly ever is any: one comparison has to do.
         while let Some(byte) = self.peek()
             && byte <= b' '
@@ -158,7 +194,7 @@ impl<'a> Scanner<'a> {
 
     /// Passes a byte and the white space after it.
     #[inline]
-    fn pass(&mut self, byte: u8, message: &'static str) -> Result<()> {
+    pub(crate) fn pass(&mut self, byte: u8, message: &'static str) -> Result<()> {
         if self.peek() != Some(byte) {
             return Err(self.error(message));
         }
@@ -169,7 +205,7 @@ impl<'a> Scanner<'a> {
 
     /// Whether another element follows in an object or array that ends in `end`; passes the separator or the end.
     #[inline]
-    fn more(&mut self, first: bool, end: u8) -> Result<bool> {
+    pub(crate) fn more(&mut self, first: bool, end: u8) -> Result<bool> {
         match self.peek() {
             Some(byte) if byte == end => {
                 self.at += 1;
@@ -188,7 +224,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn text(&mut self) -> Result<Text<'a>> {
+    pub(crate) fn text(&mut self) -> Result<Text<'a>> {
         // Most have no escape.
         let start = self.at;
         if self.peek() == Some(b'"')
@@ -351,7 +387,7 @@ impl<'a> Scanner<'a> {
         let message = if has("Item") {
             "`Item` must be an object and stand alone"
         } else if has("Keys") {
-            "it is a record of an incremental export"
+            IS_CHANGE
         } else {
             "the key `Item` is missing"
         };
@@ -359,7 +395,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The attributes of an item, by the names of the one before as far as they are the same.
-    fn item(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
+    pub(crate) fn item(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
         let mut entries = Vec::with_capacity(names.count().max(ATTRIBUTES));
@@ -391,7 +427,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// An object of names and attribute values.
-    fn attributes(&mut self) -> Result<Attributes<'a>> {
+    pub(crate) fn attributes(&mut self) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
         let mut entries = Vec::with_capacity(ATTRIBUTES);
@@ -476,7 +512,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.peek() {
             Some(b'{') => "an object",
             Some(b'[') => "an array",
@@ -544,7 +580,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn plain_value(&mut self) -> Result<Value<'a>> {
+    pub(crate) fn plain_value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
             Some(b'"') => Ok(Value::S(self.text()?)),
             Some(b'{') => {

@@ -24,6 +24,12 @@ pub enum Error {
         /// What is there instead.
         message: String,
     },
+    /// The line is JSON, but no record of an incremental export.
+    #[error("not a record of an incremental export: {message}")]
+    NoChange {
+        /// What is there instead.
+        message: String,
+    },
     /// An attribute's value is none.
     #[error("attribute `{path}`: {message}")]
     Attribute {

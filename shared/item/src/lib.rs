@@ -6,12 +6,14 @@
 //!
 //! No file, no pipe and no profile is known here.
 
+mod change;
 mod decode;
 mod error;
 pub mod number;
 pub mod scan;
 mod value;
 
-pub use decode::{Decoder, Encoding, decode};
+pub use change::Change;
+pub use decode::{Decoder, Encoding, Record, decode};
 pub use error::Error;
 pub use value::{Item, Text, Type, Value};

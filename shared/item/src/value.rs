@@ -201,7 +201,10 @@ fn write_object(entries: &[(Text<'_>, Value<'_>)], into: &mut String) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item<'a> {
     pub(crate) attributes: Vec<(Text<'a>, Value<'a>)>,
-    pub(crate) line: &'a str,
+    /// Where it was found: a line, or an image in one.
+    pub(crate) json: &'a str,
+    /// Whether that is a line.
+    pub(crate) alone: bool,
     pub(crate) encoding: Encoding,
     pub(crate) nul: bool,
 }
@@ -242,13 +245,16 @@ impl<'a> Item<'a> {
         self.encoding
     }
 
-    /// The item's line with `text` in place of every U+0000.
+    /// The item as a line of its own, with `text` in place of every U+0000.
     pub fn line_without_nul(&self, text: &str) -> String {
         // JSON holds U+0000 as this one escape, and a backslash only in strings, where the character after it is its own.
         let replacement = serde_json::Value::from(text).to_string();
         let replacement = &replacement[1..replacement.len() - 1];
-        let mut line = String::with_capacity(self.line.len());
-        let mut rest = self.line;
+        let mut line = String::with_capacity(self.json.len());
+        if !self.alone {
+            line.push_str("{\"Item\":");
+        }
+        let mut rest = self.json;
         while let Some(place) = rest.find('\\') {
             line.push_str(&rest[..place]);
             rest = &rest[place..];
@@ -257,6 +263,9 @@ impl<'a> Item<'a> {
             rest = &rest[length..];
         }
         line.push_str(rest);
+        if !self.alone {
+            line.push('}');
+        }
         line
     }
 

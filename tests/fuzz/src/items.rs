@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use item::{Decoder, Encoding, decode};
+use item::{Decoder, Encoding, Record, decode};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
@@ -14,10 +14,21 @@ fuzz_target!(|data: &[u8]| {
         item.write_json(&mut json);
         serde_json::from_str::<Value>(&json).expect("what is written is JSON");
     }
+    if let Ok(Record::Change(change)) = Decoder::default().decode_record(data, Encoding::DynamodbJson) {
+        assert!(theirs.is_ok(), "serde_json: {theirs:?}");
+        // Without U+0000 two names may be one.
+        let images = [Some(change.keys), change.old, change.new].into_iter().flatten();
+        for image in images.filter(|image| !image.has_nul()) {
+            let line = image.line_without_nul("");
+            decode(line.as_bytes(), Encoding::DynamodbJson).expect("an image can be an item");
+        }
+    }
     // What the lines before were never shows.
     let mut decoder = Decoder::default();
     for line in data.split(|&byte| byte == b'\n') {
         assert_eq!(decoder.decode(line, Encoding::DynamodbJson), decode(line, Encoding::DynamodbJson));
+        let alone = Decoder::default().decode_record(line, Encoding::DynamodbJson);
+        assert_eq!(decoder.decode_record(line, Encoding::DynamodbJson), alone);
     }
     match (decode(data, Encoding::Json), theirs) {
         (Ok(item), Ok(theirs)) => {
