@@ -129,7 +129,7 @@ pub struct FileCounts {
     pub rejected: u64,
     /// Records that a foreign program in the pipe left out (`--lossy`).
     pub dropped: u64,
-    /// Of a profile with several tables, what became of the rows of each. The counts above are then of rows, but `records`
+    /// Of a profile with several tables, or of an incremental export, what became of the rows of each. The counts above are then of rows, but `records`
     /// and `filtered`; and `rejected`, which are records that are a row of none, and rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, TableCounts>,
@@ -147,6 +147,9 @@ pub struct TableCounts {
     pub merged: u64,
     /// In the rejects file.
     pub rejected: u64,
+    /// Rows that a record of an incremental export deleted, if they were there.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Left out by a foreign program in the pipe (`--lossy`).
     pub dropped: u64,
 }
@@ -158,8 +161,14 @@ impl TableCounts {
         self.written += other.written;
         self.merged += other.merged;
         self.rejected += other.rejected;
+        self.deleted += other.deleted;
         self.dropped += other.dropped;
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field as it is")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Why a file is not complete.

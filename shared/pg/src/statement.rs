@@ -24,6 +24,8 @@ pub struct Statements {
     pub load: String,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
     pub merge: String,
+    /// Deletes the rows of the table whose keys are in the stage; where rows have a version, those that are not newer.
+    pub delete: String,
 }
 
 impl Statements {
@@ -42,6 +44,12 @@ impl Statements {
             (set, Some(condition)) => format!("do update set {set} where {condition}"),
         };
 
+        let by_key: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
+        let mut gone: Vec<_> = by_key.iter().map(|name| format!("old.{name} = gone.{name}")).collect();
+        if let Some(version) = schema.version() {
+            let version = &columns[version];
+            gone.push(format!("(old.{version} <= gone.{version} or old.{version} is null or gone.{version} is null)"));
+        }
         let types = schema.columns.iter().zip(&columns).map(|(column, name)| format!("{name} {}", column.ty.sql()));
         let definitions: Vec<_> = types.chain([format!("primary key ({key})")]).collect();
         // The stage takes types and nothing else from the table: what a row violates is said by the table itself. Its
@@ -58,6 +66,7 @@ impl Statements {
         ));
         Self {
             create: format!("create table if not exists {table} ({})", definitions.join(", ")),
+            delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
             copy: format!("copy pg_temp.{stage} ({list}) from stdin"),
             load: format!("copy {table} ({list}) from stdin"),

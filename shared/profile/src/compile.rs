@@ -22,6 +22,9 @@ use crate::tables::{Gate, Table};
 const POSITION: &str = "$position";
 const NAME: &str = "$name";
 
+/// What stands for the time at which a change was written, in microseconds since 1970.
+const WRITTEN: &str = "$written";
+
 /// Options of the command line that change which rows there are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -105,7 +108,10 @@ impl Compiler<'_> {
         if mistakes.len() > before {
             return None;
         }
-        Some(Table { schema, on_create: layout.on_create.to_vec(), when: when.ok()?, each, plan: plan.fix() })
+        let key = schema.key_indexes().unwrap_or_default();
+        let key_made_of = key.into_iter().flat_map(|column| plan.attributes_of(column)).collect();
+        let (on_create, plan) = (layout.on_create.to_vec(), plan.fix());
+        Some(Table { schema, on_create, when: when.ok()?, each, key_made_of, plan })
     }
 
     /// The attributes of which other tables take all that is in their elements.
@@ -379,6 +385,7 @@ impl Compiler<'_> {
             }
             Step::EpochSeconds => Action::Epoch(1),
             Step::EpochMilliseconds => Action::Epoch(1000),
+            Step::EpochMicroseconds => Action::Epoch(1_000_000),
             Step::UuidV5(namespace) => {
                 Action::UuidV5(namespace.parse().map_err(|_| format!("`{namespace}` is no UUID"))?)
             }
@@ -542,6 +549,9 @@ fn way(path: &Path) -> Way {
 
 /// What a name that is no value stands for.
 fn reference(name: &str, of_element: bool) -> Reference {
+    if name == WRITTEN {
+        return Reference::Written;
+    }
     if of_element {
         match (name, name.strip_prefix(ELEMENT)) {
             (POSITION, _) => return Reference::Position,
@@ -602,7 +612,7 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
                 Path::Dotted(name) => reference(name, of_element),
                 Path::Names(names) => Reference::Attribute(Way::of(names.clone())),
             };
-            if matches!(reference, Reference::Position | Reference::Name) {
+            if matches!(reference, Reference::Position | Reference::Name | Reference::Written) {
                 return Err("a condition asks for an attribute or an element".to_owned());
             }
             Ok(Condition::Test(reference, asked))

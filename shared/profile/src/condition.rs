@@ -59,6 +59,18 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The attributes that it asks for, the first name of each.
+    pub(crate) fn attributes(&self) -> Vec<&str> {
+        match self {
+            Self::Test(Reference::Attribute(way), _) => way.first().into_iter().collect(),
+            Self::Test(..) => Vec::new(),
+            Self::All(conditions) | Self::Any(conditions) => conditions.iter().flat_map(Self::attributes).collect(),
+            Self::Not(condition) => condition.attributes(),
+        }
+    }
+}
+
 impl Test {
     fn holds(&self, value: Option<&Value<'_>>) -> bool {
         let value = value.filter(|value| !matches!(value, Value::Null));

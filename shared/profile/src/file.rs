@@ -236,6 +236,8 @@ pub(crate) enum Step {
     EpochSeconds,
     /// The time that many milliseconds after 1970 began.
     EpochMilliseconds,
+    /// The time that many microseconds after 1970 began.
+    EpochMicroseconds,
 }
 
 /// A part of a text, as PostgreSQL's `split_part` counts them: the first is 1, the last -1. Nothing if there are fewer.

@@ -4,6 +4,7 @@
 //! it and checks it as a whole; then [`Profile::rows`] makes rows of items, [`Schema`] tells the next program what they
 //! are, and [`Merger`] merges rows of one key. The SQL of the same merging is in `pg`.
 
+mod change;
 mod compile;
 mod condition;
 mod convert;
@@ -21,7 +22,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use fault::FileError;
-use item::Item;
+use item::{Change, Item};
 
 pub use compile::Options;
 pub use error::Error;
@@ -53,6 +54,15 @@ impl Profile {
     /// Why the item is rejected, in one sentence.
     pub fn rows(&self, item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
         self.gate.rows(&self.tables, item, made)
+    }
+
+    /// Makes the rows of an item that has changed, and the keys of those that it no longer has: all of them, or none.
+    /// Without an old image an item is new if the export has `old_images`.
+    ///
+    /// # Errors
+    /// Why the record is rejected, in one sentence.
+    pub fn changes(&self, change: &Change<'_>, old_images: bool, made: &mut Made) -> Result<Fate, String> {
+        self.gate.changes(&self.tables, change, old_images, made)
     }
 
     /// What the rows of each table are.

@@ -11,7 +11,7 @@ use item::{Item, Text, Type, Value};
 use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::file::OnFailure;
 use crate::policy::Policy;
-use crate::row::Row;
+use crate::row::{NULL, Row};
 use crate::schema::{ColumnType, Kind};
 
 /// From items to rows of a table.
@@ -29,6 +29,8 @@ pub(crate) struct Source<'a> {
     pub(crate) item: &'a Item<'a>,
     /// Of a row of an element.
     pub(crate) element: Option<&'a Element<'a>>,
+    /// Of a change, when it was written: microseconds since 1970.
+    pub(crate) written: Option<&'a str>,
 }
 
 /// An element of an attribute that is a list, a set or a map.
@@ -78,6 +80,11 @@ impl Way {
         Self { names, place: AtomicUsize::new(0) }
     }
 
+    /// The first name.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.names.first().map(String::as_str)
+    }
+
     /// The name, if there is only one.
     pub(crate) fn only(&self) -> Option<&str> {
         if let [name] = self.names.as_slice() { Some(name) } else { None }
@@ -101,6 +108,8 @@ pub(crate) enum Reference {
     Position,
     /// The element's name in a map.
     Name,
+    /// When a change was written.
+    Written,
 }
 
 #[derive(Debug)]
@@ -228,7 +237,7 @@ impl Plan {
             if let Some(ty) = &column.ty
                 && alone
                 && column.only_if.is_empty()
-                && self.evaluate(column, Source { item: &nothing, element: None }, &[], &mut scalar).is_ok()
+                && self.evaluate(column, Source::of(&nothing), &[], &mut scalar).is_ok()
                 && write_as(ty, column.accept.as_deref(), &scalar, &mut json).is_ok()
                 && column.check(ty, &json).is_ok()
             {
@@ -253,34 +262,78 @@ impl Plan {
                 *scalar = value.instead(problem)?;
             }
         }
-        for column in &self.columns {
-            if let Some(json) = &column.fixed {
-                row.push(json);
-                continue;
+        self.columns.iter().try_for_each(|column| self.cell(column, source, &known, row))
+    }
+
+    /// Writes the cells of these columns, and null for the others; values that cannot be made are nothing.
+    pub(crate) fn cells_of<'a>(&'a self, columns: &[usize], source: Source<'a>, row: &mut Row) -> Result<(), String> {
+        row.clear();
+        let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
+        for (place, value) in self.values.iter().enumerate() {
+            let (before, rest) = known.split_at_mut(place);
+            if self.make(value, source, before, &mut rest[0]).is_err() {
+                rest[0] = Scalar::Null;
             }
-            // Every column has a type.
-            let Some(ty) = &column.ty else { continue };
-            let into = row.compose();
-            let start = into.len();
-            let write = |scalar: &Scalar<'_>, into: &mut String| {
-                write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
-            };
-            let mut written = if let Some(found) = column.as_it_stands(source, &known) {
-                write(&found, into)
-            } else {
-                let mut scalar = Scalar::Null;
-                self.evaluate(column, source, &known, &mut scalar).and_then(|()| write(&scalar, into))
-            };
-            if column.checked.is_some() && written.is_ok() {
-                written = column.check(ty, &into[start..]);
-            }
-            if let Err(problem) = written {
-                into.truncate(start);
-                write(&column.instead(problem)?, into)?;
-                column.check(ty, &into[start..])?;
-            }
-            row.end_cell();
         }
+        for (place, column) in self.columns.iter().enumerate() {
+            if columns.contains(&place) {
+                self.cell(column, source, &known, row)?;
+            } else {
+                row.push(NULL);
+            }
+        }
+        Ok(())
+    }
+
+    /// The attributes of which a column is made, by way of values or not; the first name of each.
+    pub(crate) fn attributes_of(&self, column: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut slots = vec![&self.columns[column]];
+        while let Some(slot) = slots.pop() {
+            for reference in slot.origin.references().into_iter().chain(&slot.only_if) {
+                match reference {
+                    Reference::Value(place) => slots.push(&self.values[*place]),
+                    Reference::Attribute(way) => names.extend(way.first().map(str::to_owned)),
+                    Reference::Element(_) | Reference::Position | Reference::Name | Reference::Written => {}
+                }
+            }
+        }
+        names
+    }
+
+    /// Writes the cell of a column.
+    fn cell<'a>(
+        &'a self,
+        column: &'a Slot,
+        source: Source<'a>,
+        known: &[Scalar<'a>],
+        row: &mut Row,
+    ) -> Result<(), String> {
+        if let Some(json) = &column.fixed {
+            row.push(json);
+            return Ok(());
+        }
+        // Every column has a type.
+        let Some(ty) = &column.ty else { return Ok(()) };
+        let into = row.compose();
+        let start = into.len();
+        let write = |scalar: &Scalar<'_>, into: &mut String| {
+            write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
+        };
+        let mut written = if let Some(found) = column.as_it_stands(source, known) {
+            write(&found, into)
+        } else {
+            let mut scalar = Scalar::Null;
+            self.evaluate(column, source, known, &mut scalar).and_then(|()| write(&scalar, into))
+        };
+        if column.checked.is_some() && written.is_ok() {
+            written = column.check(ty, &into[start..]);
+        }
+        if let Err(problem) = written {
+            into.truncate(start);
+            write(&column.instead(problem)?, into)?;
+        }
+        row.end_cell();
         Ok(())
     }
 
@@ -533,6 +586,7 @@ fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a
             let name = source.element.and_then(|element| element.name);
             name.map_or(Scalar::Null, |name| Scalar::Text(name.get()))
         }
+        Reference::Written => source.written.map_or(Scalar::Null, |written| Scalar::Number(Cow::Borrowed(written))),
         Reference::Attribute(_) | Reference::Element(_) => match source.find(reference) {
             None | Some(Value::Null) => Scalar::Null,
             Some(value) => Scalar::Raw(value),
@@ -541,12 +595,17 @@ fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a
 }
 
 impl<'a> Source<'a> {
+    /// An item as it is.
+    pub(crate) fn of(item: &'a Item<'a>) -> Self {
+        Self { item, element: None, written: None }
+    }
+
     /// The attribute or the part of the element.
     pub(crate) fn find(self, reference: &Reference) -> Option<&'a Value<'a>> {
         match reference {
             Reference::Attribute(way) => self.follow(way),
             Reference::Element(way) => follow(self.element?.value, &way.names),
-            Reference::Value(_) | Reference::Position | Reference::Name => None,
+            Reference::Value(_) | Reference::Position | Reference::Name | Reference::Written => None,
         }
     }
 

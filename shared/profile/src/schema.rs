@@ -67,6 +67,15 @@ impl Schema {
         self.schema.as_ref().map_or_else(|| self.table.clone(), |schema| format!("{schema}.{}", self.table))
     }
 
+    /// The place of the column that says which of two rows is the newer one, if there is one.
+    pub fn version(&self) -> Option<usize> {
+        let by = self.columns.iter().find_map(|column| match &column.merge {
+            Policy::Newest(newest) => Some(newest.by.as_str()),
+            _ => None,
+        });
+        by.and_then(|by| self.index(by))
+    }
+
     /// The place of a column.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

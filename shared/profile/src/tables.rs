@@ -29,6 +29,8 @@ pub struct Table {
     pub(crate) when: Vec<Condition>,
     /// For rows of elements: the place of the table whose items it takes, and where the elements are.
     pub(crate) each: Option<(usize, Way)>,
+    /// The attributes that its key is made of, those of elements left out.
+    pub(crate) key_made_of: Vec<String>,
     pub(crate) plan: Plan,
 }
 
@@ -45,27 +47,45 @@ pub(crate) struct Gate {
 /// The rows of one item, in memory that is used again for the next.
 #[derive(Debug, Default)]
 pub struct Made {
-    rows: Vec<(usize, Row)>,
-    count: usize,
+    pub(crate) rows: Vec<MadeRow>,
+    pub(crate) count: usize,
     /// For each table, whether it takes the item.
     matched: Vec<bool>,
+}
+
+/// A row, or the key of one that is to be deleted.
+#[derive(Debug, Default)]
+pub(crate) struct MadeRow {
+    pub(crate) table: usize,
+    pub(crate) row: Row,
+    pub(crate) deleted: bool,
 }
 
 impl Made {
     /// Each row, with the place of its table.
     pub fn rows(&self) -> impl Iterator<Item = (usize, RowView<'_>)> {
-        self.rows[..self.count].iter().map(|(table, row)| (*table, row.view()))
+        self.of_kind(false)
+    }
+
+    /// Each row that is no longer, with the place of its table: the cells of its key and of the version, the others null.
+    pub fn deleted(&self) -> impl Iterator<Item = (usize, RowView<'_>)> {
+        self.of_kind(true)
+    }
+
+    fn of_kind(&self, wanted: bool) -> impl Iterator<Item = (usize, RowView<'_>)> {
+        let rows = self.rows[..self.count].iter().filter(move |made| made.deleted == wanted);
+        rows.map(|made| (made.table, made.row.view()))
     }
 
     /// The next row, to be written.
-    fn next(&mut self, table: usize) -> &mut Row {
+    pub(crate) fn next(&mut self, table: usize) -> &mut Row {
         if self.count == self.rows.len() {
-            self.rows.push((table, Row::default()));
+            self.rows.push(MadeRow::default());
         }
-        let (place, row) = &mut self.rows[self.count];
-        *place = table;
+        let made = &mut self.rows[self.count];
+        (made.table, made.deleted) = (table, false);
         self.count += 1;
-        row
+        &mut made.row
     }
 }
 
@@ -77,20 +97,25 @@ impl Gate {
         {
             let line = item.line_without_nul(text);
             let item = decode(line.as_bytes(), item.encoding()).map_err(|error| error.to_string())?;
-            return self.rows_of(tables, &item, made);
+            made.count = 0;
+            return self.rows_of(tables, Source::of(&item), made);
         }
-        self.rows_of(tables, item, made)
+        made.count = 0;
+        self.rows_of(tables, Source::of(item), made)
     }
 
-    fn rows_of(&self, tables: &[Table], item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
-        made.count = 0;
-        let source = Source { item, element: None };
-        if !self.filter.iter().all(|condition| condition.holds(source)) {
-            return Ok(Fate::Filtered);
+    /// Whether the profile takes the item at all.
+    pub(crate) fn takes(&self, source: Source<'_>) -> Result<bool, String> {
+        let filtered = !self.filter.iter().all(|condition| condition.holds(source));
+        match &self.max_id {
+            Some((way, limit)) if !filtered => Ok(number(source, way)? < *limit),
+            _ => Ok(!filtered),
         }
-        if let Some((way, limit)) = &self.max_id
-            && number(source, way)? >= *limit
-        {
+    }
+
+    /// Adds the rows of an item.
+    pub(crate) fn rows_of(&self, tables: &[Table], source: Source<'_>, made: &mut Made) -> Result<Fate, String> {
+        if !self.takes(source)? {
             return Ok(Fate::Filtered);
         }
         // What most profiles are.
@@ -107,7 +132,9 @@ impl Gate {
             };
             made.matched.push(takes);
             if takes {
-                table.rows(place, item, made).map_err(|reason| format!("table `{}`: {reason}", table.schema.table))?;
+                table
+                    .rows(place, source, made)
+                    .map_err(|reason| format!("table `{}`: {reason}", table.schema.table))?;
             }
         }
         match self.unmatched {
@@ -120,15 +147,13 @@ impl Gate {
 
 impl Table {
     /// Makes its rows of an item that it takes.
-    fn rows(&self, place: usize, item: &Item<'_>, made: &mut Made) -> Result<(), String> {
-        let Some((_, way)) = &self.each else {
-            return self.plan.row(Source { item, element: None }, made.next(place));
-        };
-        let Some(value) = (Source { item, element: None }).follow(way) else { return Ok(()) };
+    fn rows(&self, place: usize, source: Source<'_>, made: &mut Made) -> Result<(), String> {
+        let Some((_, way)) = &self.each else { return self.plan.row(source, made.next(place)) };
+        let Some(value) = source.follow(way) else { return Ok(()) };
         let mut position = 0;
         let mut one = |value: &Value<'_>, name| {
             position += 1;
-            self.element(place, item, &Element { value, position: position.to_string(), name }, made)
+            self.element(place, source, &Element { value, position: position.to_string(), name }, made)
         };
         match value {
             Value::Null => Ok(()),
@@ -145,8 +170,8 @@ impl Table {
     }
 
     /// Makes the row of an element.
-    fn element(&self, place: usize, item: &Item<'_>, element: &Element<'_>, made: &mut Made) -> Result<(), String> {
-        let source = Source { item, element: Some(element) };
+    fn element(&self, place: usize, source: Source<'_>, element: &Element<'_>, made: &mut Made) -> Result<(), String> {
+        let source = Source { element: Some(element), ..source };
         if !self.when.iter().all(|condition| condition.holds(source)) {
             return Ok(());
         }

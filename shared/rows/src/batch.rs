@@ -74,6 +74,8 @@ impl Held {
 pub struct Batch {
     /// The rows of each table, in the order in which the stream named the tables.
     pub tables: Vec<Held>,
+    /// The keys of rows of each table that are to be deleted, before the rows are written.
+    pub deleted: Vec<Entries>,
     /// In the order of the stream; the last one is open.
     pub segments: Vec<Segment>,
     /// What this process has read by now, this batch included.
@@ -128,6 +130,7 @@ impl Batch {
     pub fn new(file: Option<Arc<str>>, many: &[bool]) -> Self {
         Self {
             tables: many.iter().map(|&many| Held::new(many)).collect(),
+            deleted: many.iter().map(|_| Entries::default()).collect(),
             segments: vec![Segment { file, ..Segment::default() }],
             reading: Reading::default(),
             apart: Vec::new(),
@@ -143,12 +146,19 @@ impl Batch {
 
     /// About how many rows there will be, see [`Held::keys`].
     pub fn keys(&self) -> usize {
-        self.tables.iter().map(Held::keys).sum()
+        self.tables.iter().map(Held::keys).sum::<usize>() + self.deleted.iter().map(Entries::len).sum::<usize>()
+    }
+
+    /// Rows of a further table may come; `many` if many keys are to come together.
+    pub fn add_table(&mut self, many: bool) {
+        self.tables.push(Held::new(many));
+        self.deleted.push(Entries::default());
     }
 
     /// Whether it has to be written before more comes. Rows that take too much memory go to disk if they may.
     pub fn is_full(&mut self, limits: &Limits) -> bool {
-        let (mut rows, mut bytes) = (0, self.bytes);
+        let mut rows = self.deleted.iter().map(Entries::len).sum::<usize>();
+        let mut bytes = self.bytes + self.deleted.iter().map(Entries::bytes).sum::<u64>();
         let (mut keys, mut in_memory, mut on_disk) = (0, 0, 0);
         for held in &self.tables {
             match held {
@@ -203,6 +213,13 @@ impl Batch {
             }
             Held::Many(gathered) => gathered.add(row, keys, segment, records),
         }
+    }
+
+    /// Adds the key of a row of a table that is to be deleted, see [`Batch::add`].
+    pub fn delete(&mut self, table: usize, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
+        let segment = self.segments.len() - 1;
+        let origin = Origin { segment, weight: (records.len() as u64).max(1), records: records.into() };
+        self.deleted[table].push(row, keys, origin)
     }
 
     /// Adds a line that was refused.

@@ -9,11 +9,13 @@ use std::thread;
 
 use fault::{Failure, Fault, PipeError, Problem};
 use profile::{Merger, Schema};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
 use tracing::{debug, info, warn};
 
-use crate::batch::{Batch, Held, Limits, Normal};
+use crate::batch::{Batch, Limits, Normal};
 use crate::key::Keys;
 use crate::plain::Plain;
 use crate::rejected::Rejected;
@@ -160,6 +162,7 @@ impl Parser<'_> {
                 Line::Marker(marker) => self.marker(*marker)?,
                 // A row may have its record numbers in front.
                 Line::Foreign(line) if line.trim_ascii_start().starts_with(br#"{"$records""#) => self.data(line)?,
+                Line::Foreign(line) if line.starts_with(br#"{"$delete""#) => self.delete(line)?,
                 Line::Foreign(line) => self.foreign(line)?,
             }
             if self.batch.is_full(&self.expected.limits) {
@@ -240,7 +243,7 @@ impl Parser<'_> {
 
     fn rows_are(&mut self, name: String, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
         let rows = Rows::of(name, schema.clone(), why_unknown, self.expected.limits.gather.is_some())?;
-        self.batch.tables.push(Held::new(rows.many));
+        self.batch.add_table(rows.many);
         self.tables.push(rows);
         self.current = self.tables.len() - 1;
         self.send(Message::Schema(Box::new(schema)))
@@ -310,6 +313,37 @@ impl Parser<'_> {
                 Ok(())
             }
             Err(no_row) => self.refuse(no_row, line),
+        }
+    }
+
+    /// The key of a row that is to be deleted.
+    fn delete(&mut self, line: &[u8]) -> Result<(), Halt> {
+        #[derive(Deserialize)]
+        struct Deletion<'a> {
+            #[serde(rename = "$delete", borrow)]
+            row: &'a RawValue,
+            #[serde(rename = "$records", default)]
+            records: Vec<u64>,
+        }
+
+        self.require_source()?;
+        let Some(rows) = self.tables.get_mut(self.current) else { return Err(crate::plain::unknown_rows().into()) };
+        let Deletion { row, records } = match serde_json::from_slice(line) {
+            Ok(deletion) => deletion,
+            Err(error) => {
+                let reason = format!("`$delete` cannot be read: {error}");
+                return self.refuse(NoRow { reason, records: Vec::new() }, line);
+            }
+        };
+        let read = rows.reader.read(row.get().as_bytes()).map_err(|no_row| no_row.reason);
+        let added = read.and_then(|parsed| self.batch.delete(self.current, parsed.row.view(), &rows.keys, &records));
+        match added {
+            Ok(()) => {
+                self.reading.came(&records);
+                self.expected.gathered.fetch_add((records.len() as u64).max(1), Ordering::Relaxed);
+                Ok(())
+            }
+            Err(reason) => self.refuse(NoRow { reason, records }, line),
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Tally {
     pub rejected: u64,
     /// `$reject` lines of other programs.
     pub upstream: u64,
+    /// Rows that are deleted, if they were there.
+    pub deleted: u64,
 }
 
 impl Tally {
@@ -32,6 +34,7 @@ impl Tally {
         self.merged += other.merged;
         self.rejected += other.rejected;
         self.upstream += other.upstream;
+        self.deleted += other.deleted;
     }
 }
 
@@ -43,8 +46,10 @@ struct Open {
     base: FileCounts,
     /// For each table.
     since: Vec<Tally>,
-    /// Records filtered out and dropped that are in the sums of this process; of several tables also those read.
-    counted: (u64, u64, u64),
+    /// Records filtered out and dropped that are in the sums of this process.
+    counted: (u64, u64),
+    /// Records that are in the sums of this process, as far as is known.
+    records: u64,
 }
 
 impl Open {
@@ -91,10 +96,12 @@ impl Ledger {
 
     /// What this process wrote to each of several tables.
     pub fn run_by_table(&self) -> BTreeMap<String, TableCounts> {
-        let several = if self.tables.len() > 1 { self.tables.as_slice() } else { &[] };
+        let told = self.tables.len() > 1 || self.tables.iter().any(|(_, tally)| tally.deleted > 0);
+        let several = if told { self.tables.as_slice() } else { &[] };
         let counts = |tally: &Tally| {
-            let &Tally { written, merged, rejected, .. } = tally;
-            TableCounts { taken: written + merged + rejected, written, merged, rejected, dropped: 0 }
+            let &Tally { written, merged, rejected, deleted, .. } = tally;
+            let taken = written + merged + rejected + deleted;
+            TableCounts { taken, written, merged, rejected, deleted, dropped: 0 }
         };
         several.iter().map(|(name, tally)| (name.clone(), counts(tally))).collect()
     }
@@ -127,9 +134,10 @@ impl Ledger {
         self.run.written += tally.written;
         self.run.merged += tally.merged;
         self.run.rejected += tally.rejected + tally.upstream;
-        // Rows of several tables do not tell how many records there were.
-        if self.tables.len() < 2 {
-            self.run.records += tally.written + tally.merged + tally.rejected + tally.upstream;
+        let records = tally.written + tally.merged + tally.rejected + tally.upstream + tally.deleted;
+        self.run.records += records;
+        if let Some(open) = &mut self.open {
+            open.records += records;
         }
         if let Some(open) = &mut self.open {
             if open.since.len() <= table {
@@ -153,7 +161,7 @@ impl Ledger {
             records: if self.bookmark { 0 } else { begin.skip },
             ..FileCounts::default()
         });
-        self.open = Some(Open { begin, base, since: Vec::new(), counted: (0, 0, 0) });
+        self.open = Some(Open { begin, base, since: Vec::new(), counted: (0, 0), records: 0 });
         before
     }
 
@@ -194,12 +202,14 @@ impl Ledger {
     /// Takes records that have no row into the sums of this process.
     fn count(&mut self, open: &mut Open, filtered: u64, counts: &FileCounts) {
         let dropped = counts.dropped.saturating_sub(open.base.dropped);
-        let read = counts.records.saturating_sub(open.begin.skip);
         let more = (filtered.saturating_sub(open.counted.0), dropped.saturating_sub(open.counted.1));
         self.run.filtered += more.0;
         self.run.dropped += more.1;
-        self.run.records += if self.tables.len() < 2 { more.0 + more.1 } else { read.saturating_sub(open.counted.2) };
-        open.counted = (filtered, dropped, read);
+        open.counted = (filtered, dropped);
+        // Rows alone do not tell: some have no row, and of several tables some have many.
+        let read = counts.records.saturating_sub(open.begin.skip);
+        self.run.records = self.run.records - open.records + read;
+        open.records = read;
     }
 
     fn failure(&mut self, key: String, reason: String) -> Entry {
@@ -217,7 +227,7 @@ impl Ledger {
         let read = records
             .checked_sub(begin.skip)
             .ok_or_else(|| format!("{records} records were read of which {} were to be left out", begin.skip))?;
-        let Tally { written, merged, rejected: refused, upstream } = open.since();
+        let Tally { written, merged, rejected: refused, upstream, .. } = open.since();
         let (tables, dropped) = if taken.is_empty() {
             let sum = format!(
                 "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected",
@@ -257,13 +267,15 @@ impl Ledger {
         let (mut tables, mut all_dropped) = (open.base.tables.clone(), 0);
         for (place, (name, _)) in self.tables.iter().enumerate() {
             let taken = taken.get(name).copied().unwrap_or(0);
-            let Tally { written, merged, rejected, .. } = open.since.get(place).copied().unwrap_or_default();
+            let Tally { written, merged, rejected, deleted, .. } = open.since.get(place).copied().unwrap_or_default();
+            let deletions = if deleted > 0 { format!(" + {deleted} deleted") } else { String::new() };
             let sum = format!(
-                "{taken} times a record was taken, but {written} written + {merged} merged + {rejected} rejected"
+                "{taken} times a record was taken, but {written} written + {merged} merged + {rejected} rejected{deletions}"
             );
             let table = format!("table `{name}`: ");
-            let dropped = self.missing(&table, "rows", taken, written + merged + rejected, &sum)?;
-            tables.entry(name.clone()).or_default().add(TableCounts { taken, written, merged, rejected, dropped });
+            let dropped = self.missing(&table, "rows", taken, written + merged + rejected + deleted, &sum)?;
+            let counts = TableCounts { taken, written, merged, rejected, deleted, dropped };
+            tables.entry(name.clone()).or_default().add(counts);
             all_dropped += dropped;
         }
         match taken.keys().find(|name| !self.tables.iter().any(|(known, _)| known == *name)) {
@@ -306,7 +318,7 @@ mod tests {
     fn a_file_whose_sum_holds_is_done_with_its_counts() {
         let mut ledger = Ledger::new(false, true);
         ledger.begin(begin(0), None);
-        ledger.rows(0, Tally { written: 3, merged: 4, rejected: 1, upstream: 2 });
+        ledger.rows(0, Tally { written: 3, merged: 4, rejected: 1, upstream: 2, deleted: 0 });
         let Some(Entry::Done(counts)) = ledger.end(&end(15, 5, 2)) else { panic!("not done") };
         let expected = FileCounts {
             key: "a".to_owned(),

@@ -105,9 +105,9 @@ impl Settled {
         self.tallies.iter().map(|tally| tally.rejected + tally.upstream).sum()
     }
 
-    /// How many records are in the table.
+    /// How many records are in the table, or have deleted a row of it.
     pub fn records(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.written + tally.merged).sum()
+        self.tallies.iter().map(|tally| tally.written + tally.merged + tally.deleted).sum()
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Source {
     pub export: Option<String>,
     /// The name of the exported table, if it is known.
     pub table: Option<String>,
+    /// Of an incremental export: `NEW_AND_OLD_IMAGES` or `NEW_IMAGES`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
     /// `I/N` when only a share of the files is listed.
     pub shard: Option<String>,
     /// How many files there are, those that are done included.

@@ -152,6 +152,7 @@ fn source(export: &Export, share: Option<Shard>, bookmark: Option<&State>) -> So
         source: export.source.clone(),
         export: export.id.clone(),
         table: export.table.clone(),
+        view: None,
         shard: share.map(shard_name),
         files: export.files.len() as u64,
         items: export.files.iter().map(|file| file.items).sum(),

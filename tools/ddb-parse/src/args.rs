@@ -13,6 +13,7 @@ Examples:
 /// Make rows of DynamoDB records, as a profile says; without a profile, plain JSON items
 ///
 /// Reads the records that ddb-cat writes on stdin, one JSON object a line.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are independent of each other")]
 #[derive(Debug, Parser)]
 #[command(name = "ddb-parse", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -27,6 +28,12 @@ pub(crate) struct Args {
     /// The records are plain JSON objects, not DynamoDB JSON
     #[arg(long, help_heading = "Selection")]
     pub(crate) json: bool,
+
+    /// Records of incremental exports have old images, so that one without is of a new item
+    ///
+    /// A list of ddb-list says by itself which view an export has.
+    #[arg(long, help_heading = "Selection")]
+    pub(crate) old_images: bool,
 
     /// Only rows of this table, of a profile with several
     #[arg(long, value_name = "TABLE", requires = "profile", help_heading = "Selection")]

@@ -30,7 +30,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     let terminal = stdout.is_terminal();
     let Some(name) = &args.profile else {
         let writer = Writer::new(stdout, args.markers && !args.no_markers);
-        return Parser::new(Items::default(), writer, args.encoding()).run(io::stdin().lock());
+        return Parser::new(Items::default(), writer, args.encoding(), args.old_images).run(io::stdin().lock());
     };
     let profile = profile::load(name, Options { max_id: args.max_id })?;
     match args.to {
@@ -40,7 +40,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
             let format = |schema: &Schema| Json::new(schema, writer.markers(), several);
             // Where rows only replace each other the target does as well without.
             let rows = Rows::new(profile, format, args.window, Schema::collects, args.table.as_deref())?;
-            Parser::new(rows, writer, args.encoding()).run(io::stdin().lock())
+            Parser::new(rows, writer, args.encoding(), args.old_images).run(io::stdin().lock())
         }
         Format::Csv => {
             if profile.tables.len() > 1 && args.table.is_none() {
@@ -51,7 +51,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
                     .into());
             }
             let rows = Rows::new(profile, |_| Csv, args.window, |_| true, args.table.as_deref())?;
-            Parser::new(rows, Writer::new(stdout, false), args.encoding()).run(io::stdin().lock())
+            Parser::new(rows, Writer::new(stdout, false), args.encoding(), args.old_images).run(io::stdin().lock())
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use fault::{Failure, Fault, PipeError, Problem};
-use item::Item;
+use item::{Change, Item};
+use profile::row::NULL;
 use profile::{Fate, Made, Profile, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
@@ -27,6 +28,17 @@ pub(crate) trait Output {
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure>;
 
+    /// Takes what has become of an item in a period. Without an old image it is new, if there are `old_images`.
+    ///
+    /// The inner error is why the record is rejected.
+    fn change<W: Write>(
+        &mut self,
+        change: &Change<'_>,
+        old_images: bool,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<Taken, String>, Failure>;
+
     /// Writes what is held back.
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure>;
 
@@ -41,8 +53,10 @@ pub(crate) struct Counts {
     pub(crate) rows: u64,
     /// Records merged into a row of another one.
     pub(crate) merged: u64,
-    /// Of a profile with several tables: how many times a record went into a row of each.
+    /// How many times a record went into a row of each table, or deleted one.
     pub(crate) taken: BTreeMap<String, u64>,
+    /// Whether a record may be a row of several tables, or several rows, so that these counts have to be told.
+    pub(crate) by_table: bool,
 }
 
 /// What became of an item.
@@ -86,6 +100,19 @@ impl Output for Items {
         Ok(Ok(Taken::Row))
     }
 
+    fn change<W: Write>(
+        &mut self,
+        change: &Change<'_>,
+        _: bool,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<Taken, String>, Failure> {
+        match &change.new {
+            Some(item) => self.item(item, record, writer),
+            None => Ok(Err("a deletion has no item to write: a profile (-p) makes a deleted row of it".to_owned())),
+        }
+    }
+
     fn flush<W: Write>(&mut self, _: &mut Writer<W>) -> Result<(), Failure> {
         Ok(())
     }
@@ -117,6 +144,15 @@ pub(crate) trait Format: Sized {
         records: &[u64],
         writer: &mut Writer<W>,
     ) -> Result<(), Failure>;
+
+    /// The key of a row that is no longer, or why that cannot be written.
+    fn deleted<W: Write>(
+        &self,
+        schema: &Schema,
+        row: RowView<'_>,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<(), String>, Failure>;
 }
 
 /// Items as rows of a profile's tables.
@@ -125,6 +161,8 @@ pub(crate) struct Rows<F> {
     profile: Profile,
     tables: Vec<Table<F>>,
     made: Made,
+    /// Records of incremental exports have come.
+    changes: bool,
     /// Of rows that were written without a window since the last mark.
     unmarked: (u64, usize),
     most_unmarked: u64,
@@ -167,7 +205,15 @@ impl<F: Format> Rows<F> {
             let window = window.map_err(|column| setup(format!("there is no column `{column}`")))?;
             tables.push(Table { format: format(schema), wanted: named(schema), window, written: 0, taken: 0 });
         }
-        Ok(Self { tables, made: Made::default(), unmarked: (0, 0), most_unmarked: window, current: None, profile })
+        Ok(Self {
+            tables,
+            made: Made::default(),
+            changes: false,
+            unmarked: (0, 0),
+            most_unmarked: window,
+            current: None,
+            profile,
+        })
     }
 
     /// Says which table the next row is of, unless the row before was of the same.
@@ -177,30 +223,35 @@ impl<F: Format> Rows<F> {
         }
         Ok(())
     }
-}
 
-impl<F: Format> Output for Rows<F> {
-    fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let tables = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
-        for (table, schema) in tables {
-            table.format.header(schema, writer)?;
-        }
-        Ok(())
-    }
-
-    fn item<W: Write>(
+    /// Writes the rows of a record, or keeps them in the windows.
+    fn take<W: Write>(
         &mut self,
-        item: &Item<'_>,
+        fate: Result<Fate, String>,
         record: u64,
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure> {
-        match self.profile.rows(item, &mut self.made) {
+        match fate {
             Err(reason) => return Ok(Err(reason)),
             Ok(Fate::Filtered) => return Ok(Ok(Taken::Filtered)),
             Ok(Fate::Row) => {}
         }
         if self.made.rows().any(|(_, row)| row.text_size() > LONGEST_ROW) {
             return Ok(Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
+        }
+        for (place, row) in self.made.deleted() {
+            let (Table { format, wanted, taken, .. }, schema) =
+                (&mut self.tables[place], &self.profile.tables[place].schema);
+            if !*wanted {
+                continue;
+            }
+            if self.profile.tables.len() > 1 && self.current.replace(place) != Some(place) {
+                format.table(schema, writer)?;
+            }
+            if let Err(reason) = format.deleted(schema, row, record, writer)? {
+                return Ok(Err(reason));
+            }
+            *taken += 1;
         }
         let mut full = false;
         for (place, row) in self.made.rows() {
@@ -219,6 +270,38 @@ impl<F: Format> Output for Rows<F> {
             }
         }
         Ok(Ok(if full { Taken::Full } else { Taken::Row }))
+    }
+}
+
+impl<F: Format> Output for Rows<F> {
+    fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
+        let tables = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
+        for (table, schema) in tables {
+            table.format.header(schema, writer)?;
+        }
+        Ok(())
+    }
+
+    fn item<W: Write>(
+        &mut self,
+        item: &Item<'_>,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<Taken, String>, Failure> {
+        let fate = self.profile.rows(item, &mut self.made);
+        self.take(fate, record, writer)
+    }
+
+    fn change<W: Write>(
+        &mut self,
+        change: &Change<'_>,
+        old_images: bool,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<Taken, String>, Failure> {
+        self.changes = true;
+        let fate = self.profile.changes(change, old_images, &mut self.made);
+        self.take(fate, record, writer)
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
@@ -240,12 +323,12 @@ impl<F: Format> Output for Rows<F> {
     }
 
     fn counts(&self) -> Counts {
-        let several = if self.tables.len() > 1 { self.tables.as_slice() } else { &[] };
-        let wanted = several.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
+        let wanted = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
         Counts {
             rows: self.tables.iter().map(|table| table.written).sum(),
             merged: self.tables.iter().filter_map(|table| table.window.as_ref()).map(Window::merged).sum(),
             taken: wanted.map(|(table, schema)| (schema.name(), table.taken)).collect(),
+            by_table: self.tables.len() > 1 || self.changes,
         }
     }
 }
@@ -271,6 +354,23 @@ impl Json {
         let table = if several && !markers { format!(",\"$table\":{table}") } else { String::new() };
         Self { names: names.collect(), markers, table }
     }
+
+    /// Ends a line with what is said of its row.
+    fn end<W: Write>(&self, records: &[u64], writer: &mut Writer<W>) -> Result<(), Failure> {
+        let line = writer.compose();
+        line.extend_from_slice(self.table.as_bytes());
+        if self.markers {
+            let mut separator: &[u8] = b",\"$records\":[";
+            for record in records {
+                line.extend_from_slice(separator);
+                write!(line, "{record}").map_err(PipeError::writing)?;
+                separator = b",";
+            }
+            line.push(b']');
+        }
+        line.push(b'}');
+        Ok(writer.end_line().map_err(PipeError::writing)?)
+    }
 }
 
 impl Format for Json {
@@ -295,18 +395,27 @@ impl Format for Json {
             line.extend_from_slice(name.as_bytes());
             line.extend_from_slice(cell.as_bytes());
         }
-        line.extend_from_slice(self.table.as_bytes());
-        if self.markers {
-            let mut separator: &[u8] = b",\"$records\":[";
-            for record in records {
-                line.extend_from_slice(separator);
-                write!(line, "{record}").map_err(PipeError::writing)?;
-                separator = b",";
-            }
-            line.push(b']');
+        self.end(records, writer)
+    }
+
+    fn deleted<W: Write>(
+        &self,
+        _: &Schema,
+        row: RowView<'_>,
+        record: u64,
+        writer: &mut Writer<W>,
+    ) -> Result<Result<(), String>, Failure> {
+        let line = writer.compose();
+        line.extend_from_slice(b"{\"$delete\":");
+        let mut first = true;
+        for (name, cell) in self.names.iter().zip(row.cells()).filter(|(_, cell)| *cell != NULL) {
+            line.push(if first { b'{' } else { b',' });
+            line.extend_from_slice(&name.as_bytes()[1..]);
+            line.extend_from_slice(cell.as_bytes());
+            first = false;
         }
         line.push(b'}');
-        Ok(writer.end_line().map_err(PipeError::writing)?)
+        self.end(&[record], writer).map(Ok)
     }
 }
 
@@ -361,5 +470,15 @@ impl Format for Csv {
             fields.push(text.map_or_else(String::new, |text| quoted(&text)));
         }
         Ok(writer.data(&csv_record(&fields)?).map_err(PipeError::writing)?)
+    }
+
+    fn deleted<W: Write>(
+        &self,
+        _: &Schema,
+        _: RowView<'_>,
+        _: u64,
+        _: &mut Writer<W>,
+    ) -> Result<Result<(), String>, Failure> {
+        Ok(Err("CSV cannot say that a row is deleted".to_owned()))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use fault::{Exit, Failure, PipeError};
-use item::{Decoder, Encoding};
+use item::{Decoder, Encoding, Record};
 use serde::de::IgnoredAny;
 use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
 use tracing::{error, warn};
@@ -13,6 +13,9 @@ use tracing::{error, warn};
 use crate::output::{Counts, Output, Taken};
 
 const STAGE: &str = "ddb-parse";
+
+/// The view of an incremental export whose records say how items were before.
+pub(crate) const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
 
 /// Reads records to the end and writes what `O` makes of them.
 pub(crate) struct Parser<O, W: Write> {
@@ -22,6 +25,8 @@ pub(crate) struct Parser<O, W: Write> {
     encoding: Encoding,
     /// The encoding that the command line names, for input without `begin`.
     given: Encoding,
+    /// Whether records of incremental exports have old images, if there is one.
+    old_images: bool,
     begun: bool,
     file: Option<File>,
     exit: Exit,
@@ -44,13 +49,14 @@ struct File {
 }
 
 impl<O: Output, W: Write> Parser<O, W> {
-    pub(crate) fn new(output: O, writer: Writer<W>, encoding: Encoding) -> Self {
+    pub(crate) fn new(output: O, writer: Writer<W>, encoding: Encoding, old_images: bool) -> Self {
         Self {
             output,
             writer,
             decoder: Decoder::default(),
             encoding,
             given: encoding,
+            old_images,
             begun: false,
             file: None,
             exit: Exit::Done,
@@ -84,7 +90,12 @@ impl<O: Output, W: Write> Parser<O, W> {
 
     fn marker(&mut self, marker: Marker, line: &[u8]) -> Result<(), Failure> {
         match marker {
-            Marker::Source(_) => self.foreign(line),
+            Marker::Source(source) => {
+                if let Some(view) = source.view {
+                    self.old_images = view == NEW_AND_OLD_IMAGES;
+                }
+                self.foreign(line)
+            }
             Marker::File(FileEvent::Begin(begin)) => {
                 self.mark()?;
                 self.header()?;
@@ -171,8 +182,9 @@ impl<O: Output, W: Write> Parser<O, W> {
         let file = self.file();
         file.records += 1;
         let record = file.records;
-        let taken = match self.decoder.decode(line, self.encoding) {
-            Ok(item) => self.output.item(&item, record, &mut self.writer)?,
+        let taken = match self.decoder.decode_record(line, self.encoding) {
+            Ok(Record::Item(item)) => self.output.item(&item, record, &mut self.writer)?,
+            Ok(Record::Change(change)) => self.output.change(&change, self.old_images, record, &mut self.writer)?,
             Err(error) => Err(error.to_string()),
         };
         match taken {
@@ -249,5 +261,5 @@ impl<O: Output, W: Write> Parser<O, W> {
 /// How many times a record went into a row of each table, since then.
 fn taken(now: &Counts, before: &Counts) -> BTreeMap<String, u64> {
     let since = |(name, count): (&String, &u64)| (name.clone(), count - before.taken.get(name).copied().unwrap_or(0));
-    now.taken.iter().map(since).collect()
+    if now.by_table { now.taken.iter().map(since).collect() } else { BTreeMap::new() }
 }

@@ -70,6 +70,11 @@ fn row(line: &RejectLine, number: u64, schema: &Schema) -> Result<Vec<u8>, Strin
     // What is no object was refused because of that.
     let mut row: IndexMap<String, Box<RawValue>> =
         serde_json::from_str(line.data.get()).map_err(|_| line.reason.clone())?;
+    let number = to_raw_value(&[number]).map_err(|error| error.to_string())?;
+    if row.contains_key("$delete") {
+        row.insert("$records".to_owned(), number);
+        return serde_json::to_vec(&row).map_err(|error| error.to_string());
+    }
     row.shift_remove("$records");
     let unknown = row.keys().find(|name| !schema.columns.iter().any(|column| column.name == **name));
     if let Some(name) = unknown {
@@ -78,7 +83,6 @@ fn row(line: &RejectLine, number: u64, schema: &Schema) -> Result<Vec<u8>, Strin
     if let Some(column) = schema.columns.iter().find(|column| !row.contains_key(&column.name)) {
         return Err(format!("the row was made without the column `{}`, which the profile has now", column.name));
     }
-    let number = to_raw_value(&[number]).map_err(|error| error.to_string())?;
     row.insert("$records".to_owned(), number);
     serde_json::to_vec(&row).map_err(|error| error.to_string())
 }
@@ -89,7 +93,7 @@ fn all_plain(file: &Path) -> Result<bool, Failure> {
     while let Some(text) = lines.next_line()? {
         let Some(line) = lines::of_kind(text, Kind::Records) else { continue };
         if let Ok(object) = serde_json::from_str::<IndexMap<String, Box<RawValue>>>(line.data.get()) {
-            if object.contains_key("Item") {
+            if object.contains_key("Item") || object.contains_key("Keys") {
                 return Ok(false);
             }
             plain = true;
@@ -117,7 +121,8 @@ fn send(
     writer.marker(&Marker::File(FileEvent::Begin(begin))).map_err(PipeError::writing)?;
     let (mut number, mut rejected) = (0, 0);
     let several = schemas.len() > 1;
-    let mut taken: BTreeMap<_, _> = schemas.iter().filter(|_| several).map(|schema| (schema.name(), 0_u64)).collect();
+    // A row may be one that is deleted: the target is told what it has to count.
+    let mut taken: BTreeMap<_, _> = schemas.iter().map(|schema| (schema.name(), 0_u64)).collect();
     while let Some(text) = lines.next_line()? {
         if stop.asked() {
             let signal = stop.signal().unwrap_or_default();
@@ -129,9 +134,11 @@ fn send(
         number += 1;
         match content(&line, number) {
             Ok((content, table)) => {
-                if let Some(schema) = table.filter(|_| several).and_then(|table| schemas.get(table)) {
+                if let Some(schema) = table.and_then(|table| schemas.get(table)) {
                     *taken.entry(schema.name()).or_default() += 1;
-                    writer.marker(&Marker::Table(schema.name())).map_err(PipeError::writing)?;
+                    if several {
+                        writer.marker(&Marker::Table(schema.name())).map_err(PipeError::writing)?;
+                    }
                 }
                 writer.data(&content).map_err(PipeError::writing)?;
             }

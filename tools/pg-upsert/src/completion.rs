@@ -55,13 +55,14 @@ pub(crate) fn sum(counts: &Counts, tables: &BTreeMap<String, TableCounts>) -> St
         grouped(rejected),
     );
     let of_table = |(name, counts): (&String, &TableCounts)| {
-        let TableCounts { taken, written, merged, rejected, dropped } = *counts;
+        let TableCounts { taken, written, merged, rejected, deleted, dropped } = *counts;
         format!(
-            "; {name}: {} = {} rows written + {} merged + {} rejected{}",
+            "; {name}: {} = {} rows written + {} merged + {} rejected{}{}",
             grouped(taken),
             grouped(written),
             grouped(merged),
             grouped(rejected),
+            some(deleted, "deleted"),
             some(dropped, "dropped"),
         )
     };

@@ -8,13 +8,16 @@ use cli::Retry;
 use fault::{Failure, Problem};
 use pg::statement::Statements;
 use pg::{Client, Pool, Settings};
+use postgres::Transaction;
 use profile::Schema;
-use rows::batch::{Batch, Limits};
+use rows::batch::{Batch, Held, Limits};
 use rows::copy::Encoder;
 use rows::division::{Division, Transact};
 use rows::entries::Entries;
+use rows::ledger::Tally;
 use rows::settle::{Refused, Settled};
 use rows::tolerance::Watch;
+use serde_json::value::RawValue;
 
 use crate::target::Prepared;
 
@@ -74,18 +77,52 @@ impl Writer {
     /// # Errors
     /// The server cannot be reached, or refuses what is not the fault of a record.
     pub(crate) fn write(&self, batch: &mut Batch, watch: &Watch) -> Result<Vec<Settled>, Failure> {
-        let Batch { tables, segments, apart, .. } = batch;
-        let mut all = Vec::new();
+        let Batch { tables, deleted, segments, apart, .. } = batch;
+        let mut all: Vec<_> = (0..tables.len()).map(|place| Settled::of(segments, place)).collect();
+        // What refers to a row stands in a later table, and goes before it.
+        for (place, (division, target)) in self.tables.iter().enumerate().rev() {
+            if !deleted[place].is_empty() && !all.iter().any(|settled| settled.cut) {
+                let mut keys = Held::Few(std::mem::take(&mut deleted[place]));
+                let gone = division.run(&mut keys, segments, apart, &Deletion(target), watch)?;
+                all[place].add(as_deleted(gone, place));
+            }
+        }
         for (place, ((division, target), rows)) in self.tables.iter().zip(tables).enumerate() {
-            let mut settled = Settled::of(segments, place);
-            if rows.keys() > 0 && !all.iter().any(|settled: &Settled| settled.cut) {
+            if rows.keys() > 0 && !all.iter().any(|settled| settled.cut) {
                 let mut written = division.run(rows, segments, apart, target, watch)?;
                 written.rejected.iter_mut().for_each(|rejected| rejected.table = place);
-                settled.add(written);
+                all[place].add(written);
             }
-            all.push(settled);
         }
         Ok(all)
+    }
+}
+
+/// What became of rows that were to be deleted: one that is refused is not to be written when it is sent again.
+fn as_deleted(mut settled: Settled, place: usize) -> Settled {
+    for Tally { written, merged, deleted, .. } in &mut settled.tallies {
+        *deleted = std::mem::take(written) + std::mem::take(merged);
+    }
+    for rejected in &mut settled.rejected {
+        rejected.table = place;
+        // A JSON object, with a word before it: JSON too.
+        let data = RawValue::from_string(format!("{{\"$delete\":{}}}", rejected.data.get()));
+        rejected.data = data.unwrap_or_else(|_| rejected.data.clone());
+    }
+    settled
+}
+
+/// Deletes the rows of a table instead of writing them.
+struct Deletion<'a>(&'a Target);
+
+impl Transact for Deletion<'_> {
+    fn in_time(&self) -> Result<(), Problem> {
+        self.0.in_time()
+    }
+
+    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+        let target = self.0;
+        target.retry.run(|| target.pool.run(|client| target.deletion(client, rows, places.clone())))
     }
 }
 
@@ -117,6 +154,31 @@ impl Target {
         self.pool.run(|client| self.transaction(client, rows, places, empty))
     }
 
+    /// One transaction that deletes the rows with these keys.
+    fn deletion(&self, client: &mut Client, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+        const ACTION: &str = "cannot delete rows";
+        let failed = || pg::Error::on(ACTION);
+        let mut transaction = client.transaction().map_err(failed())?;
+        self.make_tables(&mut transaction).map_err(failed())?;
+        let mut copy = transaction.copy_in(self.statements.copy.as_str()).map_err(failed())?;
+        let unwritable = self.encoder.send(rows, places, false, &mut copy);
+        let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
+        copy.finish().map_err(failed())?;
+        transaction.batch_execute(&self.statements.delete).map_err(failed())?;
+        let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
+        end.map_err(pg::Error::on("cannot commit"))?;
+        Ok(unwritable)
+    }
+
+    /// In a dry run without the table: makes it, and the stage.
+    fn make_tables(&self, transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
+        if self.before.is_empty() {
+            return Ok(());
+        }
+        let mut statements = self.before.iter().chain([&self.statements.prologue]);
+        statements.try_for_each(|statement| transaction.batch_execute(statement))
+    }
+
     fn transaction(
         &self,
         client: &mut Client,
@@ -127,11 +189,7 @@ impl Target {
         const ACTION: &str = "cannot write rows";
         let failed = || pg::Error::on(ACTION);
         let mut transaction = client.transaction().map_err(failed())?;
-        if !self.before.is_empty() {
-            for statement in self.before.iter().chain([&self.statements.prologue]) {
-                transaction.batch_execute(statement).map_err(failed())?;
-            }
-        }
+        self.make_tables(&mut transaction).map_err(failed())?;
         let copy = if empty { &self.statements.load } else { &self.statements.copy };
         let mut copy = transaction.copy_in(copy.as_str()).map_err(failed())?;
         let unwritable = self.encoder.send(rows, places, false, &mut copy);

@@ -223,8 +223,14 @@ impl Run<'_> {
         let begun = Instant::now();
         let rows = batch.keys();
         batch.set_unfinished_apart();
-        let Batch { tables, segments, apart, .. } = batch;
+        let Batch { tables, deleted, segments, apart, .. } = batch;
         let mut all: Vec<_> = (0..tables.len().max(1)).map(|place| Settled::of(&segments, place)).collect();
+        // Whether a deleted row came again, only the exports after this one know: it is counted, and not looked for.
+        for (entries, settled) in deleted.iter().zip(&mut all) {
+            for origin in (0..entries.len()).flat_map(|place| entries.entry(place).origins()) {
+                settled.tallies[origin.segment].deleted += origin.weight;
+            }
+        }
         for ((Compared { target, pending, .. }, mut rows), settled) in self.tables.iter_mut().zip(tables).zip(&mut all)
         {
             if rows.keys() > 0 {
