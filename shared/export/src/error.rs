@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use fault::{Classify, Fault, FileError};
+use jiff::Timestamp;
 
 /// The result of an action on an export.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -42,6 +43,61 @@ pub enum Error {
     /// The export has begun and has no summary yet.
     #[error("the export `{0}` has not ended, or has failed: it has no `manifest-summary.json`")]
     Unfinished(String),
+    /// A summary does not say what it has to.
+    #[error("the summary of the export `{id}` {message}")]
+    Summary {
+        /// The export.
+        id: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Between two exports nobody knows what was written.
+    #[error(
+        "there is a hole of {length}: the export `{before}` reaches to {until}, and the next one, `{after}`, begins at {from}"
+    )]
+    Hole {
+        /// The export before it.
+        before: String,
+        /// Up to where that says everything.
+        until: Timestamp,
+        /// The export after it.
+        after: String,
+        /// From where that says everything.
+        from: Timestamp,
+        /// How long it is.
+        length: String,
+    },
+    /// There are increments, and no full export that they could join.
+    #[error("there is no full export of {table} under `{place}` that has ended, only increments")]
+    NoFull {
+        /// The table.
+        table: String,
+        /// Where was looked.
+        place: String,
+    },
+    /// Increments join a full export only.
+    #[error("the export `{0}` is not a full export, which has to come before increments")]
+    NotFull(String),
+    /// Exports of more than one table, and nobody said which.
+    #[error("there are exports of more than one table under `{place}`: {}", tables.join("; "))]
+    Tables {
+        /// Where was looked.
+        place: String,
+        /// Name and id of each.
+        tables: Vec<String>,
+    },
+    /// What was applied before is of another table.
+    #[error(
+        "what is applied already is of another table: the export `{applied}` is not of {table}, as those under `{place}` are"
+    )]
+    OtherTable {
+        /// The export that was applied last.
+        applied: String,
+        /// The table that was found.
+        table: String,
+        /// Where was looked.
+        place: String,
+    },
     /// The export is of a kind that is not read.
     #[error("the export `{id}` is {kind}, which is not supported")]
     Unsupported {
@@ -168,6 +224,9 @@ impl Classify for Error {
             | Self::Gone { .. }
             | Self::Manifest { .. }
             | Self::MissingFile { .. }
+            | Self::Summary { .. }
+            | Self::Hole { .. }
+            | Self::NoFull { .. }
             | Self::Unfinished(_) => Fault::Input,
             _ => Fault::Setup,
         }
@@ -176,6 +235,15 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Several { .. } => "say which with --export ID or --latest, or give a longer prefix",
+            Self::Hole { .. } => {
+                "export the period between as an increment (15 minutes to 24 hours; overlapping others is fine), \
+                 or wait for one that has not ended"
+            }
+            Self::NoFull { .. } => "give the prefix of the full export, or take one of the increments with --export ID",
+            Self::Tables { .. } => "give a longer prefix, or say with --export ID which full export is meant",
+            Self::OtherTable { .. } => {
+                "`migrate reset` forgets what is applied, so that the next run begins with the full export"
+            }
             Self::Unfinished(_) => "wait until `aws dynamodb describe-export` says COMPLETED",
             Self::Unsupported { .. } => "export the table again as a full export in the format DYNAMODB_JSON",
             Self::Refused { .. } => {

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::error::{Error, Result};
 use crate::local;
 use crate::location::Location;
-use crate::manifest::{Summary, parse_files};
+use crate::manifest::{Extent, Summary, parse_files};
 use crate::s3;
 
 const SUMMARY: &str = "manifest-summary.json";
@@ -48,6 +48,8 @@ pub struct Export {
     pub id: Option<String>,
     /// Its table, if the manifest says so.
     pub table: Option<String>,
+    /// What of the table it holds, if it has a manifest.
+    pub extent: Option<Extent>,
     /// Its files, in the order of their keys.
     pub files: Vec<DataFile>,
 }
@@ -68,12 +70,37 @@ pub struct DataFile {
 }
 
 /// A place with everything under it.
-enum Store {
+pub(crate) enum Store {
     S3 { client: s3::Client, bucket: String },
     Local,
 }
 
 impl Store {
+    /// The store of a place, its full name, and what is under it.
+    pub(crate) fn open(location: &Location, limits: Limits) -> Result<(Self, String, Vec<Object>)> {
+        match location {
+            Location::S3 { bucket, key } => {
+                let client = s3::Client::new(limits)?;
+                let objects = client.list(bucket, key)?;
+                Ok((Self::S3 { client, bucket: bucket.clone() }, location.to_string(), objects))
+            }
+            Location::Local(path) => {
+                // In full, so that a bookmark means the same from every folder.
+                let path = path.canonicalize().map_err(fault::FileError::on("open", path))?;
+                let objects = local::list(&path)?;
+                Ok((Self::Local, path.display().to_string(), objects))
+            }
+        }
+    }
+
+    /// One object, which may lie elsewhere than under the place.
+    fn object(&self, key: &str) -> Result<Option<Object>> {
+        match self {
+            Self::S3 { client, bucket } => Ok(client.list(bucket, key)?.into_iter().find(|object| object.key == key)),
+            Self::Local => Ok(local::object(Path::new(key))),
+        }
+    }
+
     fn read(&self, key: &str) -> Result<Vec<u8>> {
         match self {
             Self::S3 { client, bucket } => client.read(bucket, key),
@@ -81,7 +108,7 @@ impl Store {
         }
     }
 
-    fn address(&self, key: &str) -> String {
+    pub(crate) fn address(&self, key: &str) -> String {
         match self {
             Self::S3 { bucket, .. } => format!("s3://{bucket}/{key}"),
             Self::Local => key.to_owned(),
@@ -93,19 +120,7 @@ impl Store {
 ///
 /// What S3 could not do is tried again within `limits`.
 pub fn find(location: &Location, choice: &Choice, limits: Limits) -> Result<Export> {
-    let (store, source, objects) = match location {
-        Location::S3 { bucket, key } => {
-            let client = s3::Client::new(limits)?;
-            let objects = client.list(bucket, key)?;
-            (Store::S3 { client, bucket: bucket.clone() }, location.to_string(), objects)
-        }
-        Location::Local(path) => {
-            // In full, so that a bookmark means the same from every folder.
-            let path = path.canonicalize().map_err(fault::FileError::on("open", path))?;
-            let objects = local::list(&path)?;
-            (Store::Local, path.display().to_string(), objects)
-        }
-    };
+    let (store, source, objects) = Store::open(location, limits)?;
     let Some(manifest) = choose(&store, &source, &objects, choice)? else {
         return without_manifest(&store, source, &objects);
     };
@@ -113,17 +128,20 @@ pub fn find(location: &Location, choice: &Choice, limits: Limits) -> Result<Expo
 }
 
 /// A finished export: where its manifests are, and what they say.
-struct Manifest {
-    id: String,
-    folder: String,
-    summary: Summary,
+pub(crate) struct Manifest {
+    pub(crate) id: String,
+    pub(crate) folder: String,
+    pub(crate) summary: Summary,
 }
 
 impl Manifest {
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let table = self.summary.table().unwrap_or("an unknown table");
-        let time = self.summary.time().unwrap_or("an unknown time");
-        format!("{} of {table} at {time}", self.id)
+        let time = match (&self.summary.export_from_time, self.summary.time()) {
+            (Some(from), Some(to)) => format!("from {from} to {to}"),
+            (_, time) => format!("at {}", time.unwrap_or("an unknown time")),
+        };
+        format!("{} of {table} {time}", self.id)
     }
 }
 
@@ -135,22 +153,39 @@ fn name_of(key: &str) -> &str {
     &key[folder_of(key).len()..]
 }
 
-fn choose(store: &Store, source: &str, objects: &[Object], choice: &Choice) -> Result<Option<Manifest>> {
+/// The name of the folder that an object is in.
+fn home_of(key: &str) -> &str {
+    name_of(folder_of(key).trim_end_matches('/'))
+}
+
+/// The exports that have ended, and the ids of those that have not. With an `id` those of other names are not looked at,
+/// if there is one of that name.
+pub(crate) fn manifests(store: &Store, objects: &[Object], id: Option<&str>) -> Result<(Vec<Manifest>, Vec<String>)> {
+    let summaries = || objects.iter().filter(|object| name_of(&object.key) == SUMMARY);
+    let only = id.filter(|id| summaries().any(|object| home_of(&object.key) == *id));
     let mut exports = Vec::new();
-    for object in objects.iter().filter(|object| name_of(&object.key) == SUMMARY) {
+    for object in summaries().filter(|object| only.is_none_or(|id| home_of(&object.key) == id)) {
         let folder = folder_of(&object.key).to_owned();
         let summary = Summary::parse(&store.address(&object.key), &store.read(&object.key)?)?;
         let from_arn = summary.export_arn.as_deref().and_then(|arn| arn.split_once("/export/")).map(|(_, id)| id);
-        let id = from_arn.unwrap_or_else(|| name_of(folder.trim_end_matches('/'))).to_owned();
+        let id = from_arn.unwrap_or_else(|| home_of(&object.key)).to_owned();
         exports.push(Manifest { id, folder, summary });
     }
-    let unfinished: Vec<_> = objects
-        .iter()
-        .filter(|object| name_of(&object.key) == STARTED)
-        .map(|object| folder_of(&object.key))
-        .filter(|folder| !exports.iter().any(|export| export.folder == **folder))
-        .map(|folder| name_of(folder.trim_end_matches('/')).to_owned())
-        .collect();
+    let ended = |key: &str| summaries().any(|object| folder_of(&object.key) == folder_of(key));
+    let started = objects.iter().filter(|object| name_of(&object.key) == STARTED && !ended(&object.key));
+    Ok((exports, started.map(|object| home_of(&object.key).to_owned()).collect()))
+}
+
+/// Says which exports are left out because they have not ended.
+pub(crate) fn warn_of_unfinished(ids: &[String]) {
+    for id in ids {
+        warn!("the export `{id}` has not ended, or has failed; it is left out");
+    }
+}
+
+fn choose(store: &Store, source: &str, objects: &[Object], choice: &Choice) -> Result<Option<Manifest>> {
+    let wanted = if let Choice::Id(id) = choice { Some(id.as_str()) } else { None };
+    let (mut exports, unfinished) = manifests(store, objects, wanted)?;
     if let Choice::Id(id) = choice {
         if let Some(place) = exports.iter().position(|export| export.id == *id) {
             return Ok(Some(exports.swap_remove(place)));
@@ -170,9 +205,7 @@ fn choose(store: &Store, source: &str, objects: &[Object], choice: &Choice) -> R
         (0, _) if !unfinished.is_empty() => Err(Error::Unfinished(unfinished[0].clone())),
         (0, _) => Ok(None),
         (1, _) | (_, Choice::Latest) => {
-            for id in unfinished {
-                warn!("the export `{id}` has not ended, or has failed; it is left out");
-            }
+            warn_of_unfinished(&unfinished);
             Ok(exports.pop())
         }
         _ => {
@@ -185,9 +218,6 @@ fn choose(store: &Store, source: &str, objects: &[Object], choice: &Choice) -> R
 fn with_manifest(store: &Store, source: String, objects: &[Object], manifest: Manifest) -> Result<Export> {
     let Manifest { id, folder, summary } = manifest;
     let unsupported = |kind: &str| Error::Unsupported { id: id.clone(), kind: kind.to_owned() };
-    if summary.export_type.as_deref() == Some("INCREMENTAL_EXPORT") {
-        return Err(unsupported("an incremental export"));
-    }
     match summary.output_format.as_deref() {
         None | Some("DYNAMODB_JSON") => {}
         Some("ION") => return Err(unsupported("in the format Amazon Ion")),
@@ -201,12 +231,24 @@ fn with_manifest(store: &Store, source: String, objects: &[Object], manifest: Ma
     if !by_key.contains_key(list.as_str()) {
         return Err(Error::MissingFile { id, key: store.address(&list) });
     }
+    let extent = summary.extent(&id)?;
+    // An export that was copied elsewhere has its files at the same place beside the manifest under other keys. Increments
+    // share one folder, so that only their manifests say whose a file is.
+    let beside = if summary.is_incremental() { folder_of(folder.trim_end_matches('/')) } else { folder.as_str() };
     let mut files = Vec::new();
     for entry in parse_files(&store.address(&list), &store.read(&list)?)? {
         let key = &entry.data_file_s3_key;
-        // An export that was copied elsewhere has its files beside the manifest under other keys.
-        let beside = format!("{folder}data/{}", name_of(key));
-        let object = by_key.get(key.as_str()).or_else(|| by_key.get(beside.as_str()));
+        let beside = format!("{beside}data/{}", name_of(key));
+        let elsewhere;
+        let mut object = by_key.get(key.as_str()).or_else(|| by_key.get(beside.as_str())).copied();
+        if object.is_none() && summary.is_incremental() {
+            // The prefix may be that of the manifest alone.
+            elsewhere = match store.object(&beside)? {
+                None => store.object(key)?,
+                found => found,
+            };
+            object = elsewhere.as_ref();
+        }
         let Some(object) = object else {
             return Err(Error::MissingFile { id, key: store.address(key) });
         };
@@ -225,7 +267,7 @@ fn with_manifest(store: &Store, source: String, objects: &[Object], manifest: Ma
         warn!("the summary of export `{id}` says {total} items, its files {sum}");
     }
     let table = summary.table().map(str::to_owned);
-    Ok(Export { source, id: Some(id), table, files })
+    Ok(Export { source, id: Some(id), table, extent: Some(extent), files })
 }
 
 /// A manifest is often re-indented or masked after a download, so another MD5 is worth a warning and no more.
@@ -256,5 +298,8 @@ fn without_manifest(store: &Store, source: String, objects: &[Object]) -> Result
             etag: object.etag.clone(),
         })
         .collect();
-    if files.is_empty() { Err(Error::Nothing(source)) } else { Ok(Export { source, id: None, table: None, files }) }
+    if files.is_empty() {
+        return Err(Error::Nothing(source));
+    }
+    Ok(Export { source, id: None, table: None, extent: None, files })
 }

@@ -1,11 +1,13 @@
 //! An export of DynamoDB and its data files, wherever they are: in S3 or in a folder.
 //!
-//! [`find`] finds an export and lists its files ([`DataFile`]); [`Opener`] opens one of them as compressed bytes, and
+//! [`find`] finds an export and lists its files ([`DataFile`]), [`chain`](fn@chain) finds a full export and the increments
+//! that join it; [`Opener`] opens one of them as compressed bytes, and
 //! [`Records`] cuts these into blocks of whole lines, unzipped and checked. The formats are those of the DynamoDB
 //! developer guide, "DynamoDB table export output format".
 //!
 //! Records are bytes here; what is in them is `item`'s. Nothing here writes to stdout or knows the stream's markers.
 
+mod chain;
 mod error;
 mod find;
 mod gzip;
@@ -16,9 +18,10 @@ mod open;
 mod records;
 mod s3;
 
+pub use chain::{Chain, Link, Standing, Wanted, chain};
 pub use error::{Error, Result};
 pub use find::{Choice, DataFile, Export, find};
 pub use location::Location;
-pub use manifest::Summary;
+pub use manifest::{Extent, Summary, View};
 pub use open::{Input, Opener};
 pub use records::{Block, Expected, Records};

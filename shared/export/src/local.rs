@@ -28,6 +28,12 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Object>> {
     Ok(objects)
 }
 
+/// One file, if it is there.
+pub(crate) fn object(path: &Path) -> Option<Object> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(Object { key: key(path.to_owned()), bytes: metadata.len(), etag: None })
+}
+
 fn key(path: PathBuf) -> String {
     path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned())
 }

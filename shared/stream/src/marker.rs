@@ -43,6 +43,12 @@ pub struct Source {
     pub export: Option<String>,
     /// The name of the exported table, if it is known.
     pub table: Option<String>,
+    /// Of a full export: the instant whose state it is, ISO 8601.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Of an incremental export: when what it holds was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
     /// Of an incremental export: `NEW_AND_OLD_IMAGES` or `NEW_IMAGES`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
@@ -56,6 +62,16 @@ pub struct Source {
     pub bytes: Option<u64>,
     /// What the bookmark says is done already and is therefore not in the list.
     pub done: SourceDone,
+}
+
+/// A period of time, ISO 8601.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Period {
+    /// Its beginning, which belongs to it.
+    pub from: String,
+    /// Its end, which does not.
+    pub to: String,
 }
 
 /// The part of a [`Source`] that was left out because it is done.

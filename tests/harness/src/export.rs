@@ -29,7 +29,6 @@ pub struct Export {
 
 #[derive(Clone, Debug)]
 struct DataFile {
-    name: String,
     content: Vec<u8>,
     items: u64,
 }
@@ -67,12 +66,18 @@ impl Export {
         self
     }
 
-    /// As an increment: its files are in the folder that all increments share.
+    /// As an increment of what was written in the hour before the time of a full export. Its files are in the folder that
+    /// all increments share.
     pub fn incremental(self) -> Self {
+        self.changes("2023-11-14T21:13:20.000Z", "2023-11-14T22:13:20.000Z")
+    }
+
+    /// As an increment of what was written in a period.
+    pub fn changes(self, from: &str, to: &str) -> Self {
         let full = self.with("version", "2023-08-01").with("exportType", "INCREMENTAL_EXPORT");
         full.with("exportTime", Value::Null)
-            .with("exportFromTime", "2023-11-14T21:13:20.000Z")
-            .with("exportToTime", "2023-11-14T22:13:20.000Z")
+            .with("exportFromTime", from)
+            .with("exportToTime", to)
             .with("outputView", "NEW_AND_OLD_IMAGES")
     }
 
@@ -91,14 +96,20 @@ impl Export {
 
     /// With a data file of these compressed bytes, which the manifest describes as they are.
     pub fn file_of(mut self, content: Vec<u8>, items: u64) -> Self {
-        let name = format!("{:026}.json.gz", self.files.len() + 1);
-        self.files.push(DataFile { name, content, items });
+        self.files.push(DataFile { content, items });
         self
     }
 
     /// The key of a data file, from 1.
     pub fn key(&self, number: usize) -> String {
-        format!("{}{}", self.data(), self.files[number - 1].name)
+        // 26 characters, and in the folder that increments share no two the same.
+        let name =
+            if self.is_incremental() { format!("{}{number:012}", &self.id[..14]) } else { format!("{number:026}") };
+        format!("{}{name}.json.gz", self.data())
+    }
+
+    fn is_incremental(&self) -> bool {
+        self.summary.get("exportType").is_some_and(|kind| kind == "INCREMENTAL_EXPORT")
     }
 
     /// The folder of the manifests.
@@ -107,7 +118,7 @@ impl Export {
     }
 
     fn data(&self) -> String {
-        if self.summary.get("exportType").is_some_and(|kind| kind == "INCREMENTAL_EXPORT") {
+        if self.is_incremental() {
             format!("{}AWSDynamoDB/data/", self.prefix)
         } else {
             format!("{}data/", self.folder())

@@ -147,7 +147,7 @@ fn an_export_has_every_file_that_aws_writes() {
 #[test]
 fn increments_share_a_folder() {
     let export = Export::new("Pictures", ID).incremental().file(["{\"Keys\":{}}"]);
-    assert_eq!(export.key(1), "AWSDynamoDB/data/00000000000000000000000001.json.gz");
+    assert_eq!(export.key(1), "AWSDynamoDB/data/01700000000000000000000001.json.gz");
     let summary =
         export.objects().into_iter().find(|(key, _)| key.ends_with("manifest-summary.json")).expect("written").1;
     let summary = String::from_utf8(summary).expect("it is text");

@@ -12,7 +12,8 @@ const EXAMPLES: &str = "\
 Examples:
   ddb-list s3://bucket/exports/ --plain             the names of the data files
   ddb-list s3://bucket/exports/ --latest | ddb-cat  the records of the last export
-  ddb-list exports/ --shard 1/4                     a quarter of the files, by size";
+  ddb-list exports/ --shard 1/4                     a quarter of the files, by size
+  ddb-list exports/ --chain                         a full export and the increments that join it";
 
 /// List the data files of a DynamoDB export, in S3 or in a folder
 ///
@@ -20,6 +21,7 @@ Examples:
 /// order of their keys. Without a manifest the `*.json.gz` files under the place are listed.
 #[derive(Debug, Parser)]
 #[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are independent of each other")]
 pub(crate) struct Args {
     /// Where the export is: `s3://BUCKET/PREFIX` or a folder
     ///
@@ -46,6 +48,13 @@ pub(crate) struct Args {
     /// The last export in time, where there is more than one
     #[arg(long, help_heading = "Source")]
     pub(crate) latest: bool,
+
+    /// List exports, not files: a full export and the increments that join it, in the order in which to apply them
+    ///
+    /// The full export is the newest one, or that of `--export`. Periods may overlap; a hole between them is an error. An
+    /// increment that others cover is left out. With `--pending` what was applied before is left out too.
+    #[arg(long, conflicts_with_all = ["latest", "shard", "bookmark"], help_heading = "Selection")]
+    pub(crate) chain: bool,
 
     /// Leave out what the bookmark of the profile says is done
     #[arg(long, requires = "profile", help_heading = "Selection")]

@@ -1,23 +1,23 @@
 //! `ddb-list`: which data files an export has.
 //!
 //! Here: which of them are listed, and as what. Not here: how an export is found (`export`), what a bookmark says
-//! (`checkpoint`).
+//! (`checkpoint`), how exports are listed instead (`chain`).
 
 mod args;
+mod chain;
 mod shard;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use checkpoint::State;
 use cli::Stop;
-use export::{Choice, DataFile, Export, Location};
+use export::{DataFile, Export, Extent};
 use fault::{Exit, Failure, Fault, PipeError, Problem};
-use retry::Limits;
 use serde::Serialize;
-use stream::{MARKER_VERSION, Marker, Source, SourceDone, Writer};
+use stream::{MARKER_VERSION, Marker, Period, Source, SourceDone, Writer};
 
 use crate::args::{Args, Shard};
 
@@ -40,12 +40,38 @@ struct Entry<'a> {
 
 fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let mut writer = Writer::new(io::stdout().lock(), !args.plain);
-    let Some(mut export) = find(args.location()?, args.choice(), args.retry, stop)? else {
-        let signal = stop.signal().unwrap_or_default();
-        writer.marker(&Marker::Stop(stream::Stop { signal })).map_err(PipeError::writing)?;
-        writer.flush().map_err(PipeError::writing)?;
-        return Ok(Exit::Stopped);
+    let (location, limits) = (args.location()?, args.retry);
+    let exit = if args.chain {
+        let wanted = chain::wanted(args)?;
+        match unless_stopped(stop, move || export::chain(&location, &wanted, limits))? {
+            Some(Some(chain)) => chain::write(args, &chain, &mut writer)?,
+            // Without manifests there is nothing to order.
+            Some(None) => {}
+            None => return stopped(&mut writer, stop),
+        }
+        Exit::Done
+    } else {
+        let choice = args.choice();
+        match unless_stopped(stop, move || export::find(&location, &choice, limits))? {
+            Some(export) => files(args, export, &mut writer)?,
+            None => return stopped(&mut writer, stop),
+        }
+        Exit::Done
     };
+    writer.flush().map_err(PipeError::writing)?;
+    Ok(exit)
+}
+
+/// Tells the next program of a stop.
+fn stopped(writer: &mut Writer<impl Write>, stop: &Stop) -> Result<Exit, Failure> {
+    let signal = stop.signal().unwrap_or_default();
+    writer.marker(&Marker::Stop(stream::Stop { signal })).map_err(PipeError::writing)?;
+    writer.flush().map_err(PipeError::writing)?;
+    Ok(Exit::Stopped)
+}
+
+/// Writes the data files of an export.
+fn files(args: &Args, mut export: Export, writer: &mut Writer<impl Write>) -> Result<(), Failure> {
     if let Some(share) = args.shard {
         export.files = shard::share(std::mem::take(&mut export.files), share);
     }
@@ -68,23 +94,25 @@ fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         let line = serde_json::to_vec(&entry).map_err(io::Error::from).map_err(PipeError::writing)?;
         writer.data(&line).map_err(PipeError::writing)?;
     }
-    writer.flush().map_err(PipeError::writing)?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
-/// The export, or nothing if a stop is asked for before it is found.
-fn find(location: Location, choice: Choice, limits: Limits, stop: &Stop) -> Result<Option<Export>, Failure> {
+/// What is found, or nothing if a stop is asked for before.
+fn unless_stopped<T: Send + 'static>(
+    stop: &Stop,
+    find: impl FnOnce() -> export::Result<T> + Send + 'static,
+) -> Result<Option<T>, Failure> {
     // On a thread, because S3 may keep us waiting for minutes.
     let (sender, found) = sync_channel(1);
     let finder = std::thread::Builder::new().name("find".to_owned());
     let finder = finder.spawn(move || {
         // Nobody takes it after a stop.
-        let _ = sender.send(export::find(&location, &choice, limits));
+        let _ = sender.send(find());
     });
     finder.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
     loop {
         match found.recv_timeout(Duration::from_millis(100)) {
-            Ok(export) => return Ok(Some(export?)),
+            Ok(found) => return Ok(Some(found?)),
             Err(RecvTimeoutError::Timeout) if stop.asked() => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -147,12 +175,22 @@ fn source(export: &Export, share: Option<Shard>, bookmark: Option<&State>) -> So
             None => {}
         }
     }
+    let (time, period, view) = match export.extent {
+        None => (None, None, None),
+        Some(Extent::State { time }) => (time.map(|time| time.to_string()), None, None),
+        Some(Extent::Changes { from, to, view }) => {
+            let period = Period { from: from.to_string(), to: to.to_string() };
+            (None, Some(period), Some(view.name().to_owned()))
+        }
+    };
     Source {
         v: MARKER_VERSION,
         source: export.source.clone(),
         export: export.id.clone(),
         table: export.table.clone(),
-        view: None,
+        time,
+        period,
+        view,
         shard: share.map(shard_name),
         files: export.files.len() as u64,
         items: export.files.iter().map(|file| file.items).sum(),

@@ -6,9 +6,12 @@ use std::process::Command;
 use harness::export::Export;
 use harness::s3::S3;
 use harness::{Dir, Finished, Program, gzip, program};
+use serde_json::Value;
 
 const ID: &str = "01700000000000-abcdef12";
 const LATER: &str = "01700000900000-00000000";
+const LATEST: &str = "2023-11-14T22:28:20.000Z";
+const LATEST_ID: &str = "01700006400000-00000000";
 
 fn list<const N: usize>(dir: &Dir, args: [&str; N]) -> Program {
     program!("ddb-list").in_dir(dir).args(args)
@@ -49,7 +52,7 @@ fn lists_the_files_of_an_export_with_what_its_manifest_says() {
         )
     };
     let source = format!(
-        r#"{{"$source":{{"v":1,"source":"s3://exports/exports/","export":"{ID}","table":"Pictures","shard":null,"files":2,"items":3,"bytes":{},"done":{{"files":0,"items":0,"bytes":0}}}}}}"#,
+        r#"{{"$source":{{"v":1,"source":"s3://exports/exports/","export":"{ID}","table":"Pictures","time":"2023-11-14T22:13:20Z","shard":null,"files":2,"items":3,"bytes":{},"done":{{"files":0,"items":0,"bytes":0}}}}}}"#,
         bytes(1) + bytes(2)
     );
     run.exits(0).stderr("").stdout(&format!("{source}\n{}\n{}\n", line(1, 2), line(2, 1)));
@@ -127,14 +130,241 @@ fn an_export_that_has_not_ended_is_none() {
 
 #[test]
 fn what_cannot_be_read_is_said_before_anything_is_done() {
+    let dir = Dir::new();
+    pictures(ID).with("outputFormat", "ION").write_to(&dir);
+    list(&dir, ["."]).run().exits(2).stdout("").stderr_has("is in the format Amazon Ion, which is not supported");
     for (export, message) in [
-        (pictures(ID).with("outputFormat", "ION"), "is in the format Amazon Ion, which is not supported"),
-        (pictures(ID).incremental(), "is an incremental export, which is not supported"),
+        (pictures(ID).incremental().with("exportFromTime", Value::Null), "but has no `exportFromTime`"),
+        (pictures(ID).changes("noon", "2023-11-14T22:13:20.000Z"), "has the `exportFromTime` `noon`, which is no time"),
+        (
+            pictures(ID).changes(LATEST, LATEST),
+            "a period from 2023-11-14T22:28:20Z to 2023-11-14T22:28:20Z, which is none",
+        ),
+        (pictures(ID).incremental().with("outputView", "KEYS"), "has the `outputView` `KEYS`, which is not known"),
     ] {
         let dir = Dir::new();
         export.write_to(&dir);
-        list(&dir, ["."]).run().exits(2).stdout("").stderr_has(message);
+        list(&dir, ["."]).run().exits(65).stdout("").stderr_has(message);
     }
+}
+
+#[test]
+fn the_files_of_an_increment_are_those_that_its_manifest_names() {
+    let (s3, dir) = (S3::start(), Dir::new());
+    let ours = pictures(ID).incremental();
+    let theirs = pictures(LATER).changes("2023-11-14T22:13:20.000Z", LATEST).with("outputView", "NEW_IMAGE");
+    for export in [&ours, &theirs] {
+        export.put_to(&s3).write_to(&dir);
+    }
+
+    for (export, id) in [(&ours, ID), (&theirs, LATER)] {
+        // Of the last prefix the folder with the data files is no part.
+        for place in ["", "exports/", &export.folder()] {
+            let run = program!("ddb-list").envs(s3.envs()).args(["--plain", "--export", id, &s3.url(place)]).run();
+            run.exits(0).stderr("").stdout(&format!(
+                "s3://exports/{}\ns3://exports/{}\n",
+                export.key(1),
+                export.key(2)
+            ));
+            let at = dir.path().canonicalize().unwrap();
+            let run = list(&dir, ["--plain", "--export", id, if place.is_empty() { "." } else { place }]).run();
+            run.exits(0).stderr("").stdout(&format!("{0}/{1}\n{0}/{2}\n", at.display(), export.key(1), export.key(2)));
+        }
+    }
+    let about = r#""table":"Pictures","period":{"from":"2023-11-14T21:13:20Z","to":"2023-11-14T22:13:20Z"},"view":"NEW_AND_OLD_IMAGES","shard":null,"files":2,"items":3,"#;
+    list(&dir, [".", "--export", ID]).run().exits(0).stdout_has(about);
+    list(&dir, [".", "--latest"]).run().exits(0).stdout_has(r#""to":"2023-11-14T22:28:20Z"},"view":"NEW_IMAGES","#);
+    list(&dir, ["."]).run().exits(2).stderr_has(&format!(
+        "{ID} of Pictures from 2023-11-14T21:13:20.000Z to 2023-11-14T22:13:20.000Z; {LATER} of Pictures from"
+    ));
+
+    s3.delete(&ours.key(2));
+    let run = program!("ddb-list").envs(s3.envs()).args(["--export", ID, &s3.url(&ours.folder())]).run();
+    run.exits(65).stdout("").stderr_has(&format!("names `s3://exports/{}`, which is not there", ours.key(2)));
+}
+
+#[test]
+fn increments_that_were_copied_elsewhere_have_their_files_beside_their_folders() {
+    let dir = Dir::new();
+    for (key, content) in pictures(ID).incremental().objects() {
+        dir.write(&format!("copy/{}", key.strip_prefix("exports/AWSDynamoDB/").unwrap()), content);
+    }
+
+    for place in ["copy".to_owned(), format!("copy/{ID}")] {
+        list(&dir, ["--plain", &place]).run().exits(0).stdout_has("/copy/data/01700000000000000000000002.json.gz\n");
+    }
+}
+
+/// A full export of 22:13:20, an increment that overlaps it, one that joins that, one that both cover, and one of another
+/// time that has not ended.
+fn chain(dir: &Dir) {
+    let exports = [
+        pictures(ID),
+        pictures("01700000600000-00000001").changes("2023-11-14T22:00:00.000Z", "2023-11-14T22:30:00.000Z"),
+        pictures("01700000700000-00000002").changes("2023-11-14T22:15:00.000Z", "2023-11-14T22:30:00.000Z"),
+        pictures("01700000800000-00000003").changes("2023-11-14T22:30:00.000Z", "2023-11-14T23:00:00.000Z"),
+    ];
+    for export in &exports {
+        export.write_to(dir);
+    }
+    dir.write("exports/AWSDynamoDB/01700000900000-00000004/_started", "");
+}
+
+#[test]
+fn a_chain_is_a_full_export_and_the_increments_that_join_it() {
+    let dir = Dir::new();
+    chain(&dir);
+
+    let run = list(&dir, ["exports", "--chain"]).run();
+
+    let at = dir.path().canonicalize().unwrap().display().to_string();
+    let line = |id: &str, what: &str| {
+        format!(
+            r#"{{"export":"{id}",{what},"table":"Pictures","table_id":"6ac1b0e6-7c9b-4b1a-9a0e-0123456789ab","items":3,"prefix":"{at}/exports/AWSDynamoDB/{id}/"}}"#
+        )
+    };
+    let changes = |from: &str, to: &str| {
+        format!(
+            r#""type":"incremental","from":"2023-11-14T{from}Z","to":"2023-11-14T{to}Z","view":"NEW_AND_OLD_IMAGES""#
+        )
+    };
+    let expected = [
+        format!(r#"{{"$chain":{{"v":1,"source":"{at}/exports","table":"Pictures","exports":3}}}}"#),
+        line(ID, r#""type":"full","time":"2023-11-14T22:13:20Z""#),
+        line("01700000600000-00000001", &changes("22:00:00", "22:30:00")),
+        line("01700000800000-00000003", &changes("22:30:00", "23:00:00")),
+    ];
+    run.exits(0).stdout(&(expected.join("\n") + "\n")).stderr_has("the export `01700000900000-00000004` has not ended");
+    let ids = format!("{ID}\n01700000600000-00000001\n01700000800000-00000003\n");
+    list(&dir, ["exports", "--chain", "--plain"]).run().exits(0).stdout(&ids);
+    list(&dir, ["exports", "--chain", "--plain", "--export", ID]).run().exits(0).stdout(&ids);
+}
+
+#[test]
+fn a_hole_in_a_chain_is_an_error_that_says_where_and_how_long() {
+    let dir = Dir::new();
+    let id = |number: u32| format!("0170000090000{number}-00000000");
+    // What a real chain had: the first increment began 70 seconds after the full export.
+    pictures(ID).with("exportTime", "2023-11-14T10:18:50.000Z").write_to(&dir);
+    pictures(&id(1)).changes("2023-11-14T10:20:00.000Z", "2023-11-14T10:35:00.000Z").write_to(&dir);
+    let message = format!(
+        "there is a hole of 1m 10s: the export `{ID}` reaches to 2023-11-14T10:18:50Z, and the next one, `{}`, begins at 2023-11-14T10:20:00Z\nhint: export the period between",
+        id(1)
+    );
+    list(&dir, ["exports", "--chain"]).run().exits(65).stdout("").stderr_has(&message);
+
+    pictures(&id(2)).changes("2023-11-14T10:15:00.000Z", "2023-11-14T10:30:00.000Z").write_to(&dir);
+    pictures(&id(3)).changes("2023-11-14T10:35:00.001Z", "2023-11-14T10:50:00.000Z").write_to(&dir);
+    let message =
+        format!("a hole of 1ms: the export `{}` reaches to 2023-11-14T10:35:00Z, and the next one, `{}`", id(1), id(3));
+    list(&dir, ["exports", "--chain"]).run().exits(65).stdout("").stderr_has(&message);
+}
+
+#[test]
+fn a_chain_has_one_full_export_of_one_table() {
+    let dir = Dir::new();
+    dir.write("loose/1.json.gz", gzip("{}\n"));
+    list(&dir, ["loose", "--chain"]).run().exits(0).stdout("").stderr("");
+    dir.write(&format!("AWSDynamoDB/{ID}/_started"), "");
+    list(&dir, [".", "--chain"]).run().exits(65).stderr_has(&format!("the export `{ID}` has not ended"));
+
+    pictures(LATER).incremental().write_to(&dir);
+    list(&dir, ["exports", "--chain"]).run().exits(65).stderr_has("there is no full export of Pictures (6ac1b0e6-7c9b");
+    list(&dir, ["exports", "--chain", "--export", LATER]).run().exits(2).stderr_has("is not a full export");
+
+    // The table was made again under its name.
+    pictures(ID).with("tableId", "other").write_to(&dir);
+    list(&dir, ["exports", "--chain"])
+        .run()
+        .exits(2)
+        .stdout("")
+        .stderr_has("exports of more than one table under `")
+        .stderr_has(
+            "exports`: Pictures (6ac1b0e6-7c9b-4b1a-9a0e-0123456789ab); Pictures (other)\nhint: give a longer prefix",
+        );
+    list(&dir, ["exports", "--chain", "--plain", "--export", ID]).run().exits(0).stdout(&format!("{ID}\n"));
+    list(&dir, ["exports", "--chain", "--latest"]).run().exits(2).stderr_has("cannot be used with");
+}
+
+#[test]
+fn what_is_applied_is_left_out_of_a_chain() {
+    let dir = Dir::new();
+    chain(&dir);
+    let pending = || list(&dir, ["exports", "--chain", "--plain", "--pending", "-p", "pictures"]).run();
+    let all = format!("{ID}\n01700000600000-00000001\n01700000800000-00000003\n");
+    pending().exits(0).stdout(&all);
+
+    // `migrate` notes the lines of the list.
+    let run = list(&dir, ["exports", "--chain"]).run();
+    let lines: Vec<_> = run.output().lines().filter(|line| line.contains("\"export\"")).collect();
+    let note = |count: usize| dir.write("migrate-pictures.applied.jsonl", lines[..count].join("\n") + "\n");
+    note(1);
+    pending().exits(0).stdout("01700000600000-00000001\n01700000800000-00000003\n");
+    note(2);
+    pending().exits(0).stdout("01700000800000-00000003\n");
+    note(3);
+    pending().exits(0).stdout("");
+    let all_done = r#","table":"Pictures","exports":0}}"#;
+    list(&dir, ["exports", "--chain", "--pending", "-p", "pictures"]).run().exits(0).stdout_has(all_done);
+
+    // A newer full export begins nothing: what was deleted before it would stay.
+    pictures(LATEST_ID).with("exportTime", "2023-11-15T00:00:00.000Z").write_to(&dir);
+    pending().exits(0).stdout("");
+    pictures("01700009000000-00000005").changes("2023-11-14T23:00:10.000Z", "2023-11-15T00:30:00.000Z").write_to(&dir);
+    pending()
+        .exits(65)
+        .stderr_has("a hole of 10s: the export `01700000800000-00000003` reaches to 2023-11-14T23:00:00Z");
+
+    dir.write("migrate-pictures.applied.jsonl", lines[0].replace("6ac1b0e6", "7bd2c1f7") + "\n");
+    pending().exits(2).stderr_has("what is applied already is of another table").stderr_has("`migrate reset` forgets");
+    dir.write("migrate-pictures.applied.jsonl", "{}\n");
+    pending()
+        .exits(2)
+        .stderr_has("the last line of `")
+        .stderr_has("applied.jsonl` cannot be read: missing field `export`");
+}
+
+#[test]
+fn full_exports_without_increments_are_taken_one_at_a_time() {
+    let dir = Dir::new();
+    let pending = || list(&dir, ["exports", "--chain", "--plain", "--pending", "-p", "pictures"]).run();
+    pictures(ID).write_to(&dir);
+    let run = list(&dir, ["exports", "--chain"]).run();
+    dir.write("migrate-pictures.applied.jsonl", run.output().lines().nth(1).unwrap().to_owned() + "\n");
+    // As often as that is asked for.
+    pending().exits(0).stdout(&format!("{ID}\n"));
+
+    pictures(LATER).with("exportTime", LATEST).write_to(&dir);
+    pending().exits(2).stderr_has("there is more than one export under `").stderr_has("say which with --export ID");
+    list(&dir, ["exports", "--chain", "--plain"]).run().exits(0).stdout(&format!("{LATER}\n"));
+}
+
+#[test]
+fn an_export_that_was_begun_comes_first() {
+    let dir = Dir::new();
+    chain(&dir);
+    let run = list(&dir, ["exports", "--chain"]).run();
+    let begun = |id: &str| {
+        let header = format!(
+            r#"{{"v":1,"run":"r","source":"s","export":"{id}","shard":null,"profile":"pictures","profile_hash":"h","options":{{}},"started":"2026-01-02T03:04:05Z"}}"#
+        );
+        dir.write("migrate-pictures.bookmark.json", header + "\n");
+        list(&dir, ["exports", "--chain", "--plain", "--pending", "-p", "pictures"]).run()
+    };
+
+    // The full export that was begun, not a newer one.
+    pictures(LATER).with("exportTime", LATEST).write_to(&dir);
+    let all = format!("{ID}\n01700000600000-00000001\n01700000800000-00000003\n");
+    begun(ID).exits(0).stdout(&all);
+    // The increment that was begun, not the one that reaches as far.
+    dir.write(
+        "migrate-pictures.applied.jsonl",
+        run.output().lines().nth(1).unwrap().replace("22:13:20", "22:15:00") + "\n",
+    );
+    begun("01700000600000-00000001").exits(0).stdout("01700000600000-00000001\n01700000800000-00000003\n");
+    begun("01700000700000-00000002").exits(0).stdout("01700000700000-00000002\n01700000800000-00000003\n");
+    // One that joins nothing yet waits for its turn.
+    begun("01700000800000-00000003").exits(0).stdout("01700000700000-00000002\n01700000800000-00000003\n");
 }
 
 #[test]
