@@ -26,7 +26,7 @@ use crate::tolerance::{MaxRejects, Reading};
 #[derive(Debug)]
 pub enum Message {
     /// What the files belong to.
-    Source(Source),
+    Source(Box<Source>),
     /// What the rows of a further table are; before the first of them.
     Schema(Box<Schema>),
     /// Rows and what was said about files.
@@ -177,7 +177,7 @@ impl Parser<'_> {
             Marker::Source(source) => {
                 self.met_source = true;
                 self.files = source.files;
-                self.send(Message::Source(source))
+                self.send(Message::Source(Box::new(source)))
             }
             Marker::Schema(schema) => {
                 let schema = serde_json::from_str(schema.get());

@@ -139,7 +139,7 @@ impl Run<'_> {
     fn take(&mut self, messages: &Receiver<Message>) -> Result<Exit, Failure> {
         loop {
             match messages.recv_timeout(Duration::from_millis(500)) {
-                Ok(Message::Source(source)) => self.source(source),
+                Ok(Message::Source(source)) => self.source(*source),
                 Ok(Message::Schema(schema)) => self.schema(&schema)?,
                 Ok(Message::Batch(batch)) => self.batch(*batch)?,
                 Ok(Message::Stopped) => self.stopped = true,
