@@ -25,9 +25,12 @@ teardown() {
   [ -z "${public:-}" ] || rm -r "$public"
 }
 
-# stand_in NAME BODY: puts a program NAME where `migrate` finds it.
+# stand_in NAME BODY: puts a program NAME where `migrate` finds it. Asked which exports belong together, it says what stands
+# in the file `chain`.
 stand_in() {
-  printf '#!/bin/bash\n%s\n' "$2" >"$DDB_PIPE_BIN/$1"
+  local chain='[[ " $* " != *" --chain "* ]] || { [ ! -f chain ] || cat chain; echo "${0##*/} $*" >chain.argv; exit 0; }'
+  [ "$1" = ddb-list ] || chain=''
+  printf '#!/bin/bash\n%s\n%s\n' "$chain" "$2" >"$DDB_PIPE_BIN/$1"
   chmod +x "$DDB_PIPE_BIN/$1"
 }
 
@@ -523,6 +526,144 @@ signalled() {
   code=0
   wait "$run" || code=$?
   [ "$code" = 143 ]
+}
+
+# three_exports: of which the source says that they belong together; programs that write down how they were called.
+three_exports() {
+  local name
+  printf '%s\n' '{"$chain":{"v":1,"source":"s3://b/","table":"T","exports":3}}' \
+    '{"export":"01-a","type":"full","time":"2024-01-15T10:00:00Z","table":"T","items":1,"prefix":"s3://b/01-a/"}' \
+    '{"export":"02-b","type":"incremental","from":"2024-01-15T09:55:00Z","to":"2024-01-15T10:15:00Z","view":"NEW_IMAGES"}' \
+    '{"export":"03-c","type":"incremental","from":"2024-01-15T10:15:00Z","to":"2024-01-15T10:30:00Z","view":"NEW_IMAGES"}' >chain
+  for name in ddb-list pg-upsert; do
+    stand_in "$name" 'trap "" TERM; cat >/dev/null; echo "${0##*/} $*" >>"${0##*/}.calls"'
+  done
+}
+
+# applied: prints the ids of the exports that are noted as applied.
+applied() {
+  jq -r .export migrate-pictures.applied.jsonl | xargs
+}
+
+@test "a full export and its increments are applied in order, each is noted, and the last one completes" {
+  three_exports
+  run -0 --separate-stderr migrate -p pictures run --create --source exports --retries 3
+  [ "$(cat chain.argv)" = "ddb-list --chain --source exports --pending --profile pictures --log-dir $PWD --retries 3" ]
+  [ "$(cat ddb-list.calls)" = "ddb-list --source exports --export 01-a --pending --profile pictures --log-dir $PWD --retries 3
+ddb-list --source exports --export 02-b --pending --profile pictures --log-dir $PWD --retries 3
+ddb-list --source exports --export 03-c --pending --profile pictures --log-dir $PWD --retries 3" ]
+  [ "$(cat pg-upsert.calls)" = "pg-upsert -p pictures --create --no-completion --log-dir $PWD --retries 3
+pg-upsert -p pictures --no-completion --log-dir $PWD --retries 3
+pg-upsert -p pictures --log-dir $PWD --retries 3" ]
+  [[ ${stderr_lines[0]} == *'INFO [pictures] Export 1 of 3: 01-a (full)' ]]
+  [[ ${stderr_lines[1]} == *'Export 2 of 3: 02-b (2024-01-15T09:55:00Z to 2024-01-15T10:15:00Z)' ]]
+  [[ ${stderr_lines[3]} == *'INFO [pictures] The table stands at 2024-01-15T10:30:00Z' ]]
+  [ "$(jq -c 'del(.applied)' migrate-pictures.applied.jsonl)" = "$(tail -n 3 chain)" ]
+  [[ $(jq -r .applied migrate-pictures.applied.jsonl | head -n 1) =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$ ]]
+  [ "$(stat -c %a migrate-pictures.applied.jsonl)" = 600 ]
+  [ "$(ls migrate-pictures.*)" = $'migrate-pictures.applied.jsonl\nmigrate-pictures.exit\nmigrate-pictures.log' ]
+  run -3 migrate -p pictures status
+  [ "${lines[1]}" = 'table:    stands at 2024-01-15T10:30:00Z' ]
+
+  # Nothing is new.
+  sed -i 1q chain
+  run -0 --separate-stderr migrate -p pictures run
+  [[ $stderr == *'The table stands at 2024-01-15T10:30:00Z' ]]
+  [ "$(wc -l <ddb-list.calls)" = 3 ]
+  run -0 migrate -p pictures reset
+  [ "${lines[1]}" = "deleted $PWD/migrate-pictures.applied.jsonl; the next run begins with a full export" ]
+  [ ! -e migrate-pictures.applied.jsonl ]
+}
+
+@test "what stops or fails in the middle of several exports is where the next run goes on" {
+  local code
+  for code in 75 69 65; do
+    three_exports
+    stand_in pg-upsert "cat >/dev/null; echo >>count; [ \$(wc -l <count) != 2 ] || exit $code"
+    run "-$code" --separate-stderr migrate -p pictures run
+    [ "$(applied)" = 01-a ]
+    [[ $stderr != *'The table stands at'* ]]
+    grep -q "^$code " migrate-pictures.exit
+    rm count migrate-pictures.applied.jsonl
+  done
+}
+
+@test "rejects do not keep the next export from being applied, files that failed do" {
+  three_exports
+  stand_in pg-upsert 'cat >/dev/null; echo >>count; [ $(wc -l <count) != 2 ] || exit 1'
+  run -1 --separate-stderr migrate -p pictures run
+  [ "$(applied)" = '01-a 02-b 03-c' ]
+  [[ $stderr == *'The table stands at 2024-01-15T10:30:00Z'*'Ended with exit code 1'* ]]
+  rm count migrate-pictures.applied.jsonl
+  stand_in pg-upsert 'cat >/dev/null; echo >>count; [ $(wc -l <count) != 2 ] || { echo "{}" >migrate-pictures.bookmark.json; exit 1; }'
+  run -1 migrate -p pictures run
+  [ "$(applied)" = 01-a ]
+  [ "$(wc -l <count)" = 2 ]
+}
+
+@test "a stop that comes when an export is complete begins no other" {
+  three_exports
+  stand_in pg-upsert 'trap "" TERM; cat >/dev/null; read -r pid _ <migrate-pictures.pid; kill -TERM "$pid"'
+  run -75 env --default-signal=TERM migrate -p pictures run
+  [ "$(applied)" = 01-a ]
+  [ "$(wc -l <ddb-list.calls)" = 1 ]
+}
+
+@test "a full export alone is applied as it always was, and noted for the increments that may follow" {
+  three_exports
+  sed -i 2q chain
+  run -0 --separate-stderr migrate -p pictures run --create
+  [ "$stderr" = '' ]
+  [ "$(cat pg-upsert.calls)" = "pg-upsert -p pictures --create --log-dir $PWD" ]
+  [ "$(applied)" = 01-a ]
+  # A part of it is no state of the table.
+  rm migrate-pictures.applied.jsonl
+  migrate -p pictures run --max-id 10
+  migrate -p pictures run --dry-run
+  [ ! -e migrate-pictures.applied.jsonl ]
+}
+
+@test "a trial run goes through all exports and notes nothing" {
+  three_exports
+  run -0 migrate -p pictures run --dry-run --create
+  [ "$(grep -c -- '--create --dry-run' pg-upsert.calls)" = 3 ]
+  [ ! -e migrate-pictures.applied.jsonl ]
+}
+
+@test "an export by hand is applied alone and not noted" {
+  three_exports
+  migrate -p pictures run --export 03-c
+  migrate -p pictures run --latest
+  [ "$(cut -d ' ' -f 1-3 ddb-list.calls)" = $'ddb-list --export 03-c\nddb-list --latest --pending' ]
+  [ ! -e chain.argv ] && [ ! -e migrate-pictures.applied.jsonl ]
+}
+
+@test "a part of several exports is refused, and so is their verification" {
+  three_exports
+  run -2 --separate-stderr migrate -p pictures run --max-id 10
+  [[ ${stderr_lines[0]} == *'ERROR [pictures] `--max-id` takes a part of one export, and here are 3 to apply: name one with `--export ID`' ]]
+  run -2 --separate-stderr migrate -p pictures verify
+  [ "${stderr_lines[0]}" = 'migrate: here are a full export and 2 increments, and a verification compares with one export' ]
+  [ "$(cat chain.argv)" = "ddb-list --chain --profile pictures --log-dir $PWD" ]
+  [ ! -e ddb-list.calls ]
+}
+
+@test "when it cannot be found out which exports belong together nothing is applied" {
+  recorders
+  printf '#!/bin/bash\necho "there is a hole" >&2; exit 65\n' >"$DDB_PIPE_BIN/ddb-list"
+  run -65 --separate-stderr migrate -p pictures run
+  [[ ${stderr_lines[0]} == 'there is a hole' ]]
+  [ ! -e pg-upsert.argv ] && [ ! -e migrate-pictures.pid ]
+  run -65 migrate -p pictures verify
+  [ ! -e pg-verify.argv ]
+}
+
+@test "an export that cannot be noted is said" {
+  three_exports
+  mkdir migrate-pictures.applied.new
+  run -74 --separate-stderr migrate -p pictures run
+  [[ ${stderr_lines[1]} == *'ERROR [pictures] cannot write `'*'migrate-pictures.applied.jsonl`: the next run applies this export again'* ]]
+  [ "$(wc -l <ddb-list.calls)" = 1 ]
 }
 
 @test "status counts what the bookmark says, whatever its last line" {

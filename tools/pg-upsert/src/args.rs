@@ -49,6 +49,10 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Target")]
     pub(crate) dry_run: bool,
 
+    /// Leave out the profile's SQL on completion: another export of the same table follows
+    #[arg(long, help_heading = "Target")]
+    pub(crate) no_completion: bool,
+
     /// Write at most so many rows in one transaction
     #[arg(short, long, value_name = "ROWS", default_value = "50000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Writing")]
     pub(crate) batch_size: u32,

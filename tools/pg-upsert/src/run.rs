@@ -411,7 +411,8 @@ impl Run<'_> {
         let Notes { journal, state, .. } = notes;
         let totals = state.totals();
         let (done, files) = (state.done.len() as u64, self.source.as_ref().map_or(0, |source| source.files));
-        let statements = self.profile.as_ref().map(|profile| profile.on_complete.as_slice()).unwrap_or_default();
+        let profile = self.profile.as_ref().filter(|_| !self.args.no_completion);
+        let statements = profile.map(|profile| profile.on_complete.as_slice()).unwrap_or_default();
         let whole = done >= files && state.failed.is_empty();
         // What a profile wants on completion may take its time, which a stop does not leave.
         let in_time = statements.is_empty() || !self.stop.asked();
