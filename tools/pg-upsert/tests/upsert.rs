@@ -234,6 +234,18 @@ fn a_file_that_failed_before_is_not_done_and_the_others_are() {
 }
 
 #[test]
+fn what_a_profile_wants_on_completion_can_wait_for_another_export() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 1);
+
+    upsert(&dir, &postgres).args(["-p", "t", "--no-completion"]).stdin(stream.text()).run().exits(0);
+    assert_eq!(postgres.query("select count(*) from completed"), "0");
+    assert!(!dir.has("migrate-t.bookmark.json"));
+    upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(0);
+    assert_eq!(postgres.query("select count(*) from completed"), "1");
+}
+
+#[test]
 fn a_stream_that_ends_inside_a_file_goes_on_from_its_last_mark() {
     let (dir, postgres) = migration();
     let cut = Stream::new()

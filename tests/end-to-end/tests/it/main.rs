@@ -6,6 +6,7 @@
 mod changes;
 mod damage;
 mod hostile;
+mod increments;
 mod migrate;
 mod orders;
 mod pictures;
