@@ -20,7 +20,7 @@ pub enum Error {
     #[error("`{0}` is not a place for an export: s3://BUCKET/PREFIX or a folder is")]
     Location(String),
     /// There is nothing to read.
-    #[error("there is no export and no `*.json.gz` file under `{0}`")]
+    #[error("there is no export and no `*.json.gz` or `*.ion.gz` file under `{0}`")]
     Nothing(String),
     /// More than one export, and nobody said which.
     #[error("there is more than one export under `{place}`: {}", exports.join("; "))]
@@ -245,7 +245,7 @@ impl Classify for Error {
                 "`migrate reset` forgets what is applied, so that the next run begins with the full export"
             }
             Self::Unfinished(_) => "wait until `aws dynamodb describe-export` says COMPLETED",
-            Self::Unsupported { .. } => "export the table again as a full export in the format DYNAMODB_JSON",
+            Self::Unsupported { .. } => "export the table again in the format DYNAMODB_JSON or ION",
             Self::Refused { .. } => {
                 "check bucket, region and credentials; the role needs s3:ListBucket on the bucket and s3:GetObject on its objects"
             }

@@ -219,8 +219,7 @@ fn with_manifest(store: &Store, source: String, objects: &[Object], manifest: Ma
     let Manifest { id, folder, summary } = manifest;
     let unsupported = |kind: &str| Error::Unsupported { id: id.clone(), kind: kind.to_owned() };
     match summary.output_format.as_deref() {
-        None | Some("DYNAMODB_JSON") => {}
-        Some("ION") => return Err(unsupported("in the format Amazon Ion")),
+        None | Some("DYNAMODB_JSON" | "ION") => {}
         Some(other) => return Err(unsupported(&format!("in the format `{other}`"))),
     }
     let by_key: HashMap<&str, &Object> = objects.iter().map(|object| (object.key.as_str(), object)).collect();
@@ -283,13 +282,12 @@ fn check_md5(store: &Store, by_key: &HashMap<&str, &Object>, key: &str, md5_key:
 }
 
 fn without_manifest(store: &Store, source: String, objects: &[Object]) -> Result<Export> {
-    let ending = |ending: &'static str| {
-        let data = move |object: &&Object| object.key.ends_with(ending) && !object.key.ends_with(".ion.gz");
-        objects.iter().filter(data)
+    let ending = |endings: &'static [&'static str]| {
+        objects.iter().filter(move |object| endings.iter().any(|ending| object.key.ends_with(ending)))
     };
-    // Emulators leave out the `.json`.
-    let ending = if ending(".json.gz").next().is_some() { ending(".json.gz") } else { ending(".gz") };
-    let files: Vec<_> = ending
+    // Emulators leave out the format.
+    let usual = &[".json.gz", ".ion.gz"];
+    let files: Vec<_> = if ending(usual).next().is_some() { ending(usual) } else { ending(&[".gz"]) }
         .map(|object| DataFile {
             key: store.address(&object.key),
             bytes: object.bytes,

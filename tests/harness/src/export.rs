@@ -105,7 +105,8 @@ impl Export {
         // 26 characters, and in the folder that increments share no two the same.
         let name =
             if self.is_incremental() { format!("{}{number:012}", &self.id[..14]) } else { format!("{number:026}") };
-        format!("{}{name}.json.gz", self.data())
+        let format = if self.summary["outputFormat"] == "ION" { "ion" } else { "json" };
+        format!("{}{name}.{format}.gz", self.data())
     }
 
     fn is_incremental(&self) -> bool {

@@ -98,10 +98,9 @@ fn write(
                 error!("{}", fail.reason);
                 writer.marker(&Marker::File(FileEvent::Fail(fail)))
             }
-            Event::Forged { key, record, line } => {
+            Event::Refused { key, record, line, reason } => {
                 budget.give(line.len());
                 exit = Exit::Incomplete;
-                let reason = "the first key begins with `$`, which is kept for the programs' own lines".to_owned();
                 if !writer.markers() {
                     warn!("rejected: `{key}`, line {record}: {reason}");
                 }

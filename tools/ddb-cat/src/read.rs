@@ -18,11 +18,12 @@ pub(crate) enum Event {
     Begin(Begin),
     /// Whole lines.
     Lines(Vec<u8>),
-    /// A line that a later program would take for a marker.
-    Forged {
+    /// A line that is not handed on.
+    Refused {
         key: String,
         record: u64,
         line: Vec<u8>,
+        reason: String,
     },
     End(End),
     Fail(Fail),
@@ -147,6 +148,7 @@ impl Read {
         let expected = Expected { md5: entry.md5.clone(), items: entry.items };
         let mut records = Records::new(&entry.key, input, expected);
         let mut rejected = 0;
+        let mut ion = false;
         let last = self.limit.map(|limit| skip.saturating_add(limit));
         loop {
             let block = match records.next_block() {
@@ -156,6 +158,9 @@ impl Read {
             };
             let mut lines = block.lines;
             let mut first = block.first;
+            if first == 1 {
+                ion = is_ion(&entry.key, &lines);
+            }
             let after = first + block.count;
             let cut = last.is_some_and(|last| after > last + 1);
             if let (true, Some(last)) = (cut, last) {
@@ -166,7 +171,8 @@ impl Read {
                 lines.drain(..end_of_line(&lines, left_out));
                 first += left_out;
             }
-            rejected += self.lines(&entry.key, lines, first)?;
+            rejected +=
+                if ion { self.ion_lines(&entry.key, &lines, first)? } else { self.lines(&entry.key, lines, first)? };
             if let (true, Some(last)) = (cut, last) {
                 let (key, records) = (entry.key.clone(), last);
                 return Ok(Ok(End { key, records, rejected, limited: true, ..End::default() }));
@@ -188,9 +194,8 @@ impl Read {
             for end in memchr_iter(b'\n', &lines) {
                 if is_marker(&lines[start..end]) {
                     self.send_lines(lines[sent..start].to_vec())?;
-                    let line = lines[start..end].to_vec();
-                    self.budget.take(line.len());
-                    self.send(Event::Forged { key: key.to_owned(), record: number, line })?;
+                    let reason = "the first key begins with `$`, which is kept for the programs' own lines";
+                    self.refuse(key, number, &lines[start..end], reason.to_owned())?;
                     forged += 1;
                     sent = end + 1;
                 }
@@ -202,6 +207,28 @@ impl Read {
         self.send_lines(lines).map(|()| forged)
     }
 
+    /// Sends lines of Amazon Ion as DynamoDB JSON, all but those that are none; how many these were.
+    fn ion_lines(&self, key: &str, lines: &[u8], first: u64) -> Result<u64, HungUp> {
+        let (mut json, mut refused) = (Vec::with_capacity(lines.len() * 3 / 2), 0);
+        for (line, number) in lines.split_inclusive(|byte| *byte == b'\n').zip(first..) {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            match ion::to_dynamodb_json(line, &mut json) {
+                Ok(()) => json.push(b'\n'),
+                Err(error) => {
+                    self.send_lines(std::mem::take(&mut json))?;
+                    self.refuse(key, number, line, error.to_string())?;
+                    refused += 1;
+                }
+            }
+        }
+        self.send_lines(json).map(|()| refused)
+    }
+
+    fn refuse(&self, key: &str, record: u64, line: &[u8], reason: String) -> Result<(), HungUp> {
+        self.budget.take(line.len());
+        self.send(Event::Refused { key: key.to_owned(), record, line: line.to_vec(), reason })
+    }
+
     fn send_lines(&self, lines: Vec<u8>) -> Result<(), HungUp> {
         if lines.is_empty() {
             return Ok(());
@@ -209,6 +236,13 @@ impl Read {
         self.budget.take(lines.len());
         self.send(Event::Lines(lines))
     }
+}
+
+/// Whether a file is Amazon Ion, by its name and its beginning: emulators write DynamoDB JSON where Ion was asked for, and
+/// not every file has the name that it had.
+fn is_ion(key: &str, lines: &[u8]) -> bool {
+    let named = [".ion", ".ion.gz"].iter().any(|ending| key.ends_with(ending));
+    lines.starts_with(b"$ion_1_0") || (named && !lines.starts_with(b"{\""))
 }
 
 /// Whether a closer look is needed: most blocks have no `$` at all, and are told apart at the speed of memory.

@@ -131,8 +131,8 @@ fn an_export_that_has_not_ended_is_none() {
 #[test]
 fn what_cannot_be_read_is_said_before_anything_is_done() {
     let dir = Dir::new();
-    pictures(ID).with("outputFormat", "ION").write_to(&dir);
-    list(&dir, ["."]).run().exits(2).stdout("").stderr_has("is in the format Amazon Ion, which is not supported");
+    pictures(ID).with("outputFormat", "CSV").write_to(&dir);
+    list(&dir, ["."]).run().exits(2).stdout("").stderr_has("is in the format `CSV`, which is not supported");
     for (export, message) in [
         (pictures(ID).incremental().with("exportFromTime", Value::Null), "but has no `exportFromTime`"),
         (pictures(ID).changes("noon", "2023-11-14T22:13:20.000Z"), "has the `exportFromTime` `noon`, which is no time"),
@@ -440,11 +440,11 @@ fn without_a_manifest_the_files_are_listed_by_key() {
     dir.write("odd/AWSDynamoDB/6ac1b0e6/data/0c3f.gz", gzip("{}\n"));
 
     let run = list(&dir, ["old"]).run();
-    run.exits(0).stdout_has(r#""export":null,"table":null,"shard":null,"files":3,"items":null,"#);
-    assert_eq!(names(&run), ["1.json.gz", "10.json.gz", "2.json.gz"]);
+    run.exits(0).stdout_has(r#""export":null,"table":null,"shard":null,"files":4,"items":null,"#);
+    assert_eq!(names(&run), ["1.json.gz", "x.ion.gz", "10.json.gz", "2.json.gz"]);
     assert_eq!(names(list(&dir, ["odd"]).run().exits(0)), ["0c3f.gz"]);
     dir.write("none/notes.txt", "");
-    list(&dir, ["none"]).run().exits(2).stderr_has("there is no export and no `*.json.gz` file under `");
+    list(&dir, ["none"]).run().exits(2).stderr_has("there is no export and no `*.json.gz` or `*.ion.gz` file under `");
     list(&dir, ["nowhere"]).run().exits(2).stderr_has("cannot open `nowhere`: No such file or directory");
 }
 

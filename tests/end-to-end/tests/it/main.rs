@@ -7,6 +7,7 @@ mod changes;
 mod damage;
 mod hostile;
 mod increments;
+mod ion;
 mod migrate;
 mod orders;
 mod pictures;

@@ -5,18 +5,18 @@ use harness::postgres::Postgres;
 
 use crate::bash;
 
-const ITEMS: &str = r#"{"Item":{"OrderId":{"S":"o-1"},"Status":{"S":" Paid "},"Note":{"S":"tab\tnew\nline \\ \"q\" \u00e9 \ud83d\ude00"},"OrderNumber":{"N":"9223372036854775807"},"Quantity":{"S":"3"},"Priority":{"N":"-5"},"Total":{"N":"12345678901234567890.123456789012345678"},"Weight":{"N":"1.5E-7"},"Score":{"N":"77.80"},"Paid":{"BOOL":true},"CustomerId":{"S":"6ba7b810-9dad-11d1-80b4-00c04fd430c8"},"AccountName":{"S":"7"},"Signature":{"B":"AAH/"},"OrderedAt":{"S":"2024-01-15T10:30:00Z"},"ShippedAt":{"N":"1680109764"},"SeenAt":{"N":"1680109764123"},"Due":{"S":"2024-02-01"},"LocalTime":{"S":"2024-01-15 10:30:00"},"Tags":{"SS":["b,1","a\"2\\","","NULL"]},"Sizes":{"NS":["3","2.50"]},"Keys":{"BS":["AA==","/w=="]},"Address":{"M":{"Country":{"S":"NL"},"Lines":{"L":[{"S":"1"},{"NULL":true}]}}},"Lines":{"L":[{"M":{"n":{"N":"12345678901234567890123456789012345678"}}}]},"Anything":{"SS":["x"]}}}
+pub(crate) const ITEMS: &str = r#"{"Item":{"OrderId":{"S":"o-1"},"Status":{"S":" Paid "},"Note":{"S":"tab\tnew\nline \\ \"q\" \u00e9 \ud83d\ude00"},"OrderNumber":{"N":"9223372036854775807"},"Quantity":{"S":"3"},"Priority":{"N":"-5"},"Total":{"N":"12345678901234567890.123456789012345678"},"Weight":{"N":"1.5E-7"},"Score":{"N":"77.80"},"Paid":{"BOOL":true},"CustomerId":{"S":"6ba7b810-9dad-11d1-80b4-00c04fd430c8"},"AccountName":{"S":"7"},"Signature":{"B":"AAH/"},"OrderedAt":{"S":"2024-01-15T10:30:00Z"},"ShippedAt":{"N":"1680109764"},"SeenAt":{"N":"1680109764123"},"Due":{"S":"2024-02-01"},"LocalTime":{"S":"2024-01-15 10:30:00"},"Tags":{"SS":["b,1","a\"2\\","","NULL"]},"Sizes":{"NS":["3","2.50"]},"Keys":{"BS":["AA==","/w=="]},"Address":{"M":{"Country":{"S":"NL"},"Lines":{"L":[{"S":"1"},{"NULL":true}]}}},"Lines":{"L":[{"M":{"n":{"N":"12345678901234567890123456789012345678"}}}]},"Anything":{"SS":["x"]}}}
 {"Item":{"OrderId":{"S":"o-2"},"Note":{"S":""}}}
 {"Item":{"OrderId":{"S":"o-3"},"Deleted":{"BOOL":true}}}
 "#;
 
 /// As `psql -At` prints them, worked out by hand.
-const EXPECTED: &str = "o-1|paid|tab\tnew\nline \\ \"q\" é 😀|Netherlands|9223372036854775807/ Paid |9223372036854775807|3|-5|12345678901234567890.123456789012345678|1.5e-07|77.8|t|6ba7b810-9dad-11d1-80b4-00c04fd430c8|a9f96b98-dd44-5216-ab0d-dbfc6b262edf|\\x0001ff|2024-01-15 10:30:00|2023-03-29 17:09:24|2023-03-29 17:09:24.123|2024-02-01|2024-01-15 10:30:00|{\"b,1\",\"a\\\"2\\\\\",\"\",\"NULL\"}|{3,2.50}|{\"\\\\x00\",\"\\\\xff\"}|{\"Lines\": [\"1\", null], \"Country\": \"NL\"}|[{\"n\": 12345678901234567890123456789012345678}]|[\"x\"]|dynamodb
+pub(crate) const EXPECTED: &str = "o-1|paid|tab\tnew\nline \\ \"q\" é 😀|Netherlands|9223372036854775807/ Paid |9223372036854775807|3|-5|12345678901234567890.123456789012345678|1.5e-07|77.8|t|6ba7b810-9dad-11d1-80b4-00c04fd430c8|a9f96b98-dd44-5216-ab0d-dbfc6b262edf|\\x0001ff|2024-01-15 10:30:00|2023-03-29 17:09:24|2023-03-29 17:09:24.123|2024-02-01|2024-01-15 10:30:00|{\"b,1\",\"a\\\"2\\\\\",\"\",\"NULL\"}|{3,2.50}|{\"\\\\x00\",\"\\\\xff\"}|{\"Lines\": [\"1\", null], \"Country\": \"NL\"}|[{\"n\": 12345678901234567890123456789012345678}]|[\"x\"]|dynamodb
 o-2|new|||||1||||||||||||||||||||dynamodb";
 
 const COLUMNS: &str = "order_id, status, note, country, label, number, quantity, priority, total, weight, score, paid, customer, account, signature, ordered_at at time zone 'UTC', shipped_at at time zone 'UTC', seen_at at time zone 'UTC', due, local_time, tags, sizes, keys, address, lines, raw, source";
 
-fn table(postgres: &Postgres, name: &str) -> String {
+pub(crate) fn table(postgres: &Postgres, name: &str) -> String {
     postgres.query(&format!("select {COLUMNS} from {name} order by order_id")).trim_end().to_owned()
 }
 

@@ -41,6 +41,15 @@ fn every_command_of_the_readme_works() {
     let (dir, postgres, s3) = (Dir::new(), Postgres::new(), S3::start());
     Export::new("Pictures", "01700000000000-abcdef12").under("exports/").file(pictures(60)).put_to(&s3);
     s3.put("exports/AWSDynamoDB/01700000000000-abcdef12/data/x.json.gz", gzip(pictures(5).join("\n") + "\n"));
+    let order = r#"{"OrderId":{"S":"o-1"}}"#;
+    let moved = |id: &str| Export::new("Orders", id).under("move/");
+    let full = moved("01700000000000-0000000a").file([format!(r#"{{"Item":{order}}}"#)]);
+    let change = format!(
+        r#"{{"Metadata":{{"WriteTimestampMicros":{{"N":"1700000100000000"}}}},"Keys":{order},"OldImage":{order},"NewImage":{order}}}"#
+    );
+    let increment = moved("01700001000000-0000000b").changes("2023-11-14T22:13:20.000Z", "2023-11-14T22:33:20.000Z");
+    full.put_to(&s3);
+    increment.file([change]).put_to(&s3);
     let bucket = s3.url("");
     let bucket = bucket.trim_start_matches("s3://").trim_end_matches('/');
     dir.write(".env", format!("S3_BUCKET={bucket}\nS3_PREFIX=exports/\n"));
@@ -60,7 +69,7 @@ fn every_command_of_the_readme_works() {
         let line = command.replace("s3://bucket/", &s3.url("")).replace("s3://my-bucket/", &s3.url(""));
         let run = bash(&dir, &postgres, &line).envs(s3.envs()).run();
         // `status` says with its code whether something runs.
-        if line != "migrate -p pictures status" {
+        if !line.ends_with(" status") {
             run.exits(0);
         }
         ran += 1;
