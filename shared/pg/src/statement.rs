@@ -65,7 +65,7 @@ impl Statements {
              as select {list} from {table} with no data"
         ));
         Self {
-            create: format!("create table if not exists {table} ({})", definitions.join(", ")),
+            create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
             copy: format!("copy pg_temp.{stage} ({list}) from stdin"),

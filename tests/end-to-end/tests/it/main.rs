@@ -7,6 +7,7 @@ mod changes;
 mod damage;
 mod hostile;
 mod increments;
+mod infer;
 mod ion;
 mod migrate;
 mod orders;
