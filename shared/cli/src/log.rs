@@ -133,13 +133,14 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 /// The crates whose log lines are meant for the person who runs the programs.
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "ddb_list",
     "ddb_cat",
     "ddb_parse",
     "pg_upsert",
     "pg_verify",
     "migrate_rejects",
+    "migrate_check",
     "export",
     "profile",
     "checkpoint",

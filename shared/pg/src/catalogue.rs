@@ -98,7 +98,7 @@ impl Table {
     }
 
     /// Its name as SQL.
-    pub fn sql(&self) -> String {
+    fn sql(&self) -> String {
         format!("{}.{}", quote_name(&self.schema), quote_name(&self.name))
     }
 
