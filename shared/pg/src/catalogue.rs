@@ -119,11 +119,14 @@ impl Table {
             let Policy::Newest(Newest { by }) = &column.merge else { continue };
             let version = schema.columns.iter().find(|version| version.name == *by && !schema.key.contains(by));
             if version.is_none_or(|version| version.merge != Policy::Greatest) {
-                problems.push(setup(format!(
-                    "the column `{}` is merged by the version `{by}`, which has to be a column of the rows that is \
+                problems.push(
+                    setup(format!(
+                        "the column `{}` is merged by the version `{by}`, which has to be a column of the rows that is \
                      merged as the greatest",
-                    column.name
-                )));
+                        column.name
+                    ))
+                    .with_hint(format!("take `{by}` into the rows, merged as the greatest")),
+                );
             }
             if let Some(version) = self.column(by) {
                 problems.extend(compared(&self.name, version, check_version).err());
@@ -165,8 +168,10 @@ impl Table {
         problems.extend(self.check_versions(schema));
         for side in schema.groups.iter().map(|group| &group.preferred_side.column) {
             if self.column(side).is_some_and(|column| column.base != "jsonb") {
-                problems
-                    .push(setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb")));
+                problems.push(
+                    setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb"))
+                        .with_hint(format!("alter table {} alter {} type jsonb", self.sql(), quote_name(side))),
+                );
             }
         }
         if !self.has_key(&schema.key) {
@@ -221,7 +226,8 @@ fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), 
         }
     };
     if needs_jsonb && found != "jsonb" {
-        return Err(setup(format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb")));
+        let message = format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb");
+        return Err(setup(message).with_hint(format!("make `{name}` a jsonb column of the table")));
     }
     Ok(())
 }
@@ -233,7 +239,10 @@ fn compared(table: &str, column: &TableColumn, check: impl Fn(&ColumnType) -> Re
         Ok(ty) => check(&ty),
         Err(_) => Err(format!("values of the type {full} are not compared here")),
     };
-    checked.map_err(|problem| setup(format!("the column `{name}` of `{table}` cannot be merged: {problem}")))
+    checked.map_err(|problem| {
+        setup(format!("the column `{name}` of `{table}` cannot be merged: {problem}"))
+            .with_hint("give the column the profile's type, or merge it otherwise")
+    })
 }
 
 /// Types whose values go unchanged into each of the types after it.

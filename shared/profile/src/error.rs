@@ -42,6 +42,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => Some("give a path, or put the file into one of these folders".to_owned()),
+            Self::File(error) => error.hint(),
             _ => None,
         }
     }

@@ -182,7 +182,8 @@ impl Target {
         let mut wanted = vec!["INSERT", "SELECT", "UPDATE"];
         wanted.extend(deletes.then_some("DELETE"));
         let failed = Error::on(format!("cannot look at the table `{}`", table.name));
-        let row = client.query_one(TABLE, &[&table.schema, &columns, &wanted, &schema.key, &table.name]).map_err(failed)?;
+        let row =
+            client.query_one(TABLE, &[&table.schema, &columns, &wanted, &schema.key, &table.name]).map_err(failed)?;
         let lacking: Vec<String> = row.get(4);
         let empty = lacking.is_empty() && table.is_empty(client)?;
         Ok(Self::There(Box::new(There {

@@ -151,7 +151,11 @@ fn connection(place: &str, tls: TlsMode, server: &Server, findings: &mut Finding
         findings.ok("clock", format!("{ahead} s from the server's"));
     }
     if server.in_recovery {
-        findings.error("writable", "the server is a standby, which cannot be written to", "SERVER has to be the primary");
+        findings.error(
+            "writable",
+            "the server is a standby, which cannot be written to",
+            "SERVER has to be the primary",
+        );
     } else if server.read_only {
         let hint = format!("alter role {} set default_transaction_read_only = off", pg::quote_name(&server.role));
         findings.error("writable", "transactions are read-only", hint);
@@ -191,7 +195,8 @@ fn table(run: &Run, schema: &Schema, target: &Target, work: Option<&Work>, findi
         }
         Target::Missing { schema: Some(home), may_create: false } => {
             let message = format!("the role may not make the table `{name}` in the schema `{home}`");
-            let hint = format!("grant create on schema {} to the role, or make the table as its owner", pg::quote_name(home));
+            let hint =
+                format!("grant create on schema {} to the role, or make the table as its owner", pg::quote_name(home));
             return findings.error("table", message, hint);
         }
         Target::Missing { schema: Some(home), .. } => {
@@ -233,12 +238,17 @@ fn slow(name: &str, there: &There, work: Option<&Work>, findings: &mut Findings)
     let keys = |keys: &[String]| keys.join(", ");
     if !there.foreign_keys.is_empty() {
         let message = format!("`{name}` has foreign keys: {}", keys(&there.foreign_keys));
-        let hint = "a row that comes before the one it refers to is rejected: drop them, and make them in `on_complete`";
+        let hint =
+            "a row that comes before the one it refers to is rejected: drop them, and make them in `on_complete`";
         findings.warning("foreign key", message, hint);
     }
     if !there.triggers.is_empty() {
         let message = format!("`{name}` has triggers, which run for each row: {}", keys(&there.triggers));
-        findings.warning("triggers", message, format!("alter table {name} disable trigger user, if the load allows it"));
+        findings.warning(
+            "triggers",
+            message,
+            format!("alter table {name} disable trigger user, if the load allows it"),
+        );
     }
     let many = work.is_none_or(|work| work.items_left().is_none_or(|items| items >= MANY));
     if !there.indexes.is_empty() && many {
@@ -258,7 +268,8 @@ fn settings_of(server: &Server, estimate: Option<&Estimate>, findings: &mut Find
         findings.ok("wal", message);
     }
     if !server.fsync || server.synchronous_commit == "off" {
-        let message = "fsync or synchronous_commit is off: after a crash, rows may be gone that the bookmark has as done";
+        let message =
+            "fsync or synchronous_commit is off: after a crash, rows may be gone that the bookmark has as done";
         findings.warning("durability", message, "switch both on, or run `migrate reset` after a crash of the server");
     } else {
         findings.ok("durability", format!("synchronous_commit is {}", server.synchronous_commit));

@@ -223,7 +223,9 @@ impl Plan {
         for table in &self.tables {
             line("table", &table.text(self.settings.create));
             for (policy, columns) in &table.merge {
-                line("", &format!("{policy}: {}", columns.join(", ")));
+                // By default, so that its columns are many and tell nothing.
+                let names = if policy == "replace" { format!("{} columns", columns.len()) } else { columns.join(", ") };
+                line("", &format!("{policy}: {names}"));
             }
         }
         if let Some(unknown) = &self.unknown {

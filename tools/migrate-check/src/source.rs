@@ -173,7 +173,11 @@ pub(crate) fn size(bytes: u64) -> String {
         (value, tenths) = (value / 1000, (value % 1000) / 100);
         unit += 1;
     }
-    if unit == 0 || value >= 100 { format!("{value} {}", units[unit]) } else { format!("{value}.{tenths} {}", units[unit]) }
+    if unit == 0 || value >= 100 {
+        format!("{value} {}", units[unit])
+    } else {
+        format!("{value}.{tenths} {}", units[unit])
+    }
 }
 
 /// The text of a file, if it is there.
