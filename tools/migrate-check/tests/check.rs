@@ -39,9 +39,10 @@ fn check(dir: &Dir, postgres: &Postgres, args: &[&str]) -> Program {
     program!("migrate-check").in_dir(dir).envs(postgres.envs()).args([args, &["-p", "people"]].concat())
 }
 
-/// The findings of a level, as `check: message (hint)`.
+/// The findings of a level, as `check: message (hint)`. What is wrong has a hint, always.
 fn findings(output: &str, level: &str) -> Vec<String> {
     let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines.inspect(|line| assert!(line["level"] == "ok" || line["hint"].is_string(), "{line}"));
     let lines = lines.filter(|line| line["level"] == level);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     lines
@@ -201,6 +202,46 @@ fn each_obstacle_is_named_with_what_to_do() {
         assert!(found.contains(&named(expected)), "{expected}\n{found:#?}");
         run.exits(code).never_says("secret");
     }
+}
+
+#[test]
+fn privileges_on_each_column_that_is_written_are_enough() {
+    let ((dir, export), postgres) = (world(), Postgres::new());
+    export.write_to(&dir);
+    postgres.query(TABLE);
+    postgres.query("alter table people add secret text; create role columnist login password 'secret'");
+    let privileges = ["select", "insert", "update"].map(|name| format!("{name} (id, name, tags, changed)")).join(", ");
+    postgres.query(&format!("grant {privileges} on people to columnist"));
+
+    let doctor = check(&dir, &postgres, &["doctor", "--source", "exports"]);
+    let run = doctor.env("PG_USER", "columnist").env("PASSWORD", "secret").run();
+
+    run.exits(0).stdout_has("ok       privileges  the role may read and write `people`\n");
+}
+
+#[test]
+fn what_cannot_be_reached_or_is_not_there_comes_with_what_to_do() {
+    let ((dir, export), postgres) = (world(), Postgres::new());
+    export.write_to(&dir);
+    postgres.query(TABLE);
+    dir.write("file", "");
+    for (variable, value, args, expected) in [
+        ("SERVER", "nowhere.invalid", [].as_slice(), "connection: cannot connect to PostgreSQL as "),
+        ("PORT", "1", &[], "connection: cannot connect to PostgreSQL as "),
+        ("PORT", "x", &[], "connection: `x` is not the number of a port (PORT is a number, as 5432)"),
+        ("DATABASE", "nothing", &[], "connection: cannot connect to PostgreSQL as "),
+        ("MIGRATE_LOG_DIR", "file", &[], "log folder: cannot create the folder `file`"),
+        ("MIGRATE_LOG_DIR", "/proc", &[], "log folder: cannot write into the folder `/proc`"),
+        ("X", "", &["--export", "none"], "export: there is no export `none` under "),
+    ] {
+        let doctor = check(&dir, &postgres, &["doctor", "--json", "--retries", "0", "--source", "exports"]);
+        let run = doctor.args(args).env(variable, value).run();
+        let found = findings(run.output(), "error");
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{variable}: {found:?}");
+    }
+    dir.write("profiles/people.toml", "table = 7");
+    let run = check(&dir, &postgres, &["doctor", "--json", "--source", "exports"]).run();
+    assert!(findings(run.exits(2).output(), "error")[0].starts_with("profile: "), "{run:?}");
 }
 
 #[test]

@@ -34,13 +34,16 @@ fn sources(folder: &str) -> Vec<String> {
     texts
 }
 
-/// Names that stand after `pub` in a source file, as `serde` writes them.
+/// Fields that stand after `visibility` in a source file, as `serde` writes them.
 fn fields(file: &str, visibility: &str) -> Vec<String> {
     let text = fs::read_to_string(root(file)).unwrap();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     let mut names = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let Some(name) = line.strip_prefix(visibility).and_then(|rest| rest.split_once(": ")) else { continue };
+        if name.0.contains(' ') {
+            continue;
+        }
         let renamed = lines[at - 1].split_once("rename = \"").and_then(|(_, rest)| rest.split_once('"'));
         names.push(renamed.map_or(name.0, |(renamed, _)| renamed).trim_start_matches("r#").to_owned());
     }
