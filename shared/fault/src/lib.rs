@@ -205,7 +205,10 @@ impl Classify for PipeError {
 /// What to do about an error of the system, where that is known.
 fn hint_of_io(kind: io::ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        io::ErrorKind::NotFound => "check the path; one that does not begin with `/` starts at the current folder",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "check the path; one that does not begin with `/` starts at the current folder"
+        }
+        io::ErrorKind::AlreadyExists => "something else has that name: move it, or give another name",
         io::ErrorKind::PermissionDenied => "run as a user who may do that, or change the permissions",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk, then run again",
         io::ErrorKind::ReadOnlyFilesystem => "name a folder on a disk that can be written to",

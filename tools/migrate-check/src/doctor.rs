@@ -62,7 +62,7 @@ pub(crate) fn doctor(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
                 targets.push(target);
             }
         }
-        let log = source::text(&run.file(&name, "log"))?;
+        let log = source::log(&run.file(&name, "log"));
         let estimate = work.as_ref().map(|work| estimate::of(work, sample, &targets, log.as_deref()));
         settings_of(&server, estimate.as_ref(), &mut findings);
     }

@@ -89,7 +89,7 @@ pub(crate) fn plan(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
         Ok(targets) => (targets, None),
         Err(error) => (Vec::new(), Some(explain(&error))),
     };
-    let log = source::text(&run.file(&profile.name, "log"))?;
+    let log = source::log(&run.file(&profile.name, "log"));
     let plan = Plan {
         profile: profile.name.clone(),
         source: work.source.clone(),

@@ -1,15 +1,19 @@
 //! The source's end: the exports that a run would apply, in order, with their files, and what the bookmark says of them.
 
-use std::fs;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use checkpoint::{Identity, State};
 use cli::progress::grouped;
 use export::{Choice, Expected, Export, Extent, Location, Opener, Records, Wanted, applied};
-use fault::{Failure, Fault, FileError, Problem};
+use fault::{Failure, Fault, Problem};
 use profile::Profile;
 
 use crate::args::Run;
+
+/// Bytes of a log that are looked at: hours of batches.
+const LAST_OF_LOG: u64 = 8 << 20;
 
 /// What a run would read.
 #[derive(Debug)]
@@ -180,11 +184,12 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// The text of a file, if it is there.
-pub(crate) fn text(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::on("read", path)(error).into()),
-    }
+/// The end of a log. It only makes an estimate better: what cannot be read is not there.
+pub(crate) fn log(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LAST_OF_LOG))).ok()?;
+    let mut text = Vec::new();
+    file.take(LAST_OF_LOG).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }

@@ -237,7 +237,7 @@ fn what_cannot_be_reached_or_is_not_there_comes_with_what_to_do() {
         let doctor = check(&dir, &postgres, &["doctor", "--json", "--retries", "0", "--source", "exports"]);
         let run = doctor.args(args).env(variable, value).run();
         let found = findings(run.output(), "error");
-        assert!(found.len() == 1 && found[0].starts_with(expected), "{variable}: {found:?}");
+        assert!(found.iter().any(|found| found.starts_with(expected)), "{variable}: {found:?}");
     }
     dir.write("profiles/people.toml", "table = 7");
     let run = check(&dir, &postgres, &["doctor", "--json", "--source", "exports"]).run();

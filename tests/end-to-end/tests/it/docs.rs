@@ -57,7 +57,8 @@ fn each_message_that_is_explained_is_one_that_a_program_says() {
         let joined: String = text.split("\\\n").map(str::trim_start).collect();
         joined.replace(['`', '\\'], "")
     };
-    let sources: Vec<_> = ["shared", "tools", "scripts"].into_iter().flat_map(sources).map(|text| plain(&text)).collect();
+    let sources: Vec<_> =
+        ["shared", "tools", "scripts"].into_iter().flat_map(sources).map(|text| plain(&text)).collect();
     let page = page("troubleshooting.md");
     let messages: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     for message in &messages {
@@ -105,6 +106,9 @@ fn every_marker_that_is_shown_is_one_and_no_field_is_missing() {
         assert!(shown.iter().any(|marker| marker.get(name).is_some()), "{name}");
     }
     for name in fields("shared/stream/src/marker.rs", "pub ") {
-        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("\"{name}\"")), "`{name}` is not explained");
+        assert!(
+            page.contains(&format!("`{name}`")) || page.contains(&format!("\"{name}\"")),
+            "`{name}` is not explained"
+        );
     }
 }
