@@ -99,6 +99,17 @@ ddb-parse -p pictures --max-id 1000
 pg-upsert -p pictures -b 500 --gather 900 --max-rejects 0.5% --create --log-dir $PWD" ]
 }
 
+@test "doctor and plan hand the options of a run to migrate-check, whose exit code is theirs" {
+  stand_in migrate-check 'echo "${0##*/} $*" >check.argv; exit 65'
+  run -65 migrate -p pictures plan --json --source exports --latest -m 7 -b 500 --gather 900 --max-rejects 5 --create
+  [ "$(cat check.argv)" = "migrate-check plan -p pictures --log-dir $PWD --latest --source exports --max-id 7 \
+--batch-size 500 --gather 900 --max-rejects 5 --create --json" ]
+  run -65 migrate doctor -p pictures --retries 1
+  [ "$(cat check.argv)" = "migrate-check doctor -p pictures --log-dir $PWD --retries 1" ]
+  run -2 --separate-stderr migrate doctor -p pictures --source-type mongo
+  [ "${stderr_lines[0]}" = 'migrate: `doctor` knows the types s3-dynamodb and postgresql only' ]
+}
+
 @test "limits of retries go to each program that speaks to a service" {
   recorders
   migrate -p pictures run --retries 3 --retry-max-wait=9 --retry-for 60

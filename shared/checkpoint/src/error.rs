@@ -63,7 +63,10 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::File(_) | Self::Version { .. } => None,
+            Self::File(error) => error.hint(),
+            Self::Version { .. } => {
+                Some("go on with the version of the programs that wrote it, or a later one".to_owned())
+            }
             Self::Locked { .. } => Some("wait for the other run, or stop it: `migrate -p PROFILE status`".to_owned()),
             Self::Foreign { profile, .. } => Some(format!(
                 "finish the run that the bookmark belongs to, or forget it with `migrate -p {profile} reset`"

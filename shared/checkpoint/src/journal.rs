@@ -129,7 +129,11 @@ fn parse<T: DeserializeOwned>(line: &[u8], number: u64, path: &Path) -> Result<T
     serde_json::from_slice(line).map_err(|source| Error::Entry { path: path.to_owned(), line: number, source })
 }
 
-fn belongs(state: &State, identity: &Identity, path: &Path) -> Result<(), Error> {
+/// Checks that what a bookmark says is good for these rows; `path` stands in the error.
+///
+/// # Errors
+/// It belongs to others.
+pub fn belongs(state: &State, identity: &Identity, path: &Path) -> Result<(), Error> {
     let differences = state.header.identity().differences(identity);
     if differences.is_empty() {
         return Ok(());

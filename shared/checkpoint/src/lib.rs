@@ -37,7 +37,7 @@ mod state;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
-pub use journal::{Journal, read};
+pub use journal::{Journal, belongs, read};
 pub use state::{Counts, Entry, Failed, FileCounts, Header, Identity, State, TableCounts, VERSION};
 
 /// Where the bookmark of a profile lies.

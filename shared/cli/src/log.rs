@@ -141,6 +141,7 @@ const OURS: [&str; 17] = [
     "pg_upsert",
     "pg_verify",
     "migrate_rejects",
+    "migrate_check",
     "export",
     "profile",
     "checkpoint",

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fault::{Fault, Problem};
+use fault::{Failure, Fault, Problem};
 use retry::Interrupt;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -73,6 +74,34 @@ impl Stop {
         }
         let message = "stopped before everything that had been read was written";
         Err(Problem::new(Fault::Stopped, message).with_hint("the same command reads it again and goes on from there"))
+    }
+
+    /// What `work` comes to, or nothing if a stop is asked for before. Then nobody waits for it any more.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn unless_asked<T, E>(&self, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<Option<T>, Failure>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        // On a thread, because a service may keep us waiting for minutes.
+        let (sender, result) = sync_channel(1);
+        let worker = thread::Builder::new().name("work".to_owned()).spawn(move || {
+            // Nobody takes it after a stop.
+            let _ = sender.send(work());
+        });
+        worker.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
+        loop {
+            match result.recv_timeout(Duration::from_millis(100)) {
+                Ok(result) => return result.map(Some).map_err(Into::into),
+                Err(RecvTimeoutError::Timeout) if self.asked() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Problem::new(Fault::Local, "the working thread died: this is a bug").into());
+                }
+            }
+        }
     }
 
     /// Calls `action` once, on a thread of its own, when a stop is asked for: for waits that a flag cannot end.

@@ -234,6 +234,9 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::File(error) => return error.hint(),
+            Self::Location(_) => "give s3://BUCKET/PREFIX or a folder",
+            Self::Nothing(_) => "check bucket and prefix: `aws s3 ls --recursive` shows what is there",
             Self::Several { .. } => "say which with --export ID or --latest, or give a longer prefix",
             Self::Hole { .. } => {
                 "export the period between as an increment (15 minutes to 24 hours; overlapping others is fine), \
@@ -246,11 +249,28 @@ impl Classify for Error {
             }
             Self::Unfinished(_) => "wait until `aws dynamodb describe-export` says COMPLETED",
             Self::Unsupported { .. } => "export the table again in the format DYNAMODB_JSON or ION",
+            Self::Refused { source, .. } if source.to_string().contains("RequestTimeTooSkewed") => {
+                "this machine's clock is wrong: set it (chronyd, timedatectl), then run again"
+            }
+            Self::Refused { source, .. } if source.to_string().contains("ExpiredToken") => {
+                "renew the credentials (`aws sso login`, or the role's session), then run again"
+            }
             Self::Refused { .. } => {
                 "check bucket, region and credentials; the role needs s3:ListBucket on the bucket and s3:GetObject on its objects"
             }
-            Self::MissingFile { .. } => "copy the whole export, or export the table again",
-            _ => return None,
+            Self::MissingFile { .. } | Self::Manifest { .. } | Self::Summary { .. } => {
+                "copy the whole export, or export the table again"
+            }
+            Self::NoSuchExport { .. } => "give the id of one that is there with --export ID",
+            Self::NotFull(_) => "name the full export with --export ID; its increments are found",
+            Self::Damaged { .. } | Self::Md5 { .. } | Self::ItemCount { .. } => {
+                "copy the file again, or export the table again; then run again"
+            }
+            Self::Replaced { .. } | Self::Gone { .. } => "put back what the export had there, then run again",
+            Self::Unavailable { .. } => {
+                "check the network, the region and AWS_ENDPOINT_URL; then run again, it goes on from here"
+            }
+            Self::Read { .. } => "check the disk with the file, then run again",
         };
         Some(hint.to_owned())
     }

@@ -7,6 +7,7 @@
 //!
 //! Records are bytes here; what is in them is `item`'s. Nothing here writes to stdout or knows the stream's markers.
 
+pub mod applied;
 mod chain;
 mod error;
 mod find;
@@ -15,6 +16,7 @@ mod local;
 mod location;
 mod manifest;
 mod open;
+mod place;
 mod records;
 mod s3;
 
@@ -24,4 +26,5 @@ pub use find::{Choice, DataFile, Export, find};
 pub use location::Location;
 pub use manifest::{Extent, Summary, View};
 pub use open::{Input, Opener};
+pub use place::Place;
 pub use records::{Block, Expected, Records};

@@ -165,6 +165,10 @@ impl Classify for FileError {
             kind => of_io(kind),
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        hint_of_io(self.source.kind()).map(str::to_owned)
+    }
 }
 
 /// Reading stdin or writing stdout failed.
@@ -192,6 +196,24 @@ impl Classify for PipeError {
     fn fault(&self) -> Fault {
         of_io(self.source.kind())
     }
+
+    fn hint(&self) -> Option<String> {
+        hint_of_io(self.source.kind()).map(str::to_owned)
+    }
+}
+
+/// What to do about an error of the system, where that is known.
+fn hint_of_io(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "check the path; one that does not begin with `/` starts at the current folder"
+        }
+        io::ErrorKind::AlreadyExists => "something else has that name: move it, or give another name",
+        io::ErrorKind::PermissionDenied => "run as a user who may do that, or change the permissions",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk, then run again",
+        io::ErrorKind::ReadOnlyFilesystem => "name a folder on a disk that can be written to",
+        _ => return None,
+    })
 }
 
 fn of_io(kind: io::ErrorKind) -> Fault {
@@ -210,6 +232,20 @@ mod tests {
     fn an_error_is_explained_with_every_cause_once() {
         let missing = FileError::on("open", Path::new("x"))(io::Error::other("gone"));
         assert_eq!(explain(&missing), "cannot open `x`: gone");
+    }
+
+    #[test]
+    fn what_a_person_can_mend_has_a_hint() {
+        for kind in [
+            io::ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::ReadOnlyFilesystem,
+        ] {
+            assert!(FileError::on("open", Path::new("x"))(kind.into()).hint().is_some(), "{kind}");
+            assert!(PipeError::writing(kind.into()).hint().is_some(), "{kind}");
+        }
+        assert_eq!(PipeError::writing(io::ErrorKind::BrokenPipe.into()).hint(), None);
     }
 
     #[test]

@@ -113,22 +113,26 @@ impl Table {
     }
 
     /// Checks that the columns that say which row is the newer one can do so.
-    fn check_versions(&self, schema: &Schema) -> Result<(), Error> {
+    fn check_versions(&self, schema: &Schema) -> Vec<Error> {
+        let mut problems = Vec::new();
         for column in &schema.columns {
             let Policy::Newest(Newest { by }) = &column.merge else { continue };
             let version = schema.columns.iter().find(|version| version.name == *by && !schema.key.contains(by));
             if version.is_none_or(|version| version.merge != Policy::Greatest) {
-                return Err(setup(format!(
-                    "the column `{}` is merged by the version `{by}`, which has to be a column of the rows that is \
+                problems.push(
+                    setup(format!(
+                        "the column `{}` is merged by the version `{by}`, which has to be a column of the rows that is \
                      merged as the greatest",
-                    column.name
-                )));
+                        column.name
+                    ))
+                    .with_hint(format!("take `{by}` into the rows, merged as the greatest")),
+                );
             }
             if let Some(version) = self.column(by) {
-                compared(&self.name, version, check_version)?;
+                problems.extend(compared(&self.name, version, check_version).err());
             }
         }
-        Ok(())
+        problems
     }
 
     /// Checks that rows of a schema can be written.
@@ -136,42 +140,59 @@ impl Table {
     /// # Errors
     /// The first thing that is in the way, as one sentence.
     pub fn check(&self, schema: &Schema) -> Result<(), Error> {
+        self.problems(schema).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that keeps rows of a schema from being written, one sentence each.
+    pub fn problems(&self, schema: &Schema) -> Vec<Error> {
         let table = &self.name;
+        let mut problems = Vec::new();
         for wanted in &schema.columns {
             let name = &wanted.name;
             let Some(column) = self.column(name) else {
-                return Err(setup(format!("the table `{table}` has no column `{name}`")).with_hint(format!(
+                problems.push(setup(format!("the table `{table}` has no column `{name}`")).with_hint(format!(
                     "alter table {} add column {} {}",
                     self.sql(),
                     quote_name(name),
                     wanted.ty.sql()
                 )));
+                continue;
             };
             if column.computed {
-                return Err(setup(format!("the column `{name}` of `{table}` is computed by the server")));
+                let hint = format!("take `{name}` out of the profile, or make it a plain column");
+                let message = format!("the column `{name}` of `{table}` is computed by the server");
+                problems.push(setup(message).with_hint(hint));
             }
-            check_type(table, wanted, column)?;
+            problems.extend(check_type(table, wanted, column).err());
         }
-        self.check_versions(schema)?;
+        problems.extend(self.check_versions(schema));
         for side in schema.groups.iter().map(|group| &group.preferred_side.column) {
             if self.column(side).is_some_and(|column| column.base != "jsonb") {
-                return Err(setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb")));
+                problems.push(
+                    setup(format!("the column `{side}` of `{table}` decides for a group; that needs jsonb"))
+                        .with_hint(format!("alter table {} alter {} type jsonb", self.sql(), quote_name(side))),
+                );
             }
         }
         if !self.has_key(&schema.key) {
             let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-            return Err(setup(format!("the table `{table}` has no primary key or unique index over ({key})"))
-                .with_hint(format!("alter table {} add primary key ({key})", self.sql())));
+            let message = format!("the table `{table}` has no primary key or unique index over ({key})");
+            // A table has one primary key at most.
+            let hint = if self.primary_key.is_none() {
+                format!("alter table {} add primary key ({key})", self.sql())
+            } else {
+                format!("create unique index on {} ({key})", self.sql())
+            };
+            problems.push(setup(message).with_hint(hint));
         }
-        let forgotten = self.columns.iter().find(|column| {
+        let forgotten = self.columns.iter().filter(|column| {
             column.not_null && !column.has_default && !column.computed && schema.index(&column.name).is_none()
         });
-        if let Some(column) = forgotten {
-            let name = &column.name;
+        for name in forgotten.map(|column| &column.name) {
             let message = format!("the column `{name}` of `{table}` may not be null and the rows do not have it");
-            return Err(setup(message).with_hint(format!("give `{name}` a default, or add it to the profile")));
+            problems.push(setup(message).with_hint(format!("give `{name}` a default, or add it to the profile")));
         }
-        Ok(())
+        problems
     }
 }
 
@@ -194,7 +215,8 @@ fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), 
     let Column { name, ty, merge, .. } = wanted;
     let found = column.base.as_str();
     if !fits(&ty.base(), found) {
-        return Err(setup(format!("the column `{name}` of `{table}` is {found}, the rows have {ty}")));
+        let message = format!("the column `{name}` of `{table}` is {found}, the rows have {ty}");
+        return Err(setup(message).with_hint(format!("change the type of `{name}` in the profile or in the table")));
     }
     let needs_jsonb = match merge {
         Policy::Keep | Policy::Replace | Policy::Coalesce | Policy::Newest(_) => false,
@@ -204,7 +226,8 @@ fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), 
         }
     };
     if needs_jsonb && found != "jsonb" {
-        return Err(setup(format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb")));
+        let message = format!("the column `{name}` of `{table}` is {found}; its merge policy needs jsonb");
+        return Err(setup(message).with_hint(format!("make `{name}` a jsonb column of the table")));
     }
     Ok(())
 }
@@ -216,7 +239,10 @@ fn compared(table: &str, column: &TableColumn, check: impl Fn(&ColumnType) -> Re
         Ok(ty) => check(&ty),
         Err(_) => Err(format!("values of the type {full} are not compared here")),
     };
-    checked.map_err(|problem| setup(format!("the column `{name}` of `{table}` cannot be merged: {problem}")))
+    checked.map_err(|problem| {
+        setup(format!("the column `{name}` of `{table}` cannot be merged: {problem}"))
+            .with_hint("give the column the profile's type, or merge it otherwise")
+    })
 }
 
 /// Types whose values go unchanged into each of the types after it.

@@ -150,6 +150,10 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
     })
 }
 
+/// What to do about a server that does not answer.
+const UNREACHABLE: &str =
+    "check SERVER and PORT, that the server runs, and that its firewall (security group) lets us in";
+
 /// An error that did not come from the server.
 fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
     if error.is_closed() {
@@ -160,13 +164,13 @@ fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             // A certificate that does not hold today will not hold in a minute.
             let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            return tls.map_or((Fault::Transient, None), |error| (Fault::Setup, tls_hint(error)));
+            return tls.map_or((Fault::Transient, Some(UNREACHABLE)), |error| (Fault::Setup, tls_hint(error)));
         }
         source = cause.source();
     }
     // The driver tells these apart by their texts only.
     match error.to_string() {
-        text if text.starts_with("timeout") => (Fault::Transient, None),
+        text if text.starts_with("timeout") => (Fault::Transient, Some(UNREACHABLE)),
         text if text.contains("TLS") => (
             Fault::Setup,
             Some(

@@ -35,6 +35,12 @@ pub fn hint(code: &str) -> Option<&'static str> {
         "42703" | "42P01" => {
             "a table or column is not there, or no longer: mend the table or the profile, then run again"
         }
+        "3F000" => "make the schema, or name another one in the profile",
+        "25006" => "the server cannot be written to: SERVER has to be the primary",
+        "53100" => "make room on the server's disk, then run again",
+        "53300" => "end other connections or raise max_connections, then run again",
+        "53200" => "the server needs more memory: lower its work_mem or the batch size",
+        "57014" => "raise statement_timeout of the role, unless somebody cancelled it",
         "42P07" => "another program made the same table; run again",
         _ => return None,
     })
@@ -43,6 +49,16 @@ pub fn hint(code: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_person_has_to_mend_has_a_hint() {
+        for code in [
+            "25006", "28000", "28P01", "3D000", "3F000", "42501", "42703", "42P01", "42P07", "53100", "53200", "53300",
+            "57014",
+        ] {
+            assert!(hint(code).is_some(), "SQLSTATE {code}");
+        }
+    }
 
     #[test]
     fn only_the_record_s_own_data_rejects_it() {

@@ -96,7 +96,9 @@ impl Settings {
 
         let host = var("SERVER").or_else(|| libpq("host", "PGHOST")).unwrap_or_else(|| SOCKETS.to_owned());
         let port = var("PORT").or_else(|| libpq("port", "PGPORT")).unwrap_or_else(|| "5432".to_owned());
-        let port = port.trim().parse().map_err(|_| setup(format!("`{port}` is not the number of a port")))?;
+        let port = port.trim().parse().map_err(|_| {
+            setup(format!("`{port}` is not the number of a port")).with_hint("PORT is a number, as 5432")
+        })?;
         let user =
             var("PG_USER").or_else(|| libpq("user", "PGUSER")).or_else(|| var("USER")).or_else(|| var("LOGNAME"));
         let user = user.ok_or_else(|| setup("no user for PostgreSQL is set".to_owned()).with_hint("set PG_USER"))?;

@@ -42,7 +42,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { .. } => Some("give a path, or put the file into one of these folders".to_owned()),
-            _ => None,
+            Self::Wrong(_) => Some("mend what is named; docs/profiles.md shows every key".to_owned()),
+            Self::Name(_) => Some("rename the file".to_owned()),
+            Self::File(error) => error.hint(),
         }
     }
 }

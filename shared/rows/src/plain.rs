@@ -57,8 +57,10 @@ impl Plain {
         let columns = names.into_iter().map(|name| {
             let table = &self.table.name;
             let column = self.table.column(&name);
-            let column = column
-                .ok_or_else(|| Problem::new(Fault::Setup, format!("the table `{table}` has no column `{name}`")))?;
+            let column = column.ok_or_else(|| {
+                Problem::new(Fault::Setup, format!("the table `{table}` has no column `{name}`"))
+                    .with_hint("add it to the table, or leave it out with --columns")
+            })?;
             let ty = column.base.parse().map_err(|_| {
                 let message =
                     format!("the column `{name}` of `{table}` is {}, which this program cannot write", column.base);

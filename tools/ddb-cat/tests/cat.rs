@@ -82,7 +82,10 @@ fn a_missing_file_is_named_with_its_cause() {
 
     let run = cat(&dir, ["nowhere.json.gz"]).run();
 
-    run.exits(2).stderr("ddb-cat: cannot open `nowhere.json.gz`: No such file or directory (os error 2)\n");
+    run.exits(2).stderr(
+        "ddb-cat: cannot open `nowhere.json.gz`: No such file or directory (os error 2)\n\
+         hint: check the path; one that does not begin with `/` starts at the current folder\n",
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::Parser;
 use cli::{Common, Program};
-use export::{Choice, Location};
-use fault::{Failure, Fault, Problem};
+use export::{Location, Place};
+use fault::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,25 +29,8 @@ pub(crate) struct Args {
     #[arg(value_name = "SOURCE", conflicts_with = "source")]
     pub(crate) place: Option<String>,
 
-    /// The same as SOURCE
-    #[arg(long, value_name = "SOURCE", help_heading = "Source")]
-    pub(crate) source: Option<String>,
-
-    /// The bucket
-    #[arg(long, value_name = "BUCKET", env = "S3_BUCKET", help_heading = "Source")]
-    pub(crate) s3_bucket: Option<String>,
-
-    /// What the keys begin with
-    #[arg(long, value_name = "PREFIX", env = "S3_PREFIX", help_heading = "Source")]
-    pub(crate) s3_prefix: Option<String>,
-
-    /// The export with this id, where there is more than one
-    #[arg(long, value_name = "ID", conflicts_with = "latest", help_heading = "Source")]
-    pub(crate) export: Option<String>,
-
-    /// The last export in time, where there is more than one
-    #[arg(long, help_heading = "Source")]
-    pub(crate) latest: bool,
+    #[command(flatten)]
+    pub(crate) named: Place,
 
     /// List exports, not files: a full export and the increments that join it, in the order in which to apply them
     ///
@@ -110,23 +93,7 @@ impl FromStr for Shard {
 impl Args {
     /// The place that the command line and the settings name.
     pub(crate) fn location(&self) -> Result<Location, Failure> {
-        if let Some(place) = self.place.as_ref().or(self.source.as_ref()) {
-            return Ok(Location::parse(place)?);
-        }
-        match (&self.s3_bucket, &self.s3_prefix) {
-            (Some(bucket), prefix) => Ok(Location::s3(bucket, prefix.as_deref().unwrap_or_default())),
-            (None, _) => Err(Problem::new(Fault::Setup, "it is not said where the export is")
-                .with_hint("give s3://BUCKET/PREFIX or a folder, or set S3_BUCKET and S3_PREFIX")
-                .into()),
-        }
-    }
-
-    pub(crate) fn choice(&self) -> Choice {
-        match &self.export {
-            Some(id) => Choice::Id(id.clone()),
-            None if self.latest => Choice::Latest,
-            None => Choice::Only,
-        }
+        self.place.as_ref().map_or_else(|| self.named.location(), |place| Ok(Location::parse(place)?))
     }
 }
 

@@ -9,8 +9,6 @@ mod shard;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
 
 use checkpoint::State;
 use cli::Stop;
@@ -43,7 +41,7 @@ fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let (location, limits) = (args.location()?, args.retry);
     let exit = if args.chain {
         let wanted = chain::wanted(args)?;
-        match unless_stopped(stop, move || export::chain(&location, &wanted, limits))? {
+        match stop.unless_asked(move || export::chain(&location, &wanted, limits))? {
             Some(Some(chain)) => chain::write(args, &chain, &mut writer)?,
             // Without manifests there is nothing to order.
             Some(None) => {}
@@ -51,8 +49,8 @@ fn list(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         }
         Exit::Done
     } else {
-        let choice = args.choice();
-        match unless_stopped(stop, move || export::find(&location, &choice, limits))? {
+        let choice = args.named.choice();
+        match stop.unless_asked(move || export::find(&location, &choice, limits))? {
             Some(export) => files(args, export, &mut writer)?,
             None => return stopped(&mut writer, stop),
         }
@@ -95,31 +93,6 @@ fn files(args: &Args, mut export: Export, writer: &mut Writer<impl Write>) -> Re
         writer.data(&line).map_err(PipeError::writing)?;
     }
     Ok(())
-}
-
-/// What is found, or nothing if a stop is asked for before.
-fn unless_stopped<T: Send + 'static>(
-    stop: &Stop,
-    find: impl FnOnce() -> export::Result<T> + Send + 'static,
-) -> Result<Option<T>, Failure> {
-    // On a thread, because S3 may keep us waiting for minutes.
-    let (sender, found) = sync_channel(1);
-    let finder = std::thread::Builder::new().name("find".to_owned());
-    let finder = finder.spawn(move || {
-        // Nobody takes it after a stop.
-        let _ = sender.send(find());
-    });
-    finder.map_err(|error| Problem::new(Fault::Local, format!("cannot start a thread: {error}")))?;
-    loop {
-        match found.recv_timeout(Duration::from_millis(100)) {
-            Ok(found) => return Ok(Some(found?)),
-            Err(RecvTimeoutError::Timeout) if stop.asked() => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Problem::new(Fault::Local, "the finding thread died: this is a bug").into());
-            }
-        }
-    }
 }
 
 /// What identifies a file's content, as `ddb-cat` says it in `begin`.

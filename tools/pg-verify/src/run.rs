@@ -95,6 +95,9 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     }
 }
 
+/// What to do when the stream is cut off.
+const WHY_DIED: &str = "the messages above say why it died; verify again, it goes on from there";
+
 /// Everything that a run is made of.
 struct Run<'a> {
     args: &'a Args,
@@ -319,13 +322,13 @@ impl Run<'_> {
         }
         if let Some(file) = self.ledger.open_file() {
             let message = format!("the stream ended inside `{file}`: a program before this one died");
-            return Err(Problem::new(Fault::Input, message).into());
+            return Err(Problem::new(Fault::Input, message).with_hint(WHY_DIED).into());
         }
         if torn > 0 {
             let message = format!(
                 "the last line has no newline: the program before this one died, {torn} bytes are not compared"
             );
-            return Err(Problem::new(Fault::Input, message).into());
+            return Err(Problem::new(Fault::Input, message).with_hint(WHY_DIED).into());
         }
         if self.source.is_none() && (self.profile.is_some() || (self.tables.is_empty() && self.args.table.is_none())) {
             let message = "the stream is empty: no program before this one said what it is about";

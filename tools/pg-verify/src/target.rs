@@ -57,7 +57,10 @@ impl Target {
                 _ => settings.connect()?,
             };
             let table = Table::find(&mut client, schema.schema.as_deref(), &schema.table)?;
-            let missing = || pg::Error::found(Fault::Setup, format!("there is no table `{}`", schema.table));
+            let missing = || {
+                pg::Error::found(Fault::Setup, format!("there is no table `{}`", schema.table))
+                    .with_hint("load it first, or connect to the database that has it")
+            };
             let table = table.ok_or_else(missing)?;
             table.check(schema)?;
             Ok::<_, pg::Error>(table)

@@ -5,6 +5,7 @@
 
 mod changes;
 mod damage;
+mod docs;
 mod hostile;
 mod increments;
 mod infer;

@@ -1,5 +1,5 @@
-//! The commands that the README shows, run as they stand there. A command that neither runs nor is named below as one
-//! that cannot run in a test fails.
+//! The commands that the README and the pages in `docs` show, run as they stand there, one page after the other. A command
+//! that neither runs nor is named below as one that cannot run in a test fails.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use harness::{Dir, gzip};
 use crate::{bash, pictures, root};
 
 /// What a reader's machine needs, or is tested elsewhere.
-const NOT_RUN: [&str; 10] = [
+const NOT_RUN: [&str; 11] = [
     // Whole programs of their own, which install packages.
     "scripts/bench",
     "scripts/demo",
@@ -22,22 +22,24 @@ const NOT_RUN: [&str; 10] = [
     "cp .env.example .env",
     // Follows the log until it is interrupted: tests/shell.
     "migrate -p pictures logs -f",
+    // Another program with settings of its own.
+    "psql ",
     // The form of a command.
     "migrate -p NAME",
     // The picture of the pipeline.
     "ddb-list           ddb-cat",
 ];
 
-/// The lines of the README that begin like a command.
+/// The lines of a page that begin like a command.
 fn commands(text: &str) -> Vec<String> {
-    let programs = ["ddb-", "pg-", "migrate ", "jq ", "cargo ", "scripts/", "sudo ", "journalctl ", "cp "];
+    let programs = ["ddb-", "pg-", "migrate ", "jq ", "cargo ", "scripts/", "sudo ", "journalctl ", "cp ", "psql "];
     let code = text.lines().filter(|line| line.starts_with("    ")).map(str::trim);
     let code = code.filter(|line| programs.iter().any(|program| line.starts_with(program)));
     code.map(str::to_owned).collect()
 }
 
 #[test]
-fn every_command_of_the_readme_works() {
+fn every_command_of_the_pages_works() {
     let (dir, postgres, s3) = (Dir::new(), Postgres::new(), S3::start());
     Export::new("Pictures", "01700000000000-abcdef12").under("exports/").file(pictures(60)).put_to(&s3);
     s3.put("exports/AWSDynamoDB/01700000000000-abcdef12/data/x.json.gz", gzip(pictures(5).join("\n") + "\n"));
@@ -62,7 +64,8 @@ fn every_command_of_the_readme_works() {
     }
 
     let mut ran = 0;
-    for command in commands(&fs::read_to_string(root("README.md")).unwrap()) {
+    let pages = ["README.md", "docs/operations.md", "docs/profiles.md", "docs/stream.md", "docs/troubleshooting.md"];
+    for command in pages.iter().flat_map(|page| commands(&fs::read_to_string(root(page)).unwrap())) {
         if NOT_RUN.iter().any(|known| command.starts_with(known)) {
             continue;
         }
