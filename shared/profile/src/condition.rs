@@ -42,8 +42,11 @@ pub(crate) enum Wanted {
 /// What an attribute is compared with.
 #[derive(Debug)]
 pub(crate) enum Bound {
-    /// The bytes in whose order numbers are.
-    Number(Vec<u8>),
+    /// A number, with the bytes in whose order numbers are.
+    Number {
+        order: Vec<u8>,
+        digits: String,
+    },
     Text(String),
 }
 
@@ -114,13 +117,13 @@ fn number(digits: &str) -> Option<Vec<u8>> {
 impl Bound {
     /// A number to compare with.
     pub(crate) fn number(digits: &str) -> Option<Self> {
-        number(digits).map(Self::Number)
+        number(digits).map(|order| Self::Number { order, digits: digits.to_owned() })
     }
 
     /// How the value compares with this, if it does.
     fn compare(&self, value: Option<&Value<'_>>) -> Option<Ordering> {
         match (self, value?) {
-            (Self::Number(bound), Value::N(digits)) => Some(number(digits)?.cmp(bound)),
+            (Self::Number { order, .. }, Value::N(digits)) => Some(number(digits)?.cmp(order)),
             (Self::Text(bound), Value::S(text)) => Some((*text.get()).cmp(bound)),
             _ => None,
         }

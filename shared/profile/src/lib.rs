@@ -9,6 +9,7 @@ mod compile;
 mod condition;
 mod convert;
 mod error;
+mod explain;
 mod file;
 mod layout;
 mod order;
@@ -63,6 +64,17 @@ impl Profile {
     /// Why the record is rejected, in one sentence.
     pub fn changes(&self, change: &Change<'_>, old_images: bool, made: &mut Made) -> Result<Fate, String> {
         self.gate.changes(&self.tables, change, old_images, made)
+    }
+
+    /// What becomes of an item, in words, for each table, value and column: where it comes from and why.
+    pub fn explain(&self, item: &Item<'_>) -> String {
+        let mut made = Made::default();
+        let outcome = match self.rows(item, &mut made) {
+            Ok(Fate::Row) => format!("rows: {}", made.rows().count()),
+            Ok(Fate::Filtered) => "filtered out".to_owned(),
+            Err(reason) => format!("rejected: {reason}"),
+        };
+        format!("{outcome}\n{}", explain::explain(&self.gate, &self.tables, item))
     }
 
     /// What the rows of each table are.

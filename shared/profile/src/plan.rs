@@ -133,7 +133,7 @@ pub(crate) type Taken = HashSet<String, ahash::RandomState>;
 
 impl Origin {
     /// The attributes and earlier values that it is made of.
-    fn references(&self) -> Vec<&Reference> {
+    pub(crate) fn references(&self) -> Vec<&Reference> {
         match self {
             Self::Reference(reference) => vec![reference],
             Self::Template(pieces) => {
@@ -204,7 +204,7 @@ pub(crate) enum Constant {
 }
 
 impl Constant {
-    fn scalar(&self) -> Scalar<'_> {
+    pub(crate) fn scalar(&self) -> Scalar<'_> {
         match self {
             Self::Text(text) => Scalar::Text(Cow::Borrowed(text)),
             Self::Number(text) => Scalar::Number(Cow::Borrowed(text)),
@@ -302,7 +302,7 @@ impl Plan {
     }
 
     /// Writes the cell of a column.
-    fn cell<'a>(
+    pub(crate) fn cell<'a>(
         &'a self,
         column: &'a Slot,
         source: Source<'a>,
@@ -338,7 +338,7 @@ impl Plan {
     }
 
     /// Works out a value and makes it one of its type, if it has one.
-    fn make<'a>(
+    pub(crate) fn make<'a>(
         &'a self,
         value: &'a Slot,
         source: Source<'a>,
@@ -424,7 +424,7 @@ impl Plan {
         Ok(())
     }
 
-    fn step<'a>(&'a self, step: &Action, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
+    pub(crate) fn step<'a>(&'a self, step: &Action, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
         let Some(text) = scalar.text()? else { return Ok(Scalar::Null) };
         let some = |text: Option<Cow<'a, str>>| text.map_or(Scalar::Null, Scalar::Text);
         Ok(match step {
@@ -559,7 +559,7 @@ fn write_map<'k, 'a: 'k>(
     Ok(())
 }
 
-fn fill_template<'k, 'a: 'k>(
+pub(crate) fn fill_template<'k, 'a: 'k>(
     pieces: &[Piece],
     find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
 ) -> Result<Scalar<'a>, String> {
@@ -576,7 +576,7 @@ fn fill_template<'k, 'a: 'k>(
     Ok(Scalar::Text(Cow::Owned(text)))
 }
 
-fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
+pub(crate) fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
     Cow::Owned(match reference {
         Reference::Value(place) => return Cow::Borrowed(&known[*place]),
         Reference::Position => {
@@ -656,7 +656,7 @@ impl Slot {
     }
 
     /// What stands in the place of a value that there is a problem with.
-    fn instead(&self, problem: String) -> Result<Scalar<'_>, String> {
+    pub(crate) fn instead(&self, problem: String) -> Result<Scalar<'_>, String> {
         match self.on_failure {
             OnFailure::Reject => Err(problem),
             OnFailure::Null => Ok(Scalar::Null),

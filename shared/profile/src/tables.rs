@@ -2,7 +2,7 @@
 //! own. What a row of one table is made of is in `plan`.
 
 use item::number::Decimal;
-use item::{Item, Value, decode};
+use item::{Item, Text, Value, decode};
 
 use crate::condition::Condition;
 use crate::file::Unmatched;
@@ -151,22 +151,10 @@ impl Table {
         let Some((_, way)) = &self.each else { return self.plan.row(source, made.next(place)) };
         let Some(value) = source.follow(way) else { return Ok(()) };
         let mut position = 0;
-        let mut one = |value: &Value<'_>, name| {
+        elements(way, value, |value, name| {
             position += 1;
             self.element(place, source, &Element { value, position: position.to_string(), name }, made)
-        };
-        match value {
-            Value::Null => Ok(()),
-            Value::L(values) => values.iter().try_for_each(|value| one(value, None)),
-            Value::M(entries) => entries.iter().try_for_each(|(name, value)| one(value, Some(*name))),
-            Value::Ss(texts) => texts.iter().try_for_each(|text| one(&Value::S(*text), None)),
-            Value::Ns(numbers) => numbers.iter().try_for_each(|digits| one(&Value::N(digits.clone()), None)),
-            Value::Bs(binaries) => binaries.iter().try_for_each(|binary| one(&Value::B(*binary), None)),
-            other => {
-                let (name, ty) = (way.name(), other.ty().name());
-                Err(format!("attribute `{name}` is {ty}, but a list, a map or a set is wanted"))
-            }
-        }
+        })
     }
 
     /// Makes the row of an element.
@@ -177,6 +165,26 @@ impl Table {
         }
         let made = self.plan.row(source, made.next(place));
         made.map_err(|reason| format!("element {}: {reason}", element.position))
+    }
+}
+
+/// Each element of a list, a map or a set, with its name in a map.
+pub(crate) fn elements(
+    way: &Way,
+    value: &Value<'_>,
+    mut one: impl FnMut(&Value<'_>, Option<Text<'_>>) -> Result<(), String>,
+) -> Result<(), String> {
+    match value {
+        Value::Null => Ok(()),
+        Value::L(values) => values.iter().try_for_each(|value| one(value, None)),
+        Value::M(entries) => entries.iter().try_for_each(|(name, value)| one(value, Some(*name))),
+        Value::Ss(texts) => texts.iter().try_for_each(|text| one(&Value::S(*text), None)),
+        Value::Ns(numbers) => numbers.iter().try_for_each(|digits| one(&Value::N(digits.clone()), None)),
+        Value::Bs(binaries) => binaries.iter().try_for_each(|binary| one(&Value::B(*binary), None)),
+        other => {
+            let (name, ty) = (way.name(), other.ty().name());
+            Err(format!("attribute `{name}` is {ty}, but a list, a map or a set is wanted"))
+        }
     }
 }
 

@@ -8,7 +8,9 @@ const EXAMPLES: &str = "\
 Examples:
   ddb-cat x.json.gz | ddb-parse | jq .Id                         items as plain JSON
   ddb-cat x.json.gz | ddb-parse -p pictures | pg-upsert          into the table
-  ddb-cat x.json.gz | ddb-parse -p orders --to csv > orders.csv  for \\copy ... csv header";
+  ddb-cat x.json.gz | ddb-parse -p orders --to csv > orders.csv  for \\copy ... csv header
+  ddb-parse --check -p orders                                    is the profile right?
+  ddb-cat --limit 1 x.json.gz | ddb-parse --explain -p orders    what becomes of an item, and why";
 
 /// Make rows of DynamoDB records, as a profile says; without a profile, plain JSON items
 ///
@@ -64,6 +66,16 @@ pub(crate) struct Args {
     /// Write the lines that the next program reads even where they are left out by default
     #[arg(long, conflicts_with = "no_markers", help_heading = "Output options")]
     pub(crate) markers: bool,
+
+    /// Only say whether the profile is right, and where it is not; with a database, whether its tables fit
+    ///
+    /// A database is looked at if SERVER, PGHOST, PGSERVICE, DATABASE or PGDATABASE is set.
+    #[arg(long, requires = "profile", conflicts_with_all = ["to", "markers", "explain"], help_heading = "Profile")]
+    pub(crate) check: bool,
+
+    /// Say what becomes of each item, where every column comes from and why
+    #[arg(long, requires = "profile", conflicts_with_all = ["to", "markers"], help_heading = "Profile")]
+    pub(crate) explain: bool,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -1,9 +1,12 @@
 //! `ddb-parse`: records of a DynamoDB export in, rows of the target table out.
 //!
-//! Here: which kind of output is asked for. Not here: what becomes of a line (`parse`), how rows of one key are merged
+//! Here: which kind of output is asked for. Not here: whether a profile is right (`check`), what it makes of an item in
+//! words (`explain`), what becomes of a line (`parse`), how rows of one key are merged
 //! (`window`, and `profile` for the rules), how rows are written (`output`), how an item is decoded (`item`).
 
 mod args;
+mod check;
+mod explain;
 mod output;
 mod parse;
 mod window;
@@ -33,6 +36,12 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
         return Parser::new(Items::default(), writer, args.encoding(), args.old_images).run(io::stdin().lock());
     };
     let profile = profile::load(name, Options { max_id: args.max_id })?;
+    if args.check {
+        return check::check(&profile, stdout);
+    }
+    if args.explain {
+        return explain::explain(&profile, args.encoding(), io::stdin().lock(), stdout);
+    }
     match args.to {
         Format::Json => {
             let writer = Writer::new(stdout, args.markers || !(args.no_markers || terminal));

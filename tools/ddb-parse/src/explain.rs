@@ -1,0 +1,34 @@
+//! What a profile makes of items, in words.
+
+use std::io::{Read, Write};
+
+use fault::{Exit, Failure, PipeError};
+use item::{Decoder, Encoding, Record};
+use profile::Profile;
+use stream::{Line, Reader};
+
+/// Explains each item of the input; of a record of an incremental export the item as it is now.
+pub(crate) fn explain(
+    profile: &Profile,
+    encoding: Encoding,
+    input: impl Read,
+    mut output: impl Write,
+) -> Result<Exit, Failure> {
+    let (mut reader, mut decoder, mut exit) = (Reader::new(input), Decoder::default(), Exit::Done);
+    while let Some(line) = reader.next_line().map_err(PipeError::reading)? {
+        let Line::Data(line) = Line::of(line) else { continue };
+        let text = match decoder.decode_record(line, encoding) {
+            Ok(Record::Item(item)) => profile.explain(&item),
+            Ok(Record::Change(change)) => match &change.new {
+                Some(item) => profile.explain(item),
+                None => "deleted: its rows are deleted where it is certain which they are\n".to_owned(),
+            },
+            Err(error) => {
+                exit = Exit::Incomplete;
+                format!("rejected: {error}\n")
+            }
+        };
+        output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(PipeError::writing)?;
+    }
+    Ok(exit)
+}
