@@ -21,7 +21,6 @@ Examples:
 /// order of their keys. Without a manifest the `*.json.gz` files under the place are listed.
 #[derive(Debug, Parser)]
 #[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are independent of each other")]
 pub(crate) struct Args {
     /// Where the export is: `s3://BUCKET/PREFIX` or a folder
     ///

@@ -24,6 +24,7 @@ pub(crate) fn connect(run: &Run, stop: &Stop) -> Result<(Settings, Client), Erro
 
 /// What the server says of itself.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "settings of a server are independent of each other")]
 pub(crate) struct Server {
     /// `150004` is 15.4.
     pub(crate) version_number: i32,

@@ -13,7 +13,7 @@ use crate::database::{self, Server, Target, There};
 use crate::estimate::{self, Estimate};
 use crate::finding::Findings;
 use crate::machine;
-use crate::source::{self, Sample, Work, size};
+use crate::source::{self, Sample, Work, counted, size};
 
 /// The oldest server whose catalogue is as the programs read it; and the oldest that sorts a `union`.
 const OLDEST: [i32; 2] = [120_000, 130_000];
@@ -102,7 +102,7 @@ fn bookmark(run: &Run, profile: &Profile, work: &Work, findings: &mut Findings) 
         Ok(None) => findings.ok("bookmark", "none: the run begins anew"),
         Ok(Some(state)) => {
             let (done, records) = (state.done.len() as u64, state.totals().records);
-            let text = format!("the run goes on: {} files and {} records are done", grouped(done), grouped(records));
+            let text = format!("the run goes on: {}, {} done", counted(done, "file"), counted(records, "record"));
             findings.ok("bookmark", text);
         }
         Err(error) => findings.failed("bookmark", &*error),

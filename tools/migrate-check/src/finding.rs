@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use fault::{Classify, Exit, Failure, PipeError, explain};
 use serde::Serialize;
 
+use crate::source::counted;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,16 +83,15 @@ impl Findings {
         Ok(self.0.iter().find(|finding| finding.level == Level::Error).map_or(Exit::Done, |finding| finding.exit))
     }
 
-    fn count(&self, level: Level) -> usize {
-        self.0.iter().filter(|finding| finding.level == level).count()
+    fn count(&self, level: Level) -> u64 {
+        self.0.iter().filter(|finding| finding.level == level).count() as u64
     }
 
     fn summary(&self) -> String {
-        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let warnings = plural(self.count(Level::Warning), "warning");
+        let warnings = counted(self.count(Level::Warning), "warning");
         match self.count(Level::Error) {
             0 => format!("A run can begin; {warnings}\n"),
-            errors => format!("A run would fail: {}, {warnings}\n", plural(errors, "error")),
+            errors => format!("A run would fail: {}, {warnings}\n", counted(errors, "error")),
         }
     }
 }

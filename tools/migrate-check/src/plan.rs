@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::Run;
 use crate::database::{self, Target};
 use crate::estimate::{self, Estimate};
-use crate::source::{self, Part, size};
+use crate::source::{self, Part, counted, size};
 
 /// Defaults of `pg-upsert`, which its `--help` names too.
 const BATCH: u32 = 50_000;
@@ -136,7 +136,7 @@ impl PlannedExport {
             _ => String::new(),
         };
         let done = if part.done.items > 0 {
-            format!("; done: {} files, {} items", grouped(part.done.files), grouped(part.done.items))
+            format!("; done: {}, {}", counted(part.done.files, "file"), counted(part.done.items, "item"))
         } else {
             String::new()
         };
@@ -243,7 +243,7 @@ impl Plan {
             line("only", &format!("items whose id is less than {max_id}; all are read"));
         }
         if self.on_complete > 0 {
-            line("at the end", &format!("{} statements of `on_complete`", self.on_complete));
+            line("at the end", &format!("{} of `on_complete`", counted(self.on_complete as u64, "statement")));
         }
         line("files", &format!("in `{log_dir}`"));
         line("time", &self.time());

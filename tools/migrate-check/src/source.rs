@@ -60,9 +60,8 @@ impl Part {
         let Export { id, table, files, .. } = &self.export;
         let id = id.as_deref().unwrap_or("no manifest");
         let table = table.as_ref().map_or_else(String::new, |table| format!(" of {table}"));
-        let items = self.items().map_or_else(String::new, |items| format!("{} items, ", grouped(items)));
-        let s = if files.len() == 1 { "" } else { "s" };
-        format!("{id}{table}: {} file{s}, {items}{}", grouped(files.len() as u64), size(self.bytes()))
+        let items = self.items().map_or_else(String::new, |items| format!("{}, ", counted(items, "item")));
+        format!("{id}{table}: {}, {items}{}", counted(files.len() as u64, "file"), size(self.bytes()))
     }
 }
 
@@ -164,6 +163,11 @@ pub(crate) fn sample(run: &Run, work: &Work) -> Result<Option<(String, Sample)>,
         return Err(Problem::new(Fault::Input, message).with_hint("copy the whole export again").into());
     }
     Ok(Some((file.key.clone(), Sample { records: block.count, bytes: block.lines.len() as u64 })))
+}
+
+/// `1 file`, `2,000 files`
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// `1.5 GB`, in steps of 1000.

@@ -301,12 +301,12 @@ fn a_bookmark_of_something_else_is_an_error_and_ones_own_is_part_of_the_plan() {
     let key = Path::new(&dir.path().canonicalize().unwrap()).join(export.key(1)).display().to_string();
     journal.append(&[Entry::Done(FileCounts { key, records: 2, written: 2, ..FileCounts::default() })]).unwrap();
     let run = check(&dir, &postgres, &["doctor", "--source", "exports"]).run();
-    run.exits(0).stdout_has("ok       bookmark    the run goes on: 1 files and 2 records are done\n");
+    run.exits(0).stdout_has("ok       bookmark    the run goes on: 1 file, 2 records done\n");
 
     let run = check(&dir, &postgres, &["plan", "--source", "exports"]).run();
     run.exits(0)
         .stdout_has("A run of the profile `people`\n")
-        .stdout_has("the state at 2023-11-14T22:13:20Z; done: 1 files, 2 items\n")
+        .stdout_has("the state at 2023-11-14T22:13:20Z; done: 1 file, 2 items\n")
         .stdout_has("table      people: key id, 4 columns, is empty, rows are gathered\n")
         .stdout_has("           newest: name\n")
         .stdout_has("           union: tags\n")
@@ -334,7 +334,7 @@ fn a_plan_is_made_of_the_exports_in_order_even_without_the_server() {
 
     run.exits(0)
         .stdout_has("export 1   01700000000000-abcdef12 of People: 2 files, 3 items, ")
-        .stdout_has("export 2   01700003600000-00000001 of People: 1 file, 1 items, ")
+        .stdout_has("export 2   01700003600000-00000001 of People: 1 file, 1 item, ")
         .stdout_has(", what was written from 2023-11-14T22:13:20Z to 2023-11-14T23:13:20Z\n")
         .stdout_has("           nothing is known of the server: cannot connect to PostgreSQL as ");
     let run = check(&dir, &postgres, &["doctor", "--source", "exports", "--create"]).run();

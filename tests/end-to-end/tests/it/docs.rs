@@ -27,7 +27,8 @@ fn sources(folder: &str) -> Vec<String> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
             texts.extend(sources(&format!("{folder}/{name}")));
-        } else if name == "migrate" || (name.ends_with(".rs") && folder.contains("src")) {
+        } else if name == "migrate" || (path.extension().is_some_and(|ending| ending == "rs") && folder.contains("src"))
+        {
             texts.push(fs::read_to_string(path).unwrap());
         }
     }
