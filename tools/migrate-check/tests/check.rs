@@ -340,3 +340,30 @@ fn a_plan_is_made_of_the_exports_in_order_even_without_the_server() {
     let run = check(&dir, &postgres, &["doctor", "--source", "exports", "--create"]).run();
     run.exits(0).stdout_has("ok       table       `people` is not there; --create makes it in `public`\n");
 }
+
+#[test]
+fn each_of_several_tables_is_checked() {
+    let ((dir, export), postgres) = (world(), Postgres::new());
+    export.write_to(&dir);
+    let table = |name: &str| {
+        format!("[[table]]\nname = \"{name}\"\nkey = [\"id\"]\n[table.columns]\nid = {{ type = \"bigint\" }}\n")
+    };
+    dir.write("profiles/people.toml", ["one", "two", "three"].map(table).concat());
+    postgres.query("create table one (id bigint primary key); create table three (id text primary key)");
+
+    let run = check(&dir, &postgres, &["doctor", "--json", "--source", "exports"]).run();
+
+    let found = findings(run.exits(2).output(), "error");
+    assert_eq!(
+        found,
+        [
+            "table: there is no table `two` (--create makes it)",
+            "table: the column `id` of `three` is text, the rows have bigint \
+             (change the type of `id` in the profile or in the table)",
+        ]
+    );
+    let plan = check(&dir, &postgres, &["plan", "--source", "exports"]).run();
+    plan.exits(0)
+        .stdout_has("table      one: key id, 1 columns, is empty\n")
+        .stdout_has("table      two: key id, 1 columns, is not there (--create makes it)\n");
+}
