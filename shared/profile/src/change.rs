@@ -8,7 +8,7 @@ use item::{Change, Encoding, Item, decode};
 
 use crate::plan::Source;
 use crate::row::{NULL, Row};
-use crate::tables::{Fate, Gate, Made, Table};
+use crate::tables::{Fate, Gate, Made, Mended, Table};
 
 /// What to do about it where the old image would tell.
 const OLD_IMAGES: &str = "an export of the view NEW_AND_OLD_IMAGES can tell";
@@ -22,16 +22,20 @@ impl Gate {
         old_images: bool,
         made: &mut Made,
     ) -> Result<Fate, String> {
-        let lines = [Some(&change.keys), change.old.as_ref(), change.new.as_ref()].map(|image| self.mended(image?));
-        let [keys, old, new] = &lines;
-        let keys = again(keys.as_ref())?;
-        let (old, new) = (again(old.as_ref())?, again(new.as_ref())?);
+        let keys_line = self.without_nul(&change.keys);
+        let keys = keys_line.as_ref().map(|line| decode(line.as_bytes(), Encoding::DynamodbJson)).transpose();
+        let keys = keys.map_err(|error| error.to_string())?;
         let keys = keys.as_ref().unwrap_or(&change.keys);
-        let (old, new) = (old.as_ref().or(change.old.as_ref()), new.as_ref().or(change.new.as_ref()));
+        let new = change.new.as_ref().map(|image| self.mended(image)).transpose()?;
+        // What could not be made into rows then is in no table.
+        let old = change.old.as_ref().map(|image| self.mended(image).unwrap_or(Mended::Nothing));
+        let (old_again, new_again) = (again(old.as_ref())?, again(new.as_ref())?);
+        let old = Image::of(change.old.as_ref(), old.as_ref(), old_again.as_ref());
+        let new = Image::of(change.new.as_ref(), new.as_ref(), new_again.as_ref());
         let written = change.written.to_string();
         match self.changes_of(tables, &written, keys, (old, new), old_images, made) {
             // It came and went within the period, and is in no table unless an export that overlaps has brought it.
-            Err(_) if old_images && old.is_none() && new.is_none() => {
+            Err(_) if old_images && matches!((old, new), (Image::Missing, Image::Missing)) => {
                 made.count = 0;
                 Ok(Fate::Filtered)
             }
@@ -39,42 +43,39 @@ impl Gate {
         }
     }
 
-    /// The image as a line without U+0000, if it has some.
-    fn mended(&self, image: &Item<'_>) -> Option<String> {
-        let text = self.nul.as_ref().filter(|_| image.has_nul())?;
-        Some(image.line_without_nul(text))
-    }
-
     fn changes_of(
         &self,
         tables: &[Table],
         written: &str,
         keys: &Item<'_>,
-        (old, new): (Option<&Item<'_>>, Option<&Item<'_>>),
+        (old, new): (Image<'_>, Image<'_>),
         old_images: bool,
         made: &mut Made,
     ) -> Result<Fate, String> {
         made.count = 0;
         let now = match new {
-            Some(new) => self.rows_of(tables, Source { written: Some(written), ..Source::of(new) }, made)?,
-            None => Fate::Filtered,
+            Image::Item(new) => self.rows_of(tables, Source { written: Some(written), ..Source::of(new) }, made)?,
+            Image::LeftOut | Image::Missing => Fate::Filtered,
         };
         let rows = made.count;
         match old {
-            Some(old) => {
+            Image::Item(old) => {
                 // What could not be made into rows then is in no table.
                 if self.rows_of(tables, Source { written: Some(written), ..Source::of(old) }, made).is_err() {
                     made.count = rows;
                 }
                 retire(tables, keys, rows, made)?;
             }
-            None if old_images && new.is_some() => {}
-            None if now == Fate::Row => {
+            Image::LeftOut => {}
+            Image::Missing if old_images && !matches!(new, Image::Missing) => {}
+            Image::Missing if now == Fate::Row => {
                 for made in &made.rows[..rows] {
                     tables[made.table].same_row_as_before(keys)?;
                 }
             }
-            None => self.delete_by_keys(tables, Source { written: Some(written), ..Source::of(keys) }, made)?,
+            Image::Missing => {
+                self.delete_by_keys(tables, Source { written: Some(written), ..Source::of(keys) }, made)?;
+            }
         }
         Ok(if made.count > 0 { Fate::Row } else { now })
     }
@@ -82,6 +83,9 @@ impl Gate {
     /// Deletes the rows of an item of which only the key is known.
     fn delete_by_keys(&self, tables: &[Table], source: Source<'_>, made: &mut Made) -> Result<(), String> {
         let keys = source.item;
+        if self.jq.is_some() {
+            return Err(format!("which row the item was is decided by the jq filter of the profile: {OLD_IMAGES}"));
+        }
         let asked = |names: Vec<&str>| names.into_iter().find(|name| keys.get(name).is_none()).map(str::to_owned);
         let mut matched = Vec::new();
         let of_filter = self.filter.iter().find_map(|condition| asked(condition.attributes()));
@@ -119,10 +123,30 @@ impl Gate {
     }
 }
 
+/// What an item was or is.
+#[derive(Clone, Copy)]
+enum Image<'a> {
+    /// It is not said.
+    Missing,
+    /// It is nothing to the profile.
+    LeftOut,
+    Item(&'a Item<'a>),
+}
+
+impl<'a> Image<'a> {
+    fn of(given: Option<&'a Item<'a>>, mended: Option<&Mended>, again: Option<&'a Item<'a>>) -> Self {
+        match (given, mended) {
+            (None, _) => Self::Missing,
+            (Some(_), Some(Mended::Nothing)) => Self::LeftOut,
+            (Some(given), _) => Self::Item(again.unwrap_or(given)),
+        }
+    }
+}
+
 /// The item in a line.
-fn again(line: Option<&String>) -> Result<Option<Item<'_>>, String> {
-    let item = line.map(|line| decode(line.as_bytes(), Encoding::DynamodbJson)).transpose();
-    item.map_err(|error| error.to_string())
+fn again(mended: Option<&Mended>) -> Result<Option<Item<'_>>, String> {
+    let Some(Mended::Line(line, encoding)) = mended else { return Ok(None) };
+    decode(line.as_bytes(), *encoding).map(Some).map_err(|error| error.to_string())
 }
 
 /// Makes of the rows of the old image, which stand after the first `rows`, deletions, unless the new image has them too.

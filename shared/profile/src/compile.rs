@@ -12,6 +12,7 @@ use toml::Spanned;
 use crate::condition::{Bound, Condition, Test, Wanted};
 use crate::error::{Mistake, similar};
 use crate::file::{self, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
+use crate::jq;
 use crate::layout::{Layout, layouts};
 use crate::plan::{Action, Constant, ELEMENT, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Way};
 use crate::policy::{self, Group, KeyedArray, Newest, Policy};
@@ -73,8 +74,14 @@ fn gate(file: &File, options: Options, mistakes: &mut Vec<Mistake>) -> Option<Ga
     let filter = conditions(&file.filter, false)
         .map_err(|(at, message)| mistakes.push(Mistake::new("filter", at, message)))
         .ok()?;
+    let jq = file.jq.as_ref().map(|code| {
+        let wrong = |message| Mistake::new("jq", code.span(), message);
+        jq::Filter::of(code.get_ref()).map_err(wrong)
+    });
+    let jq = jq.transpose().map_err(|mistake| mistakes.push(mistake)).ok()?;
     Some(Gate {
         nul,
+        jq,
         filter,
         max_id,
         unmatched: file.unmatched.as_ref().map(|given| *given.get_ref()).unwrap_or_default(),
@@ -109,7 +116,11 @@ impl Compiler<'_> {
             return None;
         }
         let key = schema.key_indexes().unwrap_or_default();
-        let key_made_of = key.into_iter().flat_map(|column| plan.attributes_of(column)).collect();
+        let mut key_made_of: Vec<_> = key.into_iter().flat_map(|column| plan.attributes_of(column)).collect();
+        if self.file.jq.is_some() {
+            // No attribute has this name: what the filter looks at is not known.
+            key_made_of.push("the jq filter of the profile".to_owned());
+        }
         let (on_create, plan) = (layout.on_create.to_vec(), plan.fix());
         Some(Table { schema, on_create, when: when.ok()?, each, key_made_of, plan })
     }
@@ -293,16 +304,16 @@ impl Compiler<'_> {
     }
 
     fn origin(&self, name: &str, definition: &Definition) -> Result<Origin, String> {
-        let Definition { from, value, template, object, array, map, fill, load_time, null, rest, .. } = definition;
+        let Definition { from, value, template, jq, object, array, map, fill, load_time, null, rest, .. } = definition;
         let given = [from.is_some(), value.is_some(), template.is_some(), object.is_some(), array.is_some()];
         let given = given
             .into_iter()
-            .chain([map.is_some(), load_time.is_some(), null.is_some(), rest.is_some()])
+            .chain([jq.is_some(), map.is_some(), load_time.is_some(), null.is_some(), rest.is_some()])
             .filter(|given| *given)
             .count();
         if given > 1 {
             return Err(
-                "only one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time`, `rest` can be"
+                "only one of `from`, `value`, `null`, `template`, `jq`, `object`, `array`, `map`, `load_time`, `rest` can be"
                     .to_owned(),
             );
         }
@@ -313,6 +324,8 @@ impl Compiler<'_> {
             Origin::Constant(constant(value)?)
         } else if let Some(template) = template {
             Origin::Template(self.template(template)?)
+        } else if let Some(code) = jq {
+            Origin::Jq(Box::new(jq::Filter::of(code)?))
         } else if let Some(fields) = object {
             let field = |(name, from): (&String, &String)| Ok((json_string(name)?, self.reference(from)));
             Origin::Object(fields.iter().map(field).collect::<Result<_, String>>()?)
@@ -574,7 +587,7 @@ fn conditions(given: &[Spanned<file::Condition>], of_element: bool) -> Result<Ve
 
 fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, String> {
     const ONE: &str = "a condition has an `attribute` and one of `exists`, `equals`, `not_equals`, `in`, `begins_with`, \
-                       `less_than`, `at_most`, `greater_than`, `at_least`; or it is one of `all`, `any`, `not`";
+                       `less_than`, `at_most`, `greater_than`, `at_least`; or it is one of `all`, `any`, `not`, `jq`";
     let text = |value: &toml::Value| match constant(value)? {
         Constant::Text(text) | Constant::Number(text) => Ok(text),
         Constant::Bool(truth) => Ok(truth.to_string()),
@@ -589,7 +602,7 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
         given.iter().map(|given| condition(given, of_element)).collect()
     };
     let file::Condition { attribute, exists, equals, not_equals, one_of, begins_with, .. } = given;
-    let file::Condition { less_than, at_most, greater_than, at_least, all, any, not, .. } = given;
+    let file::Condition { less_than, at_most, greater_than, at_least, all, any, not, jq, .. } = given;
     let compares = |value: &Option<toml::Value>, wanted| {
         value.as_ref().map(|value| bound(value).map(|bound| Test::Compares(wanted, bound)))
     };
@@ -605,7 +618,8 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
         compares(at_least, Wanted::AtLeast),
     ];
     let mut tests: Vec<Test> = tests.into_iter().flatten().collect::<Result<_, String>>()?;
-    let composed = [all.is_some(), any.is_some(), not.is_some()].into_iter().filter(|given| *given).count();
+    let composed =
+        [all.is_some(), any.is_some(), not.is_some(), jq.is_some()].into_iter().filter(|given| *given).count();
     match (attribute, tests.pop(), composed) {
         (Some(path), Some(asked), 0) if tests.is_empty() => {
             let reference = match path {
@@ -621,7 +635,10 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
             (Some(given), ..) => Ok(Condition::All(several(given)?)),
             (_, Some(given), _) => Ok(Condition::Any(several(given)?)),
             (.., Some(given)) => Ok(Condition::Not(Box::new(condition(given, of_element)?))),
-            (None, None, None) => Err(ONE.to_owned()),
+            (None, None, None) => match jq {
+                Some(code) => Ok(Condition::Jq(Box::new(jq::Filter::of(code)?))),
+                None => Err(ONE.to_owned()),
+            },
         },
         _ => Err(ONE.to_owned()),
     }

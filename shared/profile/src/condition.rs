@@ -7,6 +7,7 @@ use item::Value;
 use item::number::{Decimal, plain};
 
 use crate::convert::written;
+use crate::jq::Filter;
 use crate::plan::{Reference, Source};
 
 /// A condition, ready to be checked.
@@ -17,6 +18,7 @@ pub(crate) enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
+    Jq(Box<Filter>),
 }
 
 /// What is asked of an attribute.
@@ -58,6 +60,7 @@ impl Condition {
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(source)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(source)),
             Self::Not(condition) => !condition.holds(source),
+            Self::Jq(filter) => filter.holds(source),
         }
     }
 }
@@ -70,6 +73,8 @@ impl Condition {
             Self::Test(..) => Vec::new(),
             Self::All(conditions) | Self::Any(conditions) => conditions.iter().flat_map(Self::attributes).collect(),
             Self::Not(condition) => condition.attributes(),
+            // No attribute has this name: what a filter looks at is not known.
+            Self::Jq(_) => vec!["a jq filter"],
         }
     }
 }

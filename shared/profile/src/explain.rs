@@ -10,23 +10,22 @@ use crate::convert::Scalar;
 use crate::file::OnFailure;
 use crate::plan::{Action, Element, Origin, Piece, Plan, Reference, Slot, Source, fill_template, find};
 use crate::row::Row;
-use crate::tables::{Gate, Table, elements};
+use crate::tables::{Gate, Mended, Table, elements};
 
 /// Longer values are cut.
 const LONGEST: usize = 60;
 
 /// A line for each table, and for each value and column of those that take the item.
 pub(crate) fn explain(gate: &Gate, tables: &[Table], item: &Item<'_>) -> String {
-    if let Some(text) = &gate.nul
-        && item.has_nul()
-    {
-        let line = item.line_without_nul(text);
-        return match decode(line.as_bytes(), item.encoding()) {
-            Ok(item) => format!("U+0000 is replaced by `{text}`\n{}", of_item(gate, tables, Source::of(&item))),
+    match gate.mended(item) {
+        Ok(Mended::AsItIs) => of_item(gate, tables, Source::of(item)),
+        Ok(Mended::Line(line, encoding)) => match decode(line.as_bytes(), encoding) {
+            Ok(item) => format!("it is now {}\n{}", shorten(&line), of_item(gate, tables, Source::of(&item))),
             Err(error) => format!("{error}\n"),
-        };
+        },
+        Ok(Mended::Nothing) => "the jq filter of the profile makes nothing of it\n".to_owned(),
+        Err(reason) => format!("{reason}\n"),
     }
-    of_item(gate, tables, Source::of(item))
 }
 
 fn of_item(gate: &Gate, tables: &[Table], source: Source<'_>) -> String {
@@ -156,7 +155,10 @@ impl Plan {
         }
         if let Some(default) = &slot.default
             && scalar.is_null()
-            && !matches!(slot.origin, Origin::Object(_) | Origin::Array(_) | Origin::Map(..) | Origin::Rest(_))
+            && !matches!(
+                slot.origin,
+                Origin::Object(_) | Origin::Array(_) | Origin::Map(..) | Origin::Rest(_) | Origin::Jq(_)
+            )
         {
             let _ = write!(why, ", so the default {}", json(&default.scalar()));
         }
@@ -197,6 +199,7 @@ impl Plan {
                 });
                 format!("a template of {}", all(references.collect()))
             }
+            Origin::Jq(_) => "a jq filter".to_owned(),
             Origin::Rest(_) => "what no other column takes".to_owned(),
             Origin::Object(_) | Origin::Array(_) | Origin::Map(..) => {
                 format!("composed of {}", all(origin.references()))
@@ -288,6 +291,7 @@ fn said(condition: &Condition, table: Option<&Table>) -> String {
         Condition::All(conditions) => several(conditions, " and "),
         Condition::Any(conditions) => several(conditions, " or "),
         Condition::Not(condition) => format!("not {}", said(condition, table)),
+        Condition::Jq(_) => "its jq filter is true".to_owned(),
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) struct File {
     /// Left out of the hash where it is what it always was.
     #[serde(default, skip_serializing_if = "rejects_nul")]
     pub(crate) nul: Option<Spanned<Nul>>,
+    /// A filter of jq through which items go before anything else looks at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jq: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) filter: Vec<Spanned<Condition>>,
     #[serde(default)]
@@ -157,8 +160,8 @@ pub(crate) enum OnFailure {
     Default,
 }
 
-/// A named value or a column. At most one of `from`, `value`, `null`, `template`, `object`, `array`, `map`, `load_time` and
-/// `rest` says where it comes from; without any it is the attribute of the same name.
+/// A named value or a column. At most one of `from`, `value`, `null`, `template`, `jq`, `object`, `array`, `map`, `load_time`
+/// and `rest` says where it comes from; without any it is the attribute of the same name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Definition {
@@ -171,6 +174,9 @@ pub(crate) struct Definition {
     pub(crate) from: Option<Path>,
     pub(crate) value: Option<toml::Value>,
     pub(crate) template: Option<String>,
+    /// A filter of jq.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jq: Option<String>,
     pub(crate) object: Option<IndexMap<String, String>>,
     pub(crate) array: Option<Vec<String>>,
     pub(crate) map: Option<Vec<Entry>>,
@@ -268,6 +274,9 @@ pub(crate) struct Condition {
     pub(crate) greater_than: Option<toml::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) at_least: Option<toml::Value>,
+    /// A filter of jq, which gives true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jq: Option<String>,
     /// All of them hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) all: Option<Vec<Condition>>,

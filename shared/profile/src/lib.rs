@@ -11,6 +11,7 @@ mod convert;
 mod error;
 mod explain;
 mod file;
+mod jq;
 mod layout;
 mod order;
 mod plan;

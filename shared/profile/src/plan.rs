@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicUsize;
 
 use item::number::plain;
 use item::{Item, Text, Type, Value};
+use jaq_json::Val;
 
 use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
 use crate::file::OnFailure;
+use crate::jq::{self, Filter};
 use crate::policy::Policy;
 use crate::row::{NULL, Row};
 use crate::schema::{ColumnType, Kind};
@@ -117,6 +119,7 @@ pub(crate) enum Origin {
     Reference(Reference),
     Constant(Constant),
     Template(Vec<Piece>),
+    Jq(Box<Filter>),
     /// Field names as JSON strings.
     Object(Vec<(String, Reference)>),
     Array(Vec<Reference>),
@@ -146,7 +149,7 @@ impl Origin {
             Self::Object(fields) => fields.iter().map(|(_, reference)| reference).collect(),
             Self::Array(references) => references.iter().collect(),
             Self::Map(entries, _) => entries.iter().flat_map(|(name, value)| [name, value]).collect(),
-            Self::Constant(_) | Self::LoadTime | Self::Null | Self::Rest(_) => Vec::new(),
+            Self::Constant(_) | Self::Jq(_) | Self::LoadTime | Self::Null | Self::Rest(_) => Vec::new(),
         }
     }
 
@@ -290,6 +293,10 @@ impl Plan {
         let mut names = Vec::new();
         let mut slots = vec![&self.columns[column]];
         while let Some(slot) = slots.pop() {
+            // No attribute has this name: what a filter looks at is not known.
+            if matches!(slot.origin, Origin::Jq(_)) {
+                names.push(format!("the jq filter of {}", slot.name));
+            }
             for reference in slot.origin.references().into_iter().chain(&slot.only_if) {
                 match reference {
                     Reference::Value(place) => slots.push(&self.values[*place]),
@@ -371,6 +378,11 @@ impl Plan {
             Origin::LoadTime => *scalar = Scalar::Text(Cow::Borrowed(&self.load_time)),
             Origin::Null => {}
             Origin::Template(pieces) => *scalar = fill_template(pieces, find).map_err(complain)?,
+            Origin::Jq(filter) => {
+                if let Some(found) = filter.one(source).map_err(complain)? {
+                    *scalar = of_jq(&found).map_err(complain)?;
+                }
+            }
             Origin::Object(fields) => {
                 let json = compose('{', '}', |into| {
                     for (place, (name, reference)) in fields.iter().enumerate() {
@@ -529,6 +541,19 @@ fn compose<'a>(
     write(&mut json)?;
     json.push(close);
     Ok(Scalar::Json(Cow::Owned(json)))
+}
+
+/// What a filter has made: texts, numbers and booleans as such, the rest as JSON.
+fn of_jq<'a>(value: &Val) -> Result<Scalar<'a>, String> {
+    let mut json = String::new();
+    jq::write(value, &mut json)?;
+    Ok(match value {
+        Val::Bool(truth) => Scalar::Bool(written(*truth)),
+        Val::Num(_) => Scalar::Number(Cow::Owned(json)),
+        // It was a text a moment ago.
+        Val::TStr(text) => Scalar::Text(Cow::Owned(String::from_utf8_lossy(text).into_owned())),
+        _ => Scalar::Json(Cow::Owned(json)),
+    })
 }
 
 fn write_map<'k, 'a: 'k>(

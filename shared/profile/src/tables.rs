@@ -2,10 +2,12 @@
 //! own. What a row of one table is made of is in `plan`.
 
 use item::number::Decimal;
-use item::{Item, Text, Value, decode};
+use item::{Encoding, Item, Text, Value, decode};
+use jaq_json::Val;
 
 use crate::condition::Condition;
 use crate::file::Unmatched;
+use crate::jq::{self, Filter};
 use crate::plan::{Element, Plan, Source, Way};
 use crate::row::{Row, RowView};
 use crate::schema::Schema;
@@ -39,9 +41,20 @@ pub struct Table {
 pub(crate) struct Gate {
     /// What stands in place of U+0000; without it, a column that would hold it rejects the item.
     pub(crate) nul: Option<String>,
+    /// What every item goes through.
+    pub(crate) jq: Option<Filter>,
     pub(crate) filter: Vec<Condition>,
     pub(crate) max_id: Option<(Way, i64)>,
     pub(crate) unmatched: Unmatched,
+}
+
+/// What an item is before a table looks at it.
+pub(crate) enum Mended {
+    AsItIs,
+    /// A line of its own, to be decoded.
+    Line(String, Encoding),
+    /// It is left out.
+    Nothing,
 }
 
 /// The rows of one item, in memory that is used again for the next.
@@ -92,16 +105,38 @@ impl Made {
 impl Gate {
     /// Makes the rows of an item. Its rows all are made, or none.
     pub(crate) fn rows(&self, tables: &[Table], item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
-        if let Some(text) = &self.nul
-            && item.has_nul()
-        {
-            let line = item.line_without_nul(text);
-            let item = decode(line.as_bytes(), item.encoding()).map_err(|error| error.to_string())?;
-            made.count = 0;
-            return self.rows_of(tables, Source::of(&item), made);
-        }
         made.count = 0;
-        self.rows_of(tables, Source::of(item), made)
+        match self.mended(item)? {
+            Mended::AsItIs => self.rows_of(tables, Source::of(item), made),
+            Mended::Line(line, encoding) => {
+                let item = decode(line.as_bytes(), encoding).map_err(|error| error.to_string())?;
+                self.rows_of(tables, Source::of(&item), made)
+            }
+            Mended::Nothing => Ok(Fate::Filtered),
+        }
+    }
+
+    /// The item as a line without U+0000, if it has some.
+    pub(crate) fn without_nul(&self, item: &Item<'_>) -> Option<String> {
+        let text = self.nul.as_ref().filter(|_| item.has_nul())?;
+        Some(item.line_without_nul(text))
+    }
+
+    /// The item without U+0000, and as the filter of jq gives it.
+    pub(crate) fn mended(&self, item: &Item<'_>) -> Result<Mended, String> {
+        let line = self.without_nul(item);
+        let Some(filter) = &self.jq else {
+            return Ok(line.map_or(Mended::AsItIs, |line| Mended::Line(line, item.encoding())));
+        };
+        let again = line.as_ref().map(|line| decode(line.as_bytes(), item.encoding())).transpose();
+        let again = again.map_err(|error| error.to_string())?;
+        let Some(made) = filter.one(Source::of(again.as_ref().unwrap_or(item)))? else { return Ok(Mended::Nothing) };
+        if !matches!(made, Val::Obj(_)) {
+            return Err("the jq filter of the profile has to give an object".to_owned());
+        }
+        let mut line = String::new();
+        jq::write(&made, &mut line).map_err(|problem| format!("what the jq filter of the profile gives {problem}"))?;
+        Ok(Mended::Line(line, Encoding::Json))
     }
 
     /// Whether the profile takes the item at all.

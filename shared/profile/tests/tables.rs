@@ -186,7 +186,7 @@ order_id = { type = "text" }
 "#;
     let expected = "`shop.toml`, line 3, column 30: unknown field `exist`, expected one of `attribute`, `exists`, \
                     `equals`, `not_equals`, `in`, `begins_with`, `less_than`, `at_most`, `greater_than`, `at_least`, \
-                    `all`, `any`, `not`\n  |\n3 | filter = [{ attribute = \"x\", exist = true }]\n  |                              ^^^^^\n  = did you mean `exists`?";
+                    `jq`, `all`, `any`, `not`\n  |\n3 | filter = [{ attribute = \"x\", exist = true }]\n  |                              ^^^^^\n  = did you mean `exists`?";
     assert_eq!(parse(text).unwrap_err(), expected);
 
     let text = r#"table = "orders"
