@@ -56,6 +56,8 @@ impl Filter {
     ///
     /// # Errors
     /// Why there is no one value.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn one(&self, source: Source<'_>) -> Result<Option<Val>, String> {
         let mut text = String::new();
         source.item.write_json(&mut text);

@@ -106,6 +106,10 @@ impl Gate {
     /// Makes the rows of an item. Its rows all are made, or none.
     pub(crate) fn rows(&self, tables: &[Table], item: &Item<'_>, made: &mut Made) -> Result<Fate, String> {
         made.count = 0;
+        // What nearly all items are.
+        if self.jq.is_none() && !(item.has_nul() && self.nul.is_some()) {
+            return self.rows_of(tables, Source::of(item), made);
+        }
         match self.mended(item)? {
             Mended::AsItIs => self.rows_of(tables, Source::of(item), made),
             Mended::Line(line, encoding) => {

@@ -9,6 +9,7 @@ use harness::{Program, workspace_program};
 use proptest::prelude::*;
 
 use crate::bash;
+use crate::migrate::Moto;
 
 /// Infers a profile from the export in the folder, loads and verifies it.
 fn infer_load_verify(dir: &Dir, postgres: &Postgres) {
@@ -90,6 +91,24 @@ fn things_of_a_flat_table_are_loaded_without_an_edit() {
     assert_eq!(
         postgres.query("select ts, device_id, value from unknown order by 1 limit 3"),
         "1700000000|d0|\n1700000001|d1|[1, \"x\"]\n1700000002|d2|{\"n\": 2}"
+    );
+}
+
+#[test]
+fn an_export_made_by_moto_is_loaded_without_an_edit() {
+    let (dir, postgres, moto) = (Dir::new(), Postgres::new(), Moto::start());
+    let run = |line: &str| bash(&dir, &postgres, &format!("{line} {}", Moto::SOURCE)).envs(moto.envs()).run();
+    run("infer() { ddb-list $1 | ddb-cat | ddb-infer --name things > things.toml; }; infer").exits(0);
+    run("migrate -p ./things.toml run --create --source").exits(0);
+    run("migrate -p ./things.toml verify --source")
+        .exits(0)
+        .stderr_has(" rows: 0 missing, 0 different, 0 rejected, in ");
+
+    assert!(!dir.has("migrate-things.rejects.jsonl"));
+    assert_eq!(postgres.query("select count(*), sum(n) from things"), "101|12345678901234567890123456789012350628");
+    assert_eq!(
+        postgres.query("select b, flag, array(select unnest(tags) order by 1), doc, rest from things where id = 'all'"),
+        "\\x0001ff|t|{a,b}|{\"l\": [1.5, null, \"é\"], \"m\": {\"x\": \"\"}}|"
     );
 }
 

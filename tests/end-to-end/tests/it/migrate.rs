@@ -217,37 +217,60 @@ fn a_dry_run_leaves_table_and_files_as_they_were() {
     assert!(!dir.has("migrate-pictures.bookmark.json"));
 }
 
-/// moto is an implementation of DynamoDB, its export and S3 by others, in Python. `scripts/test` installs it.
+/// An export in an S3 that moto, an implementation of DynamoDB and its export by others, has made of a table of its own.
+/// `scripts/test` installs it.
+pub(crate) struct Moto {
+    process: Child,
+    endpoint: String,
+}
+
+impl Moto {
+    pub(crate) const SOURCE: &str = "s3://exports/pre";
+
+    pub(crate) fn start() -> Self {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut process = Command::new("python3")
+            .arg(tests.join("tests/it/moto_export.py"))
+            .stderr(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut endpoint = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut endpoint).unwrap();
+        assert!(endpoint.starts_with("http"), "moto is not on PATH: run the tests by scripts/test");
+        Self { process, endpoint: endpoint.trim().to_owned() }
+    }
+
+    pub(crate) fn envs(&self) -> [(&str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "eu-west-1"),
+        ]
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
 #[test]
 fn an_export_made_by_moto_becomes_rows() {
-    let (dir, postgres) = (Dir::new(), Postgres::new());
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut moto = Command::new("python3")
-        .arg(tests.join("tests/it/moto_export.py"))
-        .stderr(Stdio::null())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut endpoint = String::new();
-    BufReader::new(moto.stdout.take().unwrap()).read_line(&mut endpoint).unwrap();
-    assert!(endpoint.starts_with("http"), "moto is not on PATH: run the tests by scripts/test");
+    let (dir, postgres, moto) = (Dir::new(), Postgres::new(), Moto::start());
     dir.write(
         "things.toml",
         "table = \"things\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\" }\nn = { type = \"numeric\" }\n\
          b = { type = \"bytea\" }\nflag = { type = \"boolean\" }\ntags = { type = \"text[]\" }\ndoc = { type = \"jsonb\" }\n",
     );
 
-    let line = "ddb-list s3://exports/pre | ddb-cat | ddb-parse -p ./things.toml | pg-upsert --create";
-    let aws = [
-        ("AWS_ENDPOINT_URL", endpoint.trim()),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", "eu-west-1"),
-    ];
-    let run = bash(&dir, &postgres, line).envs(aws).run();
-    drop(moto.stdin.take());
-    moto.wait().unwrap();
+    let line = format!("ddb-list {} | ddb-cat | ddb-parse -p ./things.toml | pg-upsert --create", Moto::SOURCE);
+    let run = bash(&dir, &postgres, &line).envs(moto.envs()).run();
 
     run.exits(0);
     assert_eq!(postgres.query("select count(*), sum(n) from things"), "101|12345678901234567890123456789012350628");
