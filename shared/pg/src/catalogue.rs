@@ -219,7 +219,7 @@ fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), 
         return Err(setup(message).with_hint(format!("change the type of `{name}` in the profile or in the table")));
     }
     let needs_jsonb = match merge {
-        Policy::Keep | Policy::Replace | Policy::Coalesce | Policy::Newest(_) => false,
+        Policy::Keep | Policy::Replace | Policy::Coalesce | Policy::Newest(_) | Policy::Sql => false,
         Policy::JsonbMerge | Policy::JsonbMergeText | Policy::KeyedArray(_) => true,
         Policy::Greatest | Policy::Least | Policy::Union => {
             return compared(table, column, |ty| merge.check_type(ty));

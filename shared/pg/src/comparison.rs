@@ -7,7 +7,7 @@
 use profile::{Kind, Schema};
 
 use crate::catalogue::Table;
-use crate::policy::Merge;
+use crate::policy::{Merge, Rules};
 use crate::statement::{stage, table_name};
 use crate::{quote_name, quote_text};
 
@@ -40,7 +40,8 @@ impl Comparison {
         let names: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = names.join(", ");
         let keys: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
-        let merge = Merge::of(schema);
+        // What SQL of a profile would do again is not known.
+        let merge = Merge::of(schema, &Rules::new());
 
         let mut prologue = vec![
             "set client_min_messages = warning".to_owned(),

@@ -3,7 +3,7 @@
 
 use profile::Schema;
 
-use crate::policy::Merge;
+use crate::policy::{Merge, Rules};
 use crate::quote_name;
 
 /// The session's own table that COPY fills, one for each table that rows are for.
@@ -29,14 +29,15 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// The statements for rows of that schema, with a stage of that number, which no other table of the session has.
-    pub fn of(schema: &Schema, number: usize) -> Self {
+    /// The statements for rows of that schema, with a stage of that number, which no other table of the session has, and the
+    /// SQL of columns that are merged by it.
+    pub fn of(schema: &Schema, number: usize, rules: &Rules) -> Self {
         let stage = stage(number);
         let table = table_name(schema);
         let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = columns.join(", ");
         let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-        let merge = Merge::of(schema);
+        let merge = Merge::of(schema, rules);
         let set = merge.set();
         let conflict = match (set.join(", "), &merge.condition) {
             (set, _) if set.is_empty() => "do nothing".to_owned(),

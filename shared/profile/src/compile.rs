@@ -121,8 +121,17 @@ impl Compiler<'_> {
             // No attribute has this name: what the filter looks at is not known.
             key_made_of.push("the jq filter of the profile".to_owned());
         }
+        if schema.by_sql() && schema.collects() {
+            let message = "rows that are merged by `sql` are written one after the other, and those of `union`, \
+                           `jsonb_merge`, `keyed_array` or a group are gathered: they do not go together";
+            mistakes.push(layout.mistake("key", layout.key.span(), message));
+            return None;
+        }
+        let rule =
+            |(name, column): (&Spanned<String>, &Definition)| Some((name.get_ref().clone(), column.sql.clone()?));
+        let rules = layout.columns.iter().filter_map(rule).collect();
         let (on_create, plan) = (layout.on_create.to_vec(), plan.fix());
-        Some(Table { schema, on_create, when: when.ok()?, each, key_made_of, plan })
+        Some(Table { schema, on_create, rules, when: when.ok()?, each, key_made_of, plan })
     }
 
     /// The attributes of which other tables take all that is in their elements.
@@ -172,8 +181,8 @@ impl Compiler<'_> {
     }
 
     fn named_value(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
-        if definition.merge.is_some() {
-            return Err("only columns are merged: `merge` does not belong here".to_owned());
+        if definition.merge.is_some() || definition.sql.is_some() {
+            return Err("only columns are merged: `merge` and `sql` do not belong here".to_owned());
         }
         if definition.rest.is_some() {
             return Err("only a column takes the rest".to_owned());
@@ -196,6 +205,14 @@ impl Compiler<'_> {
         }
         let merge = merge_of(self.layout, name.get_ref(), definition);
         merge.check_type(ty)?;
+        if (merge == Policy::Sql) != definition.sql.is_some() {
+            return Err(
+                "`merge = \"sql\"` and `sql = \"an expression of existing and incoming\"` go together".to_owned()
+            );
+        }
+        if merge == Policy::Sql && self.layout.key.get_ref().contains(name.get_ref()) {
+            return Err("a column of the key is not merged".to_owned());
+        }
         let mut column = self.value(name, definition)?;
         column.checked = Some(merge).filter(Policy::checks);
         column.required |= self.layout.key.get_ref().contains(name.get_ref());

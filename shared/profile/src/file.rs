@@ -194,6 +194,9 @@ pub(crate) struct Definition {
     pub(crate) only_if: Vec<String>,
     /// Columns only.
     pub(crate) merge: Option<Policy>,
+    /// The rule of a column that is merged by `sql`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sql: Option<String>,
 }
 
 /// An entry of a `map`: name and value are both values of the item.

@@ -51,6 +51,9 @@ pub enum Policy {
     Union,
     /// `b`, NULL too, unless `b`'s row has the lesser version; without a version a row is the oldest.
     Newest(Newest),
+    /// What SQL of the profile makes of both, in the table alone: rows of one key are written one after the other. No law
+    /// holds for it but those that its author gives it, and the SQL itself is never here.
+    Sql,
 }
 
 /// The column that says which of two rows is the newer one. It is merged as the `greatest`.
@@ -71,7 +74,8 @@ impl Policy {
             | Self::JsonbMerge
             | Self::JsonbMergeText
             | Self::KeyedArray(_)
-            | Self::Newest(_) => false,
+            | Self::Newest(_)
+            | Self::Sql => false,
             Self::Greatest | Self::Least | Self::Union => true,
         }
     }
@@ -87,6 +91,7 @@ impl Policy {
             | Self::Replace
             | Self::Coalesce
             | Self::Newest(_)
+            | Self::Sql
             | Self::JsonbMerge
             | Self::JsonbMergeText
             | Self::KeyedArray(_) => Ok(()),
@@ -425,7 +430,8 @@ fn fold_cells(policy: &Policy, ty: &ColumnType, cells: &[&str], into: &mut Strin
         Policy::Union => fold_sets(ty, cells, into),
         Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
         // The newest is found by another column, which is a rule of its own.
-        Policy::Replace | Policy::Newest(_) => into.push_str(cells.last().unwrap_or(&NULL)),
+        // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
+        Policy::Replace | Policy::Newest(_) | Policy::Sql => into.push_str(cells.last().unwrap_or(&NULL)),
         Policy::Coalesce => into.push_str(coalesce(cells)),
         Policy::JsonbMerge => fold_objects(cells, false, into),
         Policy::JsonbMergeText => fold_objects(cells, true, into),

@@ -57,9 +57,15 @@ impl Schema {
             | Policy::Coalesce
             | Policy::Greatest
             | Policy::Least
-            | Policy::Newest(_) => false,
+            | Policy::Newest(_)
+            | Policy::Sql => false,
         };
         !self.groups.is_empty() || self.columns.iter().any(adds)
+    }
+
+    /// Whether rows of one key can only be merged by the table, one after the other.
+    pub fn by_sql(&self) -> bool {
+        self.columns.iter().any(|column| column.merge == Policy::Sql)
     }
 
     /// The table's name with its schema, by which it is told from the others of a profile.

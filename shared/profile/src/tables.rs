@@ -1,6 +1,8 @@
 //! Which tables an item goes to: the conditions of a profile and of its sections, and the elements that are rows of their
 //! own. What a row of one table is made of is in `plan`.
 
+use std::collections::BTreeMap;
+
 use item::number::Decimal;
 use item::{Encoding, Item, Text, Value, decode};
 use jaq_json::Val;
@@ -28,6 +30,8 @@ pub struct Table {
     pub schema: Schema,
     /// SQL that runs after the table was made by `--create`.
     pub on_create: Vec<String>,
+    /// The SQL of columns that are merged by it: an expression of `existing` and `incoming`.
+    pub rules: BTreeMap<String, String>,
     pub(crate) when: Vec<Condition>,
     /// For rows of elements: the place of the table whose items it takes, and where the elements are.
     pub(crate) each: Option<(usize, Way)>,

@@ -43,6 +43,8 @@ pub struct Division {
     merger: Merger,
     limits: Limits,
     connections: usize,
+    /// Rows of one key are never one, and each is written after the last.
+    one_by_one: bool,
 }
 
 impl Division {
@@ -55,7 +57,7 @@ impl Division {
         let keys = Keys::of(schema).map_err(no_column)?;
         let merger = Merger::new(schema).map_err(no_column)?;
         let connections = if keys.parted() { usize::try_from(connections).unwrap_or(1) } else { 1 };
-        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections })
+        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, one_by_one: schema.by_sql() })
     }
 
     /// Does it with every row of a batch and of this table, each key once, and says what became of each record. It is cut
@@ -75,7 +77,9 @@ impl Division {
         let results = match rows {
             Held::Few(entries) => {
                 entries.sort();
-                entries.merge(&self.merger, work.apart);
+                if !self.one_by_one {
+                    entries.merge(&self.merger, work.apart);
+                }
                 let (entries, rows) = (&*entries, self.share(entries.len()));
                 self.connect(|| work.few(entries, rows))
             }
@@ -132,13 +136,32 @@ impl<P: Transact> Work<'_, P> {
             }
             // Rows of one key that are apart stay on one connection, in their order.
             let places = entries.next_key(start)..entries.next_key(start + rows);
-            let done = self.transaction(entries, places, &mut settled);
+            let done = if self.division.one_by_one {
+                self.one_by_one(entries, places, &mut settled)
+            } else {
+                self.transaction(entries, places, &mut settled)
+            };
             if done.is_err() || settled.cut {
                 // The others need not begin what comes to nothing.
                 self.next.store(entries.len(), Ordering::Relaxed);
             }
             done?;
         }
+    }
+
+    /// Transactions in which each key is once.
+    fn one_by_one(&self, entries: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
+        let mut start = places.start;
+        for place in places.start + 1..=places.end {
+            if place == places.end || entries.key(place) == entries.key(place - 1) {
+                self.transaction(entries, start..place, settled)?;
+                if settled.cut {
+                    return Ok(());
+                }
+                start = place;
+            }
+        }
+        Ok(())
     }
 
     /// Takes one part of gathered rows after the other, about so many rows together. All connections together hold no

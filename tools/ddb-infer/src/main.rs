@@ -269,7 +269,7 @@ fn check(name: &str, text: &str, items: &[Item<'_>]) -> Result<Profile, Failure>
 fn ddl(profile: &Profile) -> String {
     let mut text = String::new();
     for table in &profile.tables {
-        let create = Statements::of(&table.schema, 0).create;
+        let create = Statements::of(&table.schema, 0, &table.rules).create;
         for statement in std::iter::once(&create).chain(&table.on_create).chain(&profile.on_complete) {
             text.push_str(statement);
             text.push_str(";\n");

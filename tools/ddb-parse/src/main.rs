@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use cli::Stop;
 use fault::{Exit, Failure, Fault, Problem};
-use profile::{Options, Schema};
+use profile::{Options, Policy, Schema};
 use stream::Writer;
 
 use crate::args::{Args, Format};
@@ -58,6 +58,12 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
                 return Err(Problem::new(Fault::Setup, message)
                     .with_hint(format!("--table says which: {names}"))
                     .into());
+            }
+            if let Some(column) =
+                profile.schemas().flat_map(|schema| &schema.columns).find(|column| column.merge == Policy::Sql)
+            {
+                let message = format!("the column `{}` is merged by SQL, which CSV cannot say", column.name);
+                return Err(Problem::new(Fault::Setup, message).with_hint("load it by pg-upsert").into());
             }
             let rows = Rows::new(profile, |_| Csv, args.window, |_| true, args.table.as_deref())?;
             Parser::new(rows, Writer::new(stdout, false), args.encoding(), args.old_images).run(io::stdin().lock())

@@ -9,8 +9,9 @@ use checkpoint::{Bookmark as _, Entry};
 use cli::progress::{Progress, Standing, grouped, time};
 use cli::{Retry, Stop};
 use fault::{Exit, Failure, Fault, Problem};
+use pg::policy::Rules;
 use pg::{Client, Settings};
-use profile::{Options, Profile, Schema};
+use profile::{Options, Policy, Profile, Schema};
 use rows::Rejected;
 use rows::batch::{Batch, Gather, Limits};
 use rows::input::{self, Expected, Message};
@@ -163,13 +164,14 @@ impl Run<'_> {
             return Err(Problem::new(Fault::Setup, message).into());
         }
         let on_create = self.args.create.then(|| self.on_create(&schema));
+        let rules = if schema.by_sql() { self.rules(&schema)? } else { Rules::new() };
         let mut first = self.client.take();
         let prepared = self.retry.run(|| {
             let mut client = match first.take() {
                 Some(client) if !client.is_closed() => client,
                 _ => target::connect(&self.settings)?,
             };
-            target::prepare(&mut client, &schema, on_create.as_deref(), self.args.dry_run)
+            target::prepare(&mut client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
         })?;
         self.ledger.add_table(schema.name());
         self.tables.push((schema, prepared));
@@ -194,24 +196,44 @@ impl Run<'_> {
         settled
     }
 
-    /// The SQL for a new table. The stream may name a profile, but never a path.
+    /// The SQL for a new table.
     fn on_create(&self, schema: &Schema) -> Vec<String> {
+        self.of_profile(schema, |table| table.on_create.clone()).unwrap_or_else(|| {
+            warn!("The profile `{}` is not at hand: its SQL for a new table is not run", schema.profile);
+            Vec::new()
+        })
+    }
+
+    /// The SQL of columns that are merged by it.
+    fn rules(&self, schema: &Schema) -> Result<Rules, Problem> {
+        let wanted = schema.columns.iter().filter(|column| column.merge == Policy::Sql);
+        let rules = self.of_profile(schema, |table| table.rules.clone()).unwrap_or_default();
+        for column in wanted {
+            if !rules.contains_key(&column.name) {
+                let (name, profile) = (&column.name, &schema.profile);
+                let message = format!("`{name}` is merged by SQL of the profile `{profile}`, which is not at hand");
+                return Err(Problem::new(Fault::Setup, message).with_hint("put it into profiles/ or a folder of DDB_PIPE_PROFILES, or name it with -p in a migration"));
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Something of the table in the profile, if that is at hand. The stream may name a profile, but never a path.
+    fn of_profile<T>(&self, schema: &Schema, of: impl Fn(&profile::Table) -> T) -> Option<T> {
         // A profile's only table may have another name on the command line.
         let of_table = |profile: &Profile| {
             let table =
                 profile.tables.iter().find(|table| profile.tables.len() == 1 || table.schema.name() == schema.name());
-            table.map(|table| table.on_create.clone()).unwrap_or_default()
+            table.map(&of)
         };
         if let Some(profile) = &self.profile {
             return of_table(profile);
         }
         let name = schema.profile.as_str();
         let plain = profile::name_of(name).is_ok_and(|plain| plain == name);
-        if let Some(Ok(profile)) = plain.then(|| profile::load(name, Options { max_id: None })) {
-            return of_table(&profile);
-        }
-        warn!("The profile `{name}` is not at hand: its SQL for a new table is not run");
-        Vec::new()
+        let profile = plain.then(|| profile::load(name, Options { max_id: None }))?.ok()?;
+        // Another profile of the same name may say something else.
+        of_table(&profile)
     }
 
     /// Opens the bookmark and the rejects, once it is known what they belong to.

@@ -2,6 +2,7 @@
 
 use fault::Fault;
 use pg::catalogue::Table;
+use pg::policy::Rules;
 use pg::statement::{Statements, table_name};
 use pg::{Client, Settings};
 use profile::Schema;
@@ -14,6 +15,8 @@ pub(crate) struct Prepared {
     pub(crate) before: Vec<String>,
     /// Whether there is nothing in it that a row could be merged with.
     pub(crate) empty: bool,
+    /// The SQL of columns that are merged by it.
+    pub(crate) rules: Rules,
 }
 
 /// Makes sure that the table is there and fits.
@@ -23,11 +26,12 @@ pub(crate) fn prepare(
     client: &mut Client,
     schema: &Schema,
     create: Option<&[String]>,
+    rules: Rules,
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
     if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
         table.check(schema)?;
-        return Ok(Prepared { before: Vec::new(), empty: table.is_empty(client)? });
+        return Ok(Prepared { before: Vec::new(), empty: table.is_empty(client)?, rules });
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
@@ -36,17 +40,17 @@ pub(crate) fn prepare(
         );
     };
     let statements: Vec<_> =
-        std::iter::once(Statements::of(schema, 0).create).chain(on_create.iter().cloned()).collect();
+        std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create.iter().cloned()).collect();
     let mut transaction = client.transaction().map_err(pg::Error::on("cannot make the table"))?;
     for statement in &statements {
         transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     }
     if dry_run {
-        return Ok(Prepared { before: statements, empty: false });
+        return Ok(Prepared { before: statements, empty: false, rules });
     }
     transaction.commit().map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     info!("Made the table {name}");
-    Ok(Prepared { before: Vec::new(), empty: true })
+    Ok(Prepared { before: Vec::new(), empty: true, rules })
 }
 
 /// The first connection: it finds wrong settings before anything is read.

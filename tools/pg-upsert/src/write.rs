@@ -54,14 +54,16 @@ impl Writer {
     ) -> Result<Self, Failure> {
         let connections =
             if tables.iter().all(|(_, Prepared { before, .. })| before.is_empty()) { connections } else { 1 };
-        let mut statements: Vec<_> =
-            tables.iter().enumerate().map(|(number, (schema, _))| Statements::of(schema, number)).collect();
+        let of = |(number, (schema, prepared)): (usize, &(Schema, Prepared))| {
+            Statements::of(schema, number, &prepared.rules)
+        };
+        let mut statements: Vec<_> = tables.iter().enumerate().map(of).collect();
         // The stage is made after the table, here in the transaction that makes both.
         let there = statements.iter_mut().zip(tables).filter(|(_, (_, Prepared { before, .. }))| before.is_empty());
         let prologue: Vec<_> = there.map(|(statements, _)| std::mem::take(&mut statements.prologue)).collect();
         let pool = Pool::new(settings, connections, prologue.join(";\n"))?;
         let mut targets = Vec::new();
-        for ((schema, Prepared { before, empty }), statements) in tables.iter().zip(statements) {
+        for ((schema, Prepared { before, empty, .. }), statements) in tables.iter().zip(statements) {
             let division = Division::new(schema, limits.clone(), connections)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
             let (before, empty) = (before.clone(), AtomicBool::new(*empty));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Dir, program};
+use pg::policy::Rules;
 use pg::statement::Statements;
 use postgres::{Client, NoTls};
 use profile::{Merger, Row, Schema};
@@ -334,7 +335,7 @@ impl Cases {
         self.tables += 1;
         let table = format!("cases_{}", self.tables);
         let schema = Schema { table: table.clone(), ..self.schema.clone() };
-        let statements = Statements::of(&schema, 0);
+        let statements = Statements::of(&schema, 0, &Rules::new());
         self.client.batch_execute(&statements.create).unwrap();
         self.client
             .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage; {}", statements.prologue))

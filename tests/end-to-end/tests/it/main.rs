@@ -17,6 +17,7 @@ mod predecessor;
 mod readme;
 mod rejects;
 mod shop;
+mod sql_rules;
 mod stream;
 mod trust;
 mod verify;
