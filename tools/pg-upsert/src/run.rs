@@ -212,7 +212,9 @@ impl Run<'_> {
             if !rules.contains_key(&column.name) {
                 let (name, profile) = (&column.name, &schema.profile);
                 let message = format!("`{name}` is merged by SQL of the profile `{profile}`, which is not at hand");
-                return Err(Problem::new(Fault::Setup, message).with_hint("put it into profiles/ or a folder of DDB_PIPE_PROFILES, or name it with -p in a migration"));
+                return Err(Problem::new(Fault::Setup, message).with_hint(
+                    "put it into profiles/ or a folder of DDB_PIPE_PROFILES, or name it with -p in a migration",
+                ));
             }
         }
         Ok(rules)
