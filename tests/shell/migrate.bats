@@ -17,6 +17,8 @@ setup() {
   mkfifo ready
   local name
   for name in ddb-list ddb-cat ddb-parse pg-upsert pg-verify; do stand_in "$name" 'trap "" TERM; cat >/dev/null'; done
+  stand_in migrate-monitor 'echo "${0##*/} $*" >>monitor.argv; echo "$*"
+    [ "$1" != follow ] || exec cat >>monitor.heard'
 }
 
 teardown() {
@@ -218,6 +220,11 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   run -65 migrate -p pictures run
 }
 
+@test "a target that writes to nobody has failed" {
+  stand_in pg-upsert 'kill -PIPE $$'
+  run -141 migrate -p pictures run
+}
+
 @test "a writer whose reader has gone is no failure of its own" {
   stand_in ddb-list 'kill -PIPE $$'
   run -0 migrate -p pictures run
@@ -297,12 +304,12 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
 @test "start returns when the run is on its way, stop when it has ended" {
   begin
   run -0 migrate -p pictures status
-  [[ ${lines[0]} == 'pictures is running (pid '*') since '* ]]
+  read -r pid _ <migrate-pictures.pid
+  [[ $output == *" --pid $pid" ]]
   run -0 migrate -p pictures stop
   [[ $output == 'pictures stopped: exit code 75 '* ]]
   run -3 migrate -p pictures status
-  [ "${lines[0]}" = 'pictures is not running' ]
-  [[ ${lines[1]} == 'last run: exit code 75 (stopped'* ]]
+  [[ $output == *' --last exit code 75 (stopped'* && $output != *' --pid '* ]]
   run -0 migrate -p pictures logs
   [[ $output == *'INFO [pictures] Ended with exit code 75: stopped'* ]]
 }
@@ -387,6 +394,13 @@ start_time() {
   command kill "$other"
 }
 
+@test "a pid file that cannot be written is said with the reason" {
+  recorders
+  mkdir migrate-pictures.pid
+  run -74 --separate-stderr migrate -p pictures run
+  [ "$stderr" = "migrate: cannot write \`$PWD/migrate-pictures.pid\`: Is a directory" ]
+}
+
 @test "a pid file without a start time, as the predecessor wrote it, is no run" {
   echo $$ >migrate-pictures.pid
   run -3 migrate -p pictures status
@@ -427,16 +441,16 @@ start_time() {
   kill -KILL "$run"
   wait "$run" || true
   run -3 migrate -p pictures status
-  [[ ${lines[1]} == 'last run: ended without a word'* ]]
+  [[ $output == *' --last ended without a word'* ]]
   stand_in ddb-list true
   migrate -p pictures run
   run -3 migrate -p pictures status
-  [[ ${lines[1]} == 'last run: exit code 0 '* ]]
+  [[ $output == *' --last exit code 0 '* ]]
 }
 
 @test "what the programs write to a terminal does not stop them" {
   stand_in pg-upsert 'cat >/dev/null; echo written >&2'
-  run -0 timeout 20 script -qec 'stty tostop; migrate -p pictures run' /dev/null </dev/null 3>&- 4>&-
+  run -0 timeout 20 script -qec 'stty tostop; migrate -p pictures run --progress none' /dev/null </dev/null 3>&- 4>&-
   [[ $output == *written* ]]
 }
 
@@ -574,7 +588,7 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   [ "$(stat -c %a migrate-pictures.applied.jsonl)" = 600 ]
   [ "$(ls migrate-pictures.*)" = $'migrate-pictures.applied.jsonl\nmigrate-pictures.exit\nmigrate-pictures.log' ]
   run -3 migrate -p pictures status
-  [ "${lines[1]}" = 'table:    stands at 2024-01-15T10:30:00Z' ]
+  [[ $output == *' --stands-at 2024-01-15T10:30:00Z' ]]
 
   # Nothing is new.
   sed -i 1q chain
@@ -677,22 +691,90 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   [ "$(wc -l <ddb-list.calls)" = 1 ]
 }
 
-@test "status counts what the bookmark says, whatever its last line" {
-  printf '%s\n' '{"v":1,"run":"r","source":"s3://b/a/","export":"01-ab","profile":"pictures"}' \
-    '{"progress":{"key":"a","records":5,"written":5,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
-    '{"done":{"key":"a","records":10,"written":6,"merged":2,"filtered":1,"rejected":1,"dropped":0}}' \
-    '{"progress":{"key":"b","records":7,"written":7,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
-    '{"progress":{"key":"c","records":9,"written":9,"merged":0,"filtered":0,"rejected":0,"dropped":0}}' \
-    '{"fail":{"key":"c","reason":"cut"}}' >migrate-pictures.bookmark.json
-  printf '{"progress":{"key":"b","records":8}' >>migrate-pictures.bookmark.json
-  printf '%s INFO [pictures] Processing file [2/42]: b\n' 2024-01-15T10:30:00.000Z >migrate-pictures.log
-  printf '{}\n{}\n' >migrate-pictures.rejects.jsonl
+@test "status hands what it knows of the run to migrate-monitor" {
   run -3 migrate -p pictures status
-  [ "${lines[1]}" = 'source:   s3://b/a/, export 01-ab' ]
-  [ "${lines[2]}" = 'files:    1 of 42 done, 1 begun' ]
-  [ "${lines[3]}" = 'records:  17 = 13 rows written + 2 merged + 1 filtered out + 1 rejected' ]
-  [ "${lines[4]}" = "rejects:  2 in $PWD/migrate-pictures.rejects.jsonl" ]
-  [ "${lines[5]}" = 'last run: no run has ended yet' ]
+  [ "$(cat monitor.argv)" = "migrate-monitor status --profile pictures --log-dir $PWD --last no run has ended yet" ]
+  rm monitor.argv
+  printf '{"applied":"x","type":"full","time":"2024-01-15T09:50:00Z"}\n' >migrate-pictures.applied.jsonl
+  echo '0 2024-01-15T10:30:00Z' >migrate-pictures.exit
+  run -3 migrate -p pictures status --json
+  [ "$(cat monitor.argv)" = "migrate-monitor status --profile pictures --log-dir $PWD \
+--last exit code 0 (all well) at 2024-01-15T10:30:00Z --json --stands-at 2024-01-15T09:50:00Z" ]
+}
+
+@test "status --watch shows the run until it ends, and then how it ended" {
+  stand_in migrate-monitor 'echo "${0##*/} $*" >>monitor.argv; case "$*" in
+    follow*) echo ready; exec cat >/dev/null ;;
+    *--watch*) migrate -p pictures stop >/dev/null ;;
+  esac'
+  begin
+  : >monitor.argv
+  run -3 migrate -p pictures status --watch
+  [[ $(sed -n 1p monitor.argv) == *' --watch --pid '* ]]
+  [[ $(sed -n 2p monitor.argv) == *' --last exit code 75 (stopped, run again to go on) at '* ]]
+}
+
+@test "the monitor of a run gets its options, and programs are told where events go" {
+  recorders
+  stand_in pg-upsert 'cat >/dev/null; echo "{\"event\":\"x\"}" >"/dev/fd/$MIGRATE_EVENTS"'
+  run -0 migrate -p pictures run --progress none --events e.jsonl --hook 'cat >h' --metrics-file m --metrics-listen 127.0.0.1:1 --metrics-emf
+  [ "$(cat monitor.argv)" = "migrate-monitor follow --profile pictures --log-dir $PWD --command run --progress none \
+--events e.jsonl --hook cat >h --metrics-file m --metrics-listen 127.0.0.1:1 --metrics-emf" ]
+  [ "$(cat monitor.heard)" = $'{"event":"x"}\n{"exitCode":0}' ]
+}
+
+@test "a monitor that cannot begin is found out before anything is done" {
+  recorders
+  stand_in migrate-monitor 'echo "migrate-monitor: cannot serve metrics" >&2; exit 2'
+  run -2 --separate-stderr migrate -p pictures run --metrics-listen 127.0.0.1:1
+  [ "$stderr" = 'migrate-monitor: cannot serve metrics' ]
+  [ ! -e pg-upsert.argv ]
+  [ ! -e migrate-pictures.pid ]
+}
+
+@test "a monitor that is killed does not harm the run" {
+  recorders
+  stand_in migrate-monitor 'echo $$ >monitor.pid; echo ready; exec cat >/dev/null'
+  stand_in pg-upsert 'trap "" PIPE; cat >/dev/null; kill -9 "$(cat monitor.pid)"; while kill -0 "$(cat monitor.pid)" 2>/dev/null; do :; done
+    { echo event; } 2>/dev/null >"/dev/fd/$MIGRATE_EVENTS" || true; echo done >upserted'
+  run -0 migrate -p pictures run
+  [ "$(cat upserted)" = 'done' ]
+}
+
+@test "what is said at all is said by the environment of the programs" {
+  stand_in ddb-cat 'echo "$MIGRATE_LOG_LEVEL $MIGRATE_LOG_FORMAT" >level; cat >/dev/null'
+  migrate -p pictures run -q
+  [ "$(cat level)" = 'warn ' ]
+  migrate -p pictures run -v --log-format json
+  [ "$(cat level)" = 'debug json' ]
+  migrate -p pictures run -vv
+  [ "$(cat level)" = 'trace ' ]
+}
+
+@test "as JSON its own lines are JSON too" {
+  stand_in pg-upsert 'cat >/dev/null; exit 1'
+  run -1 --separate-stderr migrate -p pictures run --log-format json
+  [ "$(jq -r '"\(.level) \(.profile) \(.program) \(.message)"' <<<"$stderr")" = \
+    'WARN pictures migrate Ended with exit code 1: finished, but records were rejected or files failed' ]
+}
+
+@test "what was probably meant is said" {
+  run -2 --separate-stderr migrate -p pictures rnu
+  [ "${stderr_lines[1]}" = 'hint: did you mean run? run, start, stop, doctor, plan, status, logs, verify, reset and retry-rejects are' ]
+  run -2 --separate-stderr migrate -p pictures run --bach-size 5
+  [ "${stderr_lines[1]}" = 'hint: did you mean --batch-size? `migrate --help` lists them' ]
+  run -2 --separate-stderr migrate -p pictures run --progress bars
+  [ "${stderr_lines[1]}" = 'hint: did you mean bar? one of: bar plain none' ]
+  run -2 --separate-stderr migrate -p pictures run --elephant
+  [ "${stderr_lines[1]}" = 'hint: `migrate --help` lists them' ]
+}
+
+@test "every option that is parsed is one that --help lists, and one that can be meant" {
+  local option
+  # shellcheck disable=SC2013  # they have no spaces
+  for option in $(sed -n '/^parse()/,/^}/p; /^value_of()/,/^}/p' "$BATS_TEST_DIRNAME/../../scripts/migrate" | grep -oE -- '--[a-z][a-z0-9-]+' | sort -u); do
+    [ "$option" = --option ] || migrate --help | grep -qE -- "(^| )$option( |,|\$)"
+  done
 }
 
 @test "logs shows the last 50 lines, or as many as asked for" {

@@ -1,9 +1,10 @@
-//! The manners that all programs share: common flags, settings, log lines, stop signals, and how an error reaches a
-//! person.
+//! The manners that all programs share: common flags, settings, log lines, events, stop signals, and how an error reaches
+//! a person.
 //!
 //! Only programs use this crate. A shared crate returns its errors, logs with `tracing`, and never prints, exits or
 //! reads a flag.
 
+mod generate;
 pub mod log;
 mod pipe;
 pub mod progress;
@@ -13,7 +14,7 @@ mod stop;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fault::{Exit, Failure, Fault, explain};
+use fault::{Exit, Failure, Fault, FileError, explain};
 
 pub use settings::{log_dir, profile_file, warn_of_open_dotenv};
 pub use stop::Stop;
@@ -22,16 +23,33 @@ pub use stop::Stop;
 pub type Retry = retry::Retry<Stop>;
 
 /// Flags that every program has, with `#[command(flatten)]`.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Log options")]
 pub struct Common {
     /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    ///
+    /// `MIGRATE_LOG_LEVEL` (warn, info, debug, trace) counts where neither this nor `--quiet` is given.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
     /// Say only what went wrong
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+
+    /// What a line of the log looks like
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "MIGRATE_LOG_FORMAT",
+        default_value = "text",
+        hide_env = true
+    )]
+    pub log_format: log::Format,
+
+    /// Add what happens, as one JSON object a line, to this file or descriptor
+    #[arg(long, global = true, value_name = "FILE|FD", env = "MIGRATE_EVENTS", hide_env = true)]
+    pub events: Option<events::Target>,
 }
 
 /// What a program's command line has to tell before its body runs.
@@ -40,7 +58,7 @@ pub trait Program: Parser {
     const NAME: &'static str;
 
     /// The common flags.
-    fn common(&self) -> Common;
+    fn common(&self) -> &Common;
 
     /// The name that stands in log lines: the profile's, where there is one.
     fn topic(&self) -> Option<String> {
@@ -48,21 +66,41 @@ pub trait Program: Parser {
     }
 }
 
+/// The version that every program says, with the commit that it was built of.
+const VERSION: &str = env!("DDB_PIPE_VERSION");
+
 /// Reads `.env` and the command line, runs a program's body, and turns what it returns into the exit code, with one
-/// message on stderr if it failed.
+/// message on stderr if it failed. `--generate` makes a man page or a completion instead.
 ///
 /// A reader that has gone away ends the program quietly and successfully.
 pub fn run<P: Program>(body: impl FnOnce(&P, &Stop) -> Result<Exit, Failure>) -> ExitCode {
+    if let Some(what) = generate::asked(std::env::args_os()) {
+        return end(P::NAME, generate::generate(P::command().version(VERSION), &what));
+    }
     if let Err(failure) = settings::read_dotenv() {
         return end(P::NAME, Err(failure));
     }
-    let program = P::parse();
+    let program = parse::<P>();
     pipe::widen();
     let topic = program.topic().unwrap_or_else(|| P::NAME.to_owned());
-    let result = log::init(&topic, program.common())
+    let result = log::init(P::NAME, &topic, program.common())
+        .and_then(|()| match &program.common().events {
+            Some(target) => {
+                Ok(events::open(target, &topic, P::NAME).map_err(FileError::on("open for events", &target.path()))?)
+            }
+            None => Ok(()),
+        })
         .and_then(|()| Stop::listen().map_err(|error| settings::problem("cannot listen for signals", &error)))
         .and_then(|stop| body(&program, &stop));
     end(P::NAME, result)
+}
+
+/// The command line, as [`Parser::parse`] reads it; ends the program if it is wrong, or asks for help or the version.
+fn parse<P: Program>() -> P {
+    // Made when `.env` is read: it takes the values of the environment as they are now.
+    let mut command = P::command().version(VERSION);
+    let mut matches = command.get_matches_mut();
+    P::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 fn end(name: &str, result: Result<Exit, Failure>) -> ExitCode {

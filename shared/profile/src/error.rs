@@ -16,6 +16,8 @@ pub enum Error {
         name: String,
         /// The places.
         tried: Vec<String>,
+        /// A profile of these places with a name like it.
+        similar: Option<String>,
     },
     /// The name would lead out of the folder for a run's files.
     #[error("`{0}` cannot be the name of a profile: letters, digits, `_`, `-` and `.` can")]
@@ -41,6 +43,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::NotFound { similar: Some(name), .. } => Some(format!("did you mean `{name}`?")),
             Self::NotFound { .. } => Some("give a path, or put the file into one of these folders".to_owned()),
             Self::Wrong(_) => Some("mend what is named; docs/profiles.md shows every key".to_owned()),
             Self::Name(_) => Some("rename the file".to_owned()),

@@ -34,7 +34,7 @@ pub use schema::{Column, ColumnType, Kind, Schema};
 pub use tables::{Fate, Made, Table};
 pub use text::text_of;
 
-use crate::error::Mistake;
+use crate::error::{Mistake, similar};
 use crate::tables::Gate;
 
 /// A profile, checked and ready.
@@ -84,8 +84,11 @@ impl Profile {
     }
 }
 
-/// Names the folders that hold profiles, besides `profiles` in the current one.
+/// Names the folders that hold profiles, besides `profiles` in the current one, the user's and the machine's.
 pub const FOLDERS: &str = "DDB_PIPE_PROFILES";
+
+/// Where an installation puts profiles, for all users of the machine.
+const INSTALLED: &str = "/etc/ddb-pipe/profiles";
 
 /// Finds and reads a profile by its name or path.
 pub fn load(name: &str, options: Options) -> Result<Profile, Error> {
@@ -130,14 +133,23 @@ fn find(name: &str, variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBu
     let config = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
     let folders = std::iter::once(PathBuf::from("profiles"))
         .chain(listed.unwrap_or_default())
-        .chain(config.map(|config| config.join("ddb-pipe/profiles")));
-    let mut tried = Vec::new();
+        .chain(config.map(|config| config.join("ddb-pipe/profiles")))
+        .chain(std::iter::once(PathBuf::from(INSTALLED)));
+    let (mut tried, mut known) = (Vec::new(), Vec::new());
     for folder in folders {
         let path = folder.join(format!("{name}.toml"));
         if path.is_file() {
             return Ok(path);
         }
         tried.push(format!("`{}`", path.display()));
+        known.extend(names_in(&folder));
     }
-    Err(Error::NotFound { name: name.to_owned(), tried })
+    Err(Error::NotFound { similar: similar(name, known.iter().map(String::as_str)), name: name.to_owned(), tried })
+}
+
+/// The names of the profiles in a folder; none if it cannot be read.
+fn names_in(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |file: std::fs::DirEntry| file.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned);
+    files.filter_map(name).collect()
 }

@@ -1,4 +1,4 @@
-//! The one retry policy: how often, how long, and a line in the log for each attempt that failed.
+//! The one retry policy: how often, how long, and a line in the log and an event for each attempt that failed.
 //!
 //! Which errors are worth another try, their [`Classify`] says; who has a retry of their own uses [`Attempts`], who has
 //! a function that can be called again uses [`Retry`]. Waits grow twofold from 0.2 s, with jitter, so that many programs
@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, BlockingRetryable as _, ExponentialBackoff, ExponentialBuilder};
+use events::Event;
 use fault::{Classify, Fault, explain};
 use tracing::warn;
 
@@ -163,8 +164,16 @@ impl<S: Interrupt + Clone + 'static> Retry<S> {
 }
 
 fn report(service: &str, cause: &dyn Display, wait: Duration, attempt: u64, limits: &Limits) {
-    let (wait, of) = (wait.as_secs_f64(), limits.attempts());
-    warn!("{service}: {cause}; trying again in {wait:.1} s (attempt {attempt} of {of})");
+    let (seconds, attempts) = (wait.as_secs_f64(), limits.attempts());
+    let cause = cause.to_string();
+    warn!("{service}: {cause}; trying again in {seconds:.1} s (attempt {attempt} of {attempts})");
+    events::send(Event::Retry(events::Retry {
+        service: service.to_owned(),
+        cause: events::shortened(&cause),
+        wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        attempt,
+        attempts,
+    }));
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::batch::{Batch, Limits, Normal};
 use crate::key::Keys;
 use crate::plain::Plain;
 use crate::rejected::Rejected;
+use crate::report;
 use crate::row::{self, NoRow, Parsed, RowReader};
 use crate::tolerance::{MaxRejects, Reading};
 
@@ -52,8 +53,8 @@ pub struct Expected {
     pub source: bool,
     /// How much is written together.
     pub limits: Limits,
-    /// Where it is said how many records are held back.
-    pub gathered: Arc<AtomicU64>,
+    /// Where it is said how many records were read.
+    pub read: Arc<AtomicU64>,
     /// How many rejects are too many.
     pub max_rejects: MaxRejects,
     /// Records and rejects of earlier processes of the run, once the bookmark is open.
@@ -177,6 +178,7 @@ impl Parser<'_> {
             Marker::Source(source) => {
                 self.met_source = true;
                 self.files = source.files;
+                report::begin_run(&source, self.expected.limits.rows);
                 self.send(Message::Source(Box::new(source)))
             }
             Marker::Schema(schema) => {
@@ -254,6 +256,7 @@ impl Parser<'_> {
         let next = match &event {
             FileEvent::Begin(begin) => {
                 self.announce(begin);
+                report::begin_file(begin);
                 self.reading.begin(begin.skip);
                 Some(Arc::from(begin.key.as_str()))
             }
@@ -267,6 +270,7 @@ impl Parser<'_> {
             }
             FileEvent::Fail(fail) => self.batch.file().filter(|file| ***file != *fail.key).cloned(),
         };
+        self.tell();
         self.batch.end_segment(event, next);
         if self.batch.is_old() { self.flush() } else { Ok(()) }
     }
@@ -302,14 +306,14 @@ impl Parser<'_> {
             match checked.and_then(|()| self.batch.add(self.current, row, &rows.keys, records)) {
                 Ok(()) => {
                     self.reading.came(records);
-                    Ok((records.len() as u64).max(1))
+                    Ok(())
                 }
                 Err(reason) => Err(NoRow { reason, records: records.to_vec() }),
             }
         });
         match added {
-            Ok(weight) => {
-                self.expected.gathered.fetch_add(weight, Ordering::Relaxed);
+            Ok(()) => {
+                self.tell();
                 Ok(())
             }
             Err(no_row) => self.refuse(no_row, line),
@@ -340,7 +344,7 @@ impl Parser<'_> {
         match added {
             Ok(()) => {
                 self.reading.came(&records);
-                self.expected.gathered.fetch_add((records.len() as u64).max(1), Ordering::Relaxed);
+                self.tell();
                 Ok(())
             }
             Err(reason) => self.refuse(NoRow { reason, records }, line),
@@ -383,9 +387,12 @@ impl Parser<'_> {
         let next = Batch::new(self.batch.file().cloned(), &many);
         let mut batch = std::mem::replace(&mut self.batch, next);
         batch.reading = self.reading;
-        self.send(Message::Batch(Box::new(batch)))?;
-        self.expected.gathered.store(0, Ordering::Relaxed);
-        Ok(())
+        self.send(Message::Batch(Box::new(batch)))
+    }
+
+    /// Says how many records were read.
+    fn tell(&self) {
+        self.expected.read.store(self.reading.records(), Ordering::Relaxed);
     }
 
     fn send(&self, message: Message) -> Result<(), Halt> {

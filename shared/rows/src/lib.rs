@@ -15,6 +15,7 @@ pub mod key;
 pub mod ledger;
 pub mod plain;
 mod rejected;
+pub mod report;
 pub mod row;
 pub mod settle;
 pub mod tolerance;

@@ -49,8 +49,8 @@ pub(crate) struct Args {
 impl Program for Args {
     const NAME: &'static str = "ddb-cat";
 
-    fn common(&self) -> Common {
-        self.common
+    fn common(&self) -> &Common {
+        &self.common
     }
 }
 

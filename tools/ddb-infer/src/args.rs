@@ -6,9 +6,9 @@ use item::Encoding;
 
 const EXAMPLES: &str = "\
 Examples:
-  ddb-cat x.json.gz | ddb-infer --name shop > profiles/shop.toml   a profile to begin with
+  ddb-cat x.json.gz | ddb-infer --name shop > shop.toml   a profile to begin with
   ddb-list s3://bucket/exports/ | ddb-cat | ddb-infer --sample 1000000 --name shop
-  ddb-cat x.json.gz | ddb-infer --name shop --ddl                  the tables of that profile, as SQL";
+  ddb-cat x.json.gz | ddb-infer --name shop --ddl         the tables of that profile, as SQL";
 
 /// Make a profile of the items that are there: tables, keys, columns and their types, with what was seen as comments
 ///
@@ -21,16 +21,16 @@ pub(crate) struct Args {
     pub(crate) name: String,
 
     /// Read no more than this many items; default: all
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Selection", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sample: Option<u64>,
 
-    /// Print the SQL of the tables instead of the profile
-    #[arg(long)]
-    pub(crate) ddl: bool,
-
     /// The records are plain JSON objects, not DynamoDB JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Selection")]
     pub(crate) json: bool,
+
+    /// Print the SQL of the tables instead of the profile
+    #[arg(long, help_heading = "Output options")]
+    pub(crate) ddl: bool,
 
     #[command(flatten)]
     pub(crate) common: Common,
@@ -45,8 +45,8 @@ impl Args {
 impl Program for Args {
     const NAME: &'static str = "ddb-infer";
 
-    fn common(&self) -> Common {
-        self.common
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn topic(&self) -> Option<String> {

@@ -18,7 +18,7 @@ Examples:
 /// List the data files of a DynamoDB export, in S3 or in a folder
 ///
 /// Finds the export's manifest, checks that the export is complete, and writes a JSON object for each data file, in the
-/// order of their keys. Without a manifest the `*.json.gz` files under the place are listed.
+/// order of their keys. Without a manifest the `*.json.gz` and `*.ion.gz` files under the place are listed.
 #[derive(Debug, Parser)]
 #[command(name = "ddb-list", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -99,8 +99,8 @@ impl Args {
 impl Program for Args {
     const NAME: &'static str = "ddb-list";
 
-    fn common(&self) -> Common {
-        self.common
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn topic(&self) -> Option<String> {

@@ -19,7 +19,10 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "ddb-parse", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// The profile: a name (looked for in profiles/, $`DDB_PIPE_PROFILES`, ~/.config/ddb-pipe/profiles) or a path
+    /// The profile: a name or a path
+    ///
+    /// A name is looked for in `profiles`, the folders of `DDB_PIPE_PROFILES`, `~/.config/ddb-pipe/profiles` and
+    /// `/etc/ddb-pipe/profiles`.
     #[arg(short, long, value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
 
@@ -99,8 +102,8 @@ impl Args {
 impl Program for Args {
     const NAME: &'static str = "ddb-parse";
 
-    fn common(&self) -> Common {
-        self.common
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn topic(&self) -> Option<String> {

@@ -288,7 +288,21 @@ fn a_profile_s_mistakes_are_named_with_their_line() {
         run.exits(2).stdout("").stderr_has("ddb-parse: `profiles/p.toml`").stderr_has(message);
     }
     let run = program!("ddb-parse").in_dir(&dir).args(["-p", "nowhere"]).run();
-    run.exits(2).stderr_has("there is no profile `nowhere`: looked for `profiles/nowhere.toml`");
+    run.exits(2)
+        .stderr_has("there is no profile `nowhere`: looked for `profiles/nowhere.toml`")
+        .stderr_has("`/etc/ddb-pipe/profiles/nowhere.toml`")
+        .stderr_has("hint: give a path");
+}
+
+#[test]
+fn a_mistyped_name_of_a_profile_is_answered_with_the_one_that_may_be_meant() {
+    let dir = Dir::new();
+    dir.write("profiles/orders.toml", "");
+    dir.write("mine/pictures.toml", "");
+
+    let run = program!("ddb-parse").in_dir(&dir).env("DDB_PIPE_PROFILES", "mine").args(["-p", "pictuers"]).run();
+
+    run.exits(2).stderr_has("there is no profile `pictuers`").stderr_has("hint: did you mean `pictures`?");
 }
 
 #[test]

@@ -92,8 +92,8 @@ impl Run {
 impl cli::Program for Args {
     const NAME: &'static str = "migrate-check";
 
-    fn common(&self) -> cli::Common {
-        self.common
+    fn common(&self) -> &cli::Common {
+        &self.common
     }
 }
 

@@ -168,3 +168,24 @@ fn the_region_is_taken_from_the_environment_before_the_file() {
         assert_eq!(region.join().expect("it was asked").as_deref(), Some(expected));
     }
 }
+
+#[test]
+fn how_it_is_logged_is_taken_from_the_command_line_before_the_environment_before_the_file() {
+    let dir = Dir::new();
+    for (environment, flag, expected) in [("", "", "a"), ("b", "", "b"), ("b", "c", "c")] {
+        dir.write(".env", "MIGRATE_EVENTS=a\nMIGRATE_LOG_LEVEL=loud\nMIGRATE_LOG_FORMAT=nothing\n");
+        let mut run = doctor(&dir).args(["-p", "p"]).envs(OTHERS);
+        run = run.env("MIGRATE_LOG_LEVEL", "info").env("MIGRATE_LOG_FORMAT", "text");
+        if !environment.is_empty() {
+            run = run.env("MIGRATE_EVENTS", environment);
+        }
+        if !flag.is_empty() {
+            run = run.args(["--events", flag]);
+        }
+        run.run();
+        assert!(dir.has(expected), "{expected}");
+    }
+    dir.write(".env", "MIGRATE_LOG_LEVEL=info\n");
+    let wrong = doctor(&dir).args(["-p", "p", "-v"]).envs(OTHERS).env("MIGRATE_LOG_LEVEL", "loud").run();
+    assert!(!wrong.messages().contains("loud"), "a flag wins over it: {wrong:?}");
+}

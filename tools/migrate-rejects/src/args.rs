@@ -60,8 +60,8 @@ pub(crate) enum Command {
 impl Program for Args {
     const NAME: &'static str = "migrate-rejects";
 
-    fn common(&self) -> Common {
-        self.common
+    fn common(&self) -> &Common {
+        &self.common
     }
 }
 

@@ -12,7 +12,7 @@ Examples:
   ddb-cat x.json.gz | ddb-parse -p pictures | pg-upsert --create        one file, no bookmark
   jq -c '{id, name}' people.json | pg-upsert --table people --key id    any rows
 
-Where the server is: SERVER, PORT, PG_USER, PASSWORD, DATABASE, DB_SSL; or PGHOST and the like, PGSERVICE,
+Where the server is: SERVER, PORT, PG_USER, PASSWORD, DATABASE, DB_SSL; or PGHOST and the like, PGSERVICE, \
 ~/.pgpass, DATABASE_URL.";
 
 /// Write rows from stdin, one JSON object a line, into a table of PostgreSQL: new ones are inserted, others merged
@@ -116,8 +116,8 @@ pub(crate) struct Args {
 impl cli::Program for Args {
     const NAME: &'static str = "pg-upsert";
 
-    fn common(&self) -> cli::Common {
-        self.common
+    fn common(&self) -> &cli::Common {
+        &self.common
     }
 
     fn topic(&self) -> Option<String> {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use checkpoint::{Bookmark as _, Entry};
 use cli::progress::{Progress, Standing, grouped, time};
-use cli::{Retry, Stop};
-use fault::{Exit, Failure, Fault, Problem};
+use cli::{Program as _, Retry, Stop};
+use events::Phase;
+use fault::{Exit, Failure, Fault, Problem, explain};
 use pg::policy::Rules;
 use pg::{Client, Settings};
 use profile::{Options, Policy, Profile, Schema};
@@ -17,6 +18,7 @@ use rows::batch::{Batch, Gather, Limits};
 use rows::input::{self, Expected, Message};
 use rows::ledger::Ledger;
 use rows::plain::{self, Plain};
+use rows::report::Report;
 use rows::settle::{self, Settled};
 use rows::tolerance::{Reading, Reasons, Watch};
 use stream::{FileEvent, Source};
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let gather = Gather::new(rows(args.gather), cli::log_dir(args.log_dir.as_deref()));
     let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
     let source = args.profile.is_some();
-    let gathered = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicU64::new(0));
     let earlier = Arc::default();
     let expected = Expected {
         plain,
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         key: args.key.clone(),
         source,
         limits: limits.clone(),
-        gathered: Arc::clone(&gathered),
+        read: Arc::clone(&read),
         max_rejects: args.max_rejects,
         earlier: Arc::clone(&earlier),
     };
@@ -84,15 +86,22 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         ledger: Ledger::new(args.lossy, source),
         rejects: None,
         progress: Progress::new(args.progress.now()),
-        gathered,
+        report: Report::new(Arc::clone(&read)),
+        read,
         earlier,
         reasons: Reasons::default(),
         batches: 0,
         stopped: false,
+        completed: false,
+        said: String::new(),
     };
     let result = run.take(&messages);
-    if result.is_err() {
-        run.progress.end("");
+    match &result {
+        Ok(_) => run.report.end(run.completed, Ok(&run.said)),
+        Err(failure) => {
+            run.progress.end("");
+            run.report.end(run.completed, Err(&explain(&**failure)));
+        }
     }
     result
 }
@@ -117,14 +126,20 @@ struct Run<'a> {
     ledger: Ledger,
     rejects: Option<Rejects>,
     progress: Progress,
-    /// Records that the reading thread holds.
-    gathered: Arc<AtomicU64>,
+    /// Records that were read by this process.
+    read: Arc<AtomicU64>,
+    /// For those who want events.
+    report: Report,
     /// Records and rejects of earlier processes.
     earlier: Arc<OnceLock<(u64, u64)>>,
     reasons: Reasons,
     batches: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
+    /// Everything is in the table but what was rejected.
+    completed: bool,
+    /// The last words.
+    said: String,
 }
 
 impl Run<'_> {
@@ -142,6 +157,7 @@ impl Run<'_> {
                     return Err(Problem::new(Fault::Local, "the reading thread died").into());
                 }
             }
+            self.report_standing();
             let standing = self.standing();
             self.progress.draw(self.source.as_ref(), standing);
         }
@@ -152,6 +168,7 @@ impl Run<'_> {
             let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
             info!("Starting migration of {}: {} files{items}", source.source, grouped(source.files));
         }
+        self.report.source(&source);
         self.source = Some(source);
     }
 
@@ -257,6 +274,7 @@ impl Run<'_> {
         let totals = notes.state.totals();
         // Set once, like all of this.
         let _ = self.earlier.set((totals.records, totals.rejected));
+        self.report.earlier(&totals);
         self.rejects = Some(match &notes.journal {
             Some(_) => Rejects::of_run(path, &notes.state, notes.resumed)?,
             None => Rejects::at(path),
@@ -273,7 +291,9 @@ impl Run<'_> {
         let reading = batch.reading;
         let known = (0..batch.tables.len().max(1)).map(|place| Settled::of(&batch.segments, place).rejects()).sum();
         let watch = self.watch(reading, known);
+        self.report.phase(Phase::Writing);
         let settled = self.write(&mut batch, &watch)?;
+        self.report.phase(Phase::Reading);
         let cut = settled.iter().any(|settled| settled.cut);
         if rows > 0 && !cut {
             self.batches += 1;
@@ -314,9 +334,12 @@ impl Run<'_> {
             entries.extend(self.event(event));
         }
         notes::report(&entries);
-        let receipts = if self.args.receipts { entries.clone() } else { Vec::new() };
+        let noted = entries.clone();
         self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))?;
-        notes::receipts(&receipts)?;
+        self.report.noted(&noted);
+        if self.args.receipts {
+            notes::receipts(&noted)?;
+        }
         let watch = self.watch(reading, 0);
         if watch.exceeded() { Err(self.too_many(&watch)) } else { Ok(()) }
     }
@@ -350,6 +373,7 @@ impl Run<'_> {
 
     /// Keeps what could not be written.
     fn reject(&mut self, lines: Vec<Rejected>, count: u64) -> Result<(), Failure> {
+        self.report.rejects(&lines, Args::NAME);
         let (Some(rejects), Some(first)) = (&mut self.rejects, lines.first()) else { return Ok(()) };
         let place = match (&first.key, first.record) {
             (Some(key), Some(record)) => format!(" (record {record} of {key})"),
@@ -373,6 +397,7 @@ impl Run<'_> {
     fn event(&mut self, event: FileEvent) -> Option<Entry> {
         match event {
             FileEvent::Begin(begin) => {
+                self.report.begin(&begin);
                 let noted = self.notes.as_ref().and_then(|notes| notes.state.progress.get(&begin.key));
                 self.ledger.begin(begin, noted)
             }
@@ -385,8 +410,15 @@ impl Run<'_> {
     fn standing(&self) -> Standing {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
-        let gathered = self.gathered.load(Ordering::Relaxed);
+        let gathered = self.read.load(Ordering::Relaxed).saturating_sub(run.records);
         Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
+    }
+
+    fn report_standing(&self) {
+        match &self.notes {
+            Some(notes) => self.report.standing(notes.state.done.len() as u64, &notes.state.totals()),
+            None => self.report.standing(0, &self.ledger.run()),
+        }
     }
 
     /// The stream is over: whole, or not.
@@ -398,6 +430,7 @@ impl Run<'_> {
             }
         }
         self.open()?;
+        self.report_standing();
         if let Some(signal) = self.stop.signal() {
             info!("Asked to stop by signal {signal}; everything that was read is written");
         }
@@ -428,6 +461,7 @@ impl Run<'_> {
         let text =
             format!("{}, in {}", completion::sum(&counts, &self.ledger.run_by_table()), time(self.progress.elapsed()));
         self.say(&if self.args.dry_run { format!("Dry run, nothing is written: {text}") } else { text });
+        self.completed = !stop && !self.args.dry_run && self.ledger.failed() == 0;
         if stop { Exit::Stopped } else { completion::exit(self.ledger.failed(), &counts) }
     }
 
@@ -447,9 +481,11 @@ impl Run<'_> {
                 self.say(&format!("Dry run, nothing is written. {summary}"));
                 return Ok(completion::exit(0, &totals));
             };
+            self.report.phase(Phase::Completing);
             completion::on_complete(&self.settings, &self.retry, statements)?;
             info!("Migration complete: {} records in {}", grouped(totals.records), time(elapsed));
             journal.delete()?;
+            self.completed = true;
             self.say(&summary);
             return Ok(completion::exit(0, &totals));
         }
@@ -478,6 +514,7 @@ impl Run<'_> {
     /// The last words, which stay on the terminal.
     fn say(&mut self, text: &str) {
         info!("{text}");
+        text.clone_into(&mut self.said);
         if self.progress.shown() {
             self.progress.end(text);
         }

@@ -11,7 +11,7 @@ Examples:
   ddb-list s3://bucket/exports/ | ddb-cat | ddb-parse -p pictures | pg-verify -p pictures
   jq -c '{id, name}' people.json | pg-verify --table people --key id    any rows
 
-Exits with 0 if all rows are there, with 1 if some are missing or differ. The role needs SELECT on the table and
+Exits with 0 if all rows are there, with 1 if some are missing or differ. The role needs SELECT on the table and \
 TEMPORARY on the database; nothing is changed. Where the server is: as for pg-upsert.";
 
 /// Compare rows from stdin, one JSON object a line, with a table of PostgreSQL, and say which are missing or differ
@@ -81,8 +81,8 @@ pub(crate) struct Args {
 impl cli::Program for Args {
     const NAME: &'static str = "pg-verify";
 
-    fn common(&self) -> cli::Common {
-        self.common
+    fn common(&self) -> &cli::Common {
+        &self.common
     }
 
     fn topic(&self) -> Option<String> {

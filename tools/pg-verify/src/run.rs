@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use checkpoint::{Bookmark as _, Counts, Entry, Journal, State};
 use cli::progress::{Progress, Standing, grouped, time};
 use cli::{Retry, Stop};
-use fault::{Exit, Failure, Fault, Problem};
+use events::Phase;
+use fault::{Exit, Failure, Fault, Problem, explain};
 use pg::{Client, Settings};
 use profile::{Options, Profile, Schema};
 use rows::Batch;
@@ -18,6 +19,7 @@ use rows::batch::{Gather, Limits};
 use rows::input::{self, Expected, Message};
 use rows::ledger::Ledger;
 use rows::plain::{self, Plain};
+use rows::report::Report;
 use rows::settle::Settled;
 use rows::tolerance::MaxRejects;
 use stream::{FileEvent, Source};
@@ -52,14 +54,14 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let folder = cli::log_dir(args.log_dir.as_deref());
     let gather = Gather::new(rows(args.gather), folder.clone());
     let limits = Limits { rows: rows(args.batch_size), bytes: args.batch_bytes, gather: Some(gather) };
-    let gathered = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicU64::new(0));
     let expected = Expected {
         plain,
         table,
         key: args.key.clone(),
         source: profile.is_some(),
         limits: limits.clone(),
-        gathered: Arc::clone(&gathered),
+        read: Arc::clone(&read),
         max_rejects: MaxRejects::Percent(100.0),
         earlier: Arc::default(),
     };
@@ -79,14 +81,21 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         tables: Vec::new(),
         notes: None,
         progress: Progress::new(args.progress.now()),
-        gathered,
+        report: Report::new(Arc::clone(&read)),
+        read,
         batches: 0,
         files: 0,
         stopped: false,
+        completed: false,
+        said: String::new(),
     };
     let result = run.take(&messages);
-    if result.is_err() {
-        run.progress.end("");
+    match &result {
+        Ok(_) => run.report.end(run.completed, Ok(&run.said)),
+        Err(failure) => {
+            run.progress.end("");
+            run.report.end(run.completed, Err(&explain(&**failure)));
+        }
     }
     match result {
         // There was something to say, so not all is well.
@@ -116,13 +125,19 @@ struct Run<'a> {
     notes: Option<Notes>,
     ledger: Ledger,
     progress: Progress,
-    /// Records that the reading thread holds.
-    gathered: Arc<AtomicU64>,
+    /// Records that were read by this process.
+    read: Arc<AtomicU64>,
+    /// For those who want events.
+    report: Report,
     batches: u64,
     /// Files that are done in this process.
     files: u64,
     /// The source said that it was asked to stop.
     stopped: bool,
+    /// Everything was compared.
+    completed: bool,
+    /// The last words.
+    said: String,
 }
 
 /// A table, and its rows that have to be looked at again.
@@ -153,6 +168,7 @@ impl Run<'_> {
                     return Err(Problem::new(Fault::Local, "the reading thread died").into());
                 }
             }
+            self.report_standing();
             let standing = self.standing();
             self.progress.draw(self.source.as_ref(), standing);
         }
@@ -163,6 +179,7 @@ impl Run<'_> {
             let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
             info!("Starting verification of {}: {} files{items}", source.source, grouped(source.files));
         }
+        self.report.source(&source);
         self.source = Some(source);
     }
 
@@ -217,6 +234,7 @@ impl Run<'_> {
                 grouped(state.done.len() as u64)
             );
         }
+        self.report.earlier(&state.totals());
         self.notes = Some(Notes { journal, state });
         Ok(())
     }
@@ -234,12 +252,14 @@ impl Run<'_> {
                 settled.tallies[origin.segment].deleted += origin.weight;
             }
         }
+        self.report.phase(Phase::Writing);
         for ((Compared { target, pending, .. }, mut rows), settled) in self.tables.iter_mut().zip(tables).zip(&mut all)
         {
             if rows.keys() > 0 {
                 settled.add(target.compare(&mut rows, &segments, &apart, pending)?);
             }
         }
+        self.report.phase(Phase::Reading);
         if rows > 0 {
             self.batches += 1;
             let (number, records) = (self.batches, grouped(all.iter().map(Settled::records).sum()));
@@ -275,7 +295,10 @@ impl Run<'_> {
     /// What there is to note after something was said about a file.
     fn event(&mut self, event: FileEvent) -> Option<Entry> {
         match event {
-            FileEvent::Begin(begin) => self.ledger.begin(begin, None),
+            FileEvent::Begin(begin) => {
+                self.report.begin(&begin);
+                self.ledger.begin(begin, None)
+            }
             FileEvent::Mark(mark) => self.ledger.mark(&mark),
             FileEvent::End(end) => self.ledger.end(&end),
             FileEvent::Fail(fail) => Some(self.ledger.fail(fail.key, fail.reason)),
@@ -299,6 +322,7 @@ impl Run<'_> {
             table.pending.sync()?;
         }
         journal.append(&entries)?;
+        self.report.noted(&entries);
         for entry in entries {
             state.apply(entry);
         }
@@ -308,13 +332,21 @@ impl Run<'_> {
     fn standing(&self) -> Standing {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
-        let gathered = self.gathered.load(Ordering::Relaxed);
+        let gathered = self.read.load(Ordering::Relaxed).saturating_sub(run.records);
         Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
+    }
+
+    fn report_standing(&self) {
+        match &self.notes {
+            Some(notes) => self.report.standing(notes.state.done.len() as u64, &notes.state.totals()),
+            None => self.report.standing(self.files, &self.ledger.run()),
+        }
     }
 
     /// The stream is over: whole, or not.
     fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
         self.open(None)?;
+        self.report_standing();
         if self.stopped || self.stop.asked() {
             let again = if self.profile.is_some() { "the same command goes on from there" } else { "nothing is known" };
             self.say(&format!("Stopped: {}; {again}", self.so_far()));
@@ -371,6 +403,7 @@ impl Run<'_> {
             None => Findings::on_stdout(),
         };
         let several = self.tables.len() > 1;
+        self.report.phase(Phase::Completing);
         for Compared { name, target, pending } in self.tables.iter_mut().filter(|table| table.pending.rows() > 0) {
             if several {
                 findings.of_table(name.clone());
@@ -397,12 +430,14 @@ impl Run<'_> {
                 Problem::new(Fault::Input, format!("{failed} files failed: their rows are not all compared")).into()
             );
         }
+        self.completed = true;
         Ok(if found.missing + found.different > 0 { Exit::Incomplete } else { Exit::Done })
     }
 
     /// The last words, which stay on the terminal.
     fn say(&mut self, text: &str) {
         info!("{text}");
+        text.clone_into(&mut self.said);
         if self.progress.shown() {
             self.progress.end(text);
         }

@@ -113,3 +113,37 @@ fn every_marker_that_is_shown_is_one_and_no_field_is_missing() {
         );
     }
 }
+
+#[test]
+fn every_event_field_and_metric_is_explained() {
+    let page = page("monitoring.md");
+    let source = fs::read_to_string(root("shared/events/src/event.rs")).unwrap();
+    let mut named = 0;
+    for line in source.lines().map(str::trim) {
+        let Some((name, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) else { continue };
+        if name.contains(' ') || ["counts", "event"].contains(&name) {
+            continue;
+        }
+        // As serde writes it.
+        let mut words = name.split('_');
+        let camel: String = words
+            .next()
+            .into_iter()
+            .map(str::to_owned)
+            .chain(words.map(|word| word[..1].to_uppercase() + &word[1..]))
+            .collect();
+        assert!(page.contains(&format!("`{camel}`")), "`{camel}` is not explained");
+        named += 1;
+    }
+    assert!(named > 40, "{named}");
+    // What Prometheus reads in that test is all there is.
+    let read = fs::read_to_string(root("tools/migrate-monitor/tests/follow.rs")).unwrap();
+    for name in read.split(['"', '{', ' ', ',']).filter(|word| word.starts_with("ddb_pipe_")) {
+        assert!(page.contains(&format!("`{name}`")), "the metric {name} is not explained");
+    }
+    let metrics = fs::read_to_string(root("tools/migrate-monitor/src/metrics.rs")).unwrap();
+    for (at, _) in metrics.match_indices("counts(\"") {
+        let name = metrics[at + "counts(\"".len()..].split('"').next().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "{name} of `CloudWatch` is not explained");
+    }
+}

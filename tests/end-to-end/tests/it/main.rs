@@ -6,6 +6,7 @@
 mod changes;
 mod damage;
 mod docs;
+mod events;
 mod hostile;
 mod increments;
 mod infer;

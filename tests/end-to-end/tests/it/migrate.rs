@@ -130,7 +130,9 @@ impl Hold {
 /// Runs at a terminal until somebody presses Ctrl+C in the middle; the exit code and what the terminal shows.
 pub(crate) fn run_until_ctrl_c(dir: &Dir, postgres: &Postgres) -> (Option<i32>, String) {
     // `script` gives the run a terminal of its own; what is written to its stdin is typed there.
-    let mut terminal = bash(dir, postgres, &format!("exec script -qefc 'exec {RUN}' /dev/null")).stdin_piped().spawn();
+    // Whoever runs the tests in the background of a script has them ignore Ctrl+C; a person's shell has not.
+    let line = format!("exec script -qefc 'exec env --default-signal=INT {RUN}' /dev/null");
+    let mut terminal = bash(dir, postgres, &line).stdin_piped().spawn();
     let mut screen = BufReader::new(terminal.stdout.take().unwrap());
     let (pressed, is_pressed) = channel();
     let reader = std::thread::spawn(move || {
