@@ -57,6 +57,9 @@ pub trait Program: Parser {
     /// The program's name, for messages.
     const NAME: &'static str;
 
+    /// Whether it goes on after a stop until its input has ended, however long that takes.
+    const OUTLIVES_A_STOP: bool = false;
+
     /// The common flags.
     fn common(&self) -> &Common;
 
@@ -90,7 +93,7 @@ pub fn run<P: Program>(body: impl FnOnce(&P, &Stop) -> Result<Exit, Failure>) ->
             }
             None => Ok(()),
         })
-        .and_then(|()| Stop::listen().map_err(|error| settings::problem("cannot listen for signals", &error)))
+        .and_then(|()| listen::<P>().map_err(|error| settings::problem("cannot listen for signals", &error)))
         .and_then(|stop| body(&program, &stop));
     end(P::NAME, result)
 }
@@ -101,6 +104,20 @@ fn parse<P: Program>() -> P {
     let mut command = P::command().version(VERSION);
     let mut matches = command.get_matches_mut();
     P::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// A program that has been told to stop ends by itself, or is ended: by then somebody waits for it.
+#[expect(clippy::exit, reason = "what it waits for does not come")]
+fn listen<P: Program>() -> std::io::Result<Stop> {
+    let stop = Stop::listen()?;
+    if !P::OUTLIVES_A_STOP {
+        stop.when_overdue(|| {
+            let hint = "the same command goes on from here";
+            log::failure(P::NAME, "stopped while it waited for what does not answer", Some(hint));
+            std::process::exit(Exit::Stopped as i32);
+        })?;
+    }
+    Ok(stop)
 }
 
 fn end(name: &str, result: Result<Exit, Failure>) -> ExitCode {

@@ -13,7 +13,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// How long work is begun after a stop was asked for: the whole program has to end within ten seconds.
-const AFTER_STOP: Duration = Duration::from_secs(5);
+const BEGINS: Duration = Duration::from_secs(5);
+
+/// How long a service may work at what was begun.
+const GOES_ON: Duration = Duration::from_secs(7);
+
+/// When the program ends, whatever it waits for.
+const ENDS: Duration = Duration::from_secs(9);
 
 /// How often one who waits looks whether a stop is asked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -26,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Stop {
     asked: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
-    /// When [`Stop::in_time`] saw it first.
+    /// When somebody saw it first.
     seen: Arc<OnceLock<Instant>>,
 }
 
@@ -66,10 +72,15 @@ impl Stop {
         }
     }
 
+    /// How long ago it was asked for, as far as anybody has looked.
+    fn since(&self) -> Option<Duration> {
+        self.asked().then(|| self.seen.get_or_init(Instant::now).elapsed())
+    }
+
     /// The error that ends work which takes too long after a stop was asked for: nothing of it is noted then, and all of
     /// it is done again.
     pub fn in_time(&self) -> Result<(), Problem> {
-        if !self.asked() || self.seen.get_or_init(Instant::now).elapsed() < AFTER_STOP {
+        if self.since().is_none_or(|since| since < BEGINS) {
             return Ok(());
         }
         let message = "stopped before everything that had been read was written";
@@ -104,6 +115,18 @@ impl Stop {
         }
     }
 
+    /// Calls `end`, which ends the program, when it is still there so long after a stop was asked for that what it waits
+    /// for does not come: a server that does not answer, a pipe that nobody reads.
+    pub(crate) fn when_overdue(&self, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.on_signal(move || {
+            let asked = Instant::now();
+            while let Some(left) = ENDS.checked_sub(asked.elapsed()) {
+                thread::park_timeout(left);
+            }
+            end();
+        })
+    }
+
     /// Calls `action` once, on a thread of its own, when a stop is asked for: for waits that a flag cannot end.
     pub fn on_signal(&self, action: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
@@ -121,6 +144,10 @@ impl Interrupt for Stop {
         self.asked()
     }
 
+    fn late(&self) -> bool {
+        self.since().is_some_and(|since| since >= GOES_ON)
+    }
+
     fn wait(&self, wait: Duration) {
         let begun = Instant::now();
         while let Some(left) = wait.checked_sub(begun.elapsed())
@@ -136,13 +163,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_stop_work_is_begun_for_a_while_only() {
-        assert!(Stop::never().in_time().is_ok());
-        assert!(Stop::now().in_time().is_ok(), "it begins to count");
-
-        let long_ago = Instant::now().checked_sub(AFTER_STOP).unwrap();
-        let stopped = Stop { seen: Arc::new(OnceLock::from(long_ago)), ..Stop::now() };
-        assert!(stopped.in_time().is_err());
+    fn after_a_stop_work_is_begun_for_a_while_and_goes_on_for_a_while() {
+        let seen = |ago| {
+            let then = Instant::now().checked_sub(ago).unwrap();
+            Stop { seen: Arc::new(OnceLock::from(then)), ..Stop::now() }
+        };
+        for (stop, begins, late) in [
+            (Stop::never(), true, false),
+            // It begins to count.
+            (Stop::now(), true, false),
+            (seen(BEGINS), false, false),
+            (seen(GOES_ON), false, true),
+        ] {
+            assert_eq!((stop.in_time().is_ok(), stop.late()), (begins, late), "{stop:?}");
+        }
     }
 
     #[test]

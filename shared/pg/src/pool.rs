@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::fault::{Classify as _, Fault};
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
+use retry::Interrupt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{Error, Settings};
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 #[derive(Clone)]
 pub struct Pool {
     sessions: r2d2::Pool<Sessions>,
-    connecting: String,
+    settings: Settings,
 }
 
 impl Pool {
@@ -38,21 +39,26 @@ impl Pool {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { sessions, connecting: settings.connecting() })
+        Ok(Self { sessions, settings: settings.clone() })
     }
 
     /// Does something over a connection, which is kept for the next time unless this fails for a reason that time may
-    /// mend: after a failover, a connection to the old primary would be read-only for ever.
+    /// mend: after a failover, a connection to the old primary would be read-only for ever. A stop that is late cancels it.
     ///
     /// # Errors
     /// What stood in the way of opening a connection, or what `work` says.
-    pub fn run<T>(&self, work: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn run<T>(
+        &self,
+        stop: &(impl Interrupt + Sync),
+        work: impl FnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let settings = &self.settings;
         let mut session = self
             .sessions
             .get()
-            .map_err(|_| Error::found(Fault::Transient, format!("{}: no connection in time", self.connecting)))?;
+            .map_err(|_| Error::found(Fault::Transient, format!("{}: no connection in time", settings.connecting())))?;
         let result = match &mut session.client {
-            Ok(client) => work(client),
+            Ok(client) => settings.unless_late(stop, client, work),
             Err(error) => Err(error.clone()),
         };
         session.spent = result.as_ref().is_err_and(|error| error.fault() == Fault::Transient);

@@ -11,19 +11,26 @@ mod files;
 mod protection;
 mod url;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use ::fault::Fault;
 use postgres::config::{ChannelBinding, SslMode};
 use r2d2_postgres::PostgresConnectionManager;
+use retry::Interrupt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{Client, Error, tls};
 
 /// The predecessor's database, which its users' `.env` files leave out.
 const DATABASE: &str = "infinityCMS";
+
+/// How often one who watches a statement looks whether a stop is late.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Where Debian's server and psql meet when no host is named.
 const SOCKETS: &str = "/var/run/postgresql";
@@ -132,6 +139,33 @@ impl Settings {
     /// The server cannot be reached (worth another try) or does not let us in (not worth one).
     pub fn connect(&self) -> Result<Client, Error> {
         self.config().connect(self.connector()?).map_err(Error::on(self.connecting()))
+    }
+
+    /// Does something over a connection. What the server still works at when a stop is late, it is asked to cancel, and
+    /// `work` gets an error.
+    pub fn unless_late<T>(
+        &self,
+        stop: &(impl Interrupt + Sync),
+        client: &mut Client,
+        work: impl FnOnce(&mut Client) -> T,
+    ) -> T {
+        let token = client.cancel_token();
+        let (working, ended) = mpsc::channel::<Infallible>();
+        thread::scope(|scope| {
+            let watch = move || {
+                while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    if let (true, Ok(connector)) = (stop.late(), self.connector()) {
+                        // A server that does not answer this either is waited for no longer than any other.
+                        let _ = token.cancel_query(connector);
+                    }
+                }
+            };
+            // Without a thread to be had, nothing is cancelled.
+            let _ = thread::Builder::new().name("cancel".to_owned()).spawn_scoped(scope, watch);
+            let result = work(client);
+            drop(working);
+            result
+        })
     }
 
     /// What is tried when a connection is opened, for errors.

@@ -101,6 +101,9 @@ pub trait Interrupt {
     /// Whether it was asked for.
     fn asked(&self) -> bool;
 
+    /// Whether it was asked for so long ago that nobody waits any longer for what a service still works at.
+    fn late(&self) -> bool;
+
     /// Waits for so long, or until it is asked for.
     fn wait(&self, wait: Duration);
 }
@@ -194,6 +197,10 @@ mod tests {
     impl Interrupt for Rc<Waits> {
         fn asked(&self) -> bool {
             self.stopped.get()
+        }
+
+        fn late(&self) -> bool {
+            false
         }
 
         fn wait(&self, wait: Duration) {

@@ -3,7 +3,8 @@
 #![expect(clippy::expect_used, reason = "what the tests share fails a test too")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command};
 
@@ -400,19 +401,37 @@ fn wait_for_handlers(child: &Child) {
     }
 }
 
-#[test]
-fn a_second_signal_ends_a_program_that_nobody_reads_from() {
-    let dir = Dir::new();
+/// A program that cannot write, and whoever could read.
+fn blocked(dir: &Dir) -> (Child, PipeReader) {
     dir.write("x.json", "{}\n");
-    let (_reader, mut full) = std::io::pipe().unwrap();
+    let (reader, mut full) = std::io::pipe().expect("a pipe");
     // As large as the program makes it.
-    let size = rustix::pipe::fcntl_setpipe_size(&full, 1 << 20).unwrap();
-    full.write_all(&vec![b'x'; size]).unwrap();
-
-    let mut cat = cat(&dir, ["x.json"]);
+    let size = rustix::pipe::fcntl_setpipe_size(&full, 1 << 20).expect("it has a size");
+    full.write_all(&vec![b'x'; size]).expect("it takes as much");
+    let mut cat = cat(dir, ["x.json"]);
     cat.command().stdout(full);
-    let mut child = cat.spawn();
+    let child = cat.spawn();
     wait_for_handlers(&child);
+    (child, reader)
+}
+
+#[test]
+fn a_signal_ends_a_program_that_nobody_reads_from() {
+    let dir = Dir::new();
+    let (child, _reader) = blocked(&dir);
+
+    signal(&child, "-TERM");
+    let output = child.wait_with_output().unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("ddb-cat: stopped while it waited for what does not answer\nhint: "), "{said}");
+    assert_eq!(output.status.code(), Some(75));
+}
+
+#[test]
+fn a_second_signal_ends_a_program_that_nobody_reads_from_at_once() {
+    let dir = Dir::new();
+    let (mut child, _reader) = blocked(&dir);
     let mut signals = 0;
     let status = loop {
         signal(&child, "-INT");

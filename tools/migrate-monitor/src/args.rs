@@ -154,6 +154,9 @@ pub(crate) struct Status {
 impl cli::Program for Args {
     const NAME: &'static str = "migrate-monitor";
 
+    // It tells how the programs that are being stopped end.
+    const OUTLIVES_A_STOP: bool = true;
+
     fn common(&self) -> &cli::Common {
         &self.common
     }

@@ -18,12 +18,13 @@ pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[Stri
     }
     let failed = || pg::Error::on("the profile's `on_complete` failed");
     retry.run(|| {
-        let mut client = settings.connect()?;
-        let mut transaction = client.transaction().map_err(failed())?;
-        for statement in statements {
-            transaction.batch_execute(statement).map_err(failed())?;
-        }
-        transaction.commit().map_err(failed())
+        settings.unless_late(retry.stop(), &mut settings.connect()?, |client| {
+            let mut transaction = client.transaction().map_err(failed())?;
+            for statement in statements {
+                transaction.batch_execute(statement).map_err(failed())?;
+            }
+            transaction.commit().map_err(failed())
+        })
     })?;
     info!("Ran the profile's {} statement(s) for completion", statements.len());
     Ok(())

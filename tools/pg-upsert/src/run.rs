@@ -188,7 +188,9 @@ impl Run<'_> {
                 Some(client) if !client.is_closed() => client,
                 _ => target::connect(&self.settings)?,
             };
-            target::prepare(&mut client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
+            self.settings.unless_late(self.stop, &mut client, |client| {
+                target::prepare(client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
+            })
         })?;
         self.ledger.add_table(schema.name());
         self.tables.push((schema, prepared));

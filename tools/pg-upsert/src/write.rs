@@ -124,7 +124,8 @@ impl Transact for Deletion<'_> {
 
     fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         let target = self.0;
-        target.retry.run(|| target.pool.run(|client| target.deletion(client, rows, places.clone())))
+        let Target { pool, retry, .. } = target;
+        retry.run(|| pool.run(retry.stop(), |client| target.deletion(client, rows, places.clone())))
     }
 }
 
@@ -153,7 +154,7 @@ impl Target {
     /// If the answer to COMMIT is lost, nobody knows whether the rows are written: they are written again, which merging
     /// makes harmless.
     fn attempt(&self, rows: &Entries, places: Range<usize>, empty: bool) -> Result<Vec<Refused>, pg::Error> {
-        self.pool.run(|client| self.transaction(client, rows, places, empty))
+        self.pool.run(self.retry.stop(), |client| self.transaction(client, rows, places, empty))
     }
 
     /// One transaction that deletes the rows with these keys.

@@ -333,8 +333,7 @@ fn a_stop_ends_the_wait_for_the_next_attempt() {
     let mut run = Running::start(upsert(&dir, &postgres).args(args));
     run.write(&two_rows());
     run.says("(attempt 5 of 26)");
-    let id = run.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    signal("-TERM", &run.child.id().to_string());
 
     let (code, said) = run.end();
     assert_eq!(code, Some(75), "{said}");
@@ -357,4 +356,72 @@ fn trouble_while_the_table_is_looked_at_is_waited_for_too() {
     assert!(said.contains("cannot look into the table `t`: "), "{said}");
     assert_eq!(run.end().0, Some(0));
     assert_eq!(postgres.query("select count(*) from t"), "2");
+}
+
+/// Ends the input, tells the program to stop when it waits inside a statement, and waits until it has ended.
+fn stop(run: Running, postgres: &Postgres, waits: &str, before: impl FnOnce()) -> (Option<i32>, String) {
+    let id = run.child.id();
+    let child = std::thread::spawn(move || run.end());
+    postgres.wait_for(waits, "1");
+    before();
+    signal("-TERM", &id.to_string());
+    child.join().unwrap()
+}
+
+fn signal(name: &str, id: &str) {
+    assert!(std::process::Command::new("kill").args([name, id]).status().unwrap().success());
+}
+
+#[test]
+fn a_stop_cancels_a_statement_that_waits_for_somebody_else() {
+    const SLEEPS: &str = "select count(*) from pg_stat_activity
+                          where datname = current_database() and wait_event = 'PgSleep'";
+    let whole = || Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "new", &[1])]).end("a", 1);
+    for (locked, waits, action) in [
+        ("update t set v = 'other' where id = 1", WAITS_FOR_A_LOCK, "cannot write rows"),
+        ("lock table t", WAITS_FOR_A_LOCK, "cannot look into the table `t`"),
+        ("", SLEEPS, "the profile's `on_complete` failed"),
+    ] {
+        let (dir, postgres) = migration();
+        with_rows(&postgres);
+        dir.write("profiles/t.toml", PROFILE.replace("INSERT INTO completed VALUES (now())", "SELECT pg_sleep(3600)"));
+        let mut other = foreign(&postgres, USER);
+        other.batch_execute(&format!("begin; {locked}")).unwrap();
+        let mut run = Running::start(upsert(&dir, &postgres).args(["-p", "t"]));
+        run.write(&whole());
+
+        let (code, said) = stop(run, &postgres, waits, || ());
+
+        let expected =
+            format!("stopped while waiting for PostgreSQL: {action}: canceling statement due to user request");
+        assert!(said.contains(&expected), "{said}");
+        assert_eq!(code, Some(75), "{said}");
+        postgres.wait_for(waits, "0");
+
+        drop(other);
+        dir.write("profiles/t.toml", PROFILE.replace("INSERT INTO completed VALUES (now())", ""));
+        let again = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "new", &[1])]).end("a", 1);
+        upsert(&dir, &postgres).args(["-p", "t"]).stdin(again.text()).run().exits(0);
+        assert_eq!(postgres.query("select id, v from t order by id"), "1|new\n2|old\n9|old");
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_server_that_does_not_answer() {
+    let (dir, postgres) = migration();
+    with_rows(&postgres);
+    let mut other = foreign(&postgres, USER);
+    other.batch_execute("begin; update t set v = 'other'").unwrap();
+    let mut run = Running::start(upsert(&dir, &postgres));
+    run.write(&two_rows());
+    let backend = || postgres.query(&WAITS_FOR_A_LOCK.replace("count(*)", "pid"));
+
+    let (code, said) = stop(run, &postgres, WAITS_FOR_A_LOCK, || signal("-STOP", &backend()));
+
+    signal("-CONT", &backend());
+    assert!(
+        said.contains("pg-upsert: stopped while it waited for what does not answer\nhint: the same command"),
+        "{said}"
+    );
+    assert_eq!(code, Some(75), "{said}");
 }

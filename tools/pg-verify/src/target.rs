@@ -111,7 +111,7 @@ impl Target {
     ) -> Result<(Vec<Refused>, Vec<T>), pg::Error> {
         let failed = || pg::Error::on(ACTION);
         self.retry.run(|| {
-            self.pool.run(|client| {
+            self.pool.run(self.retry.stop(), |client| {
                 let mut transaction = client.transaction().map_err(failed())?;
                 let mut copy = transaction.copy_in(self.comparison.copy.as_str()).map_err(failed())?;
                 let unwritable = self.encoder.send(rows, places.clone(), true, &mut copy);
