@@ -9,7 +9,7 @@ use item::number::plain;
 use item::{Item, Text, Type, Value};
 use jaq_json::Val;
 
-use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, write_as, write_string, written};
+use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, uuid_v5, write_as, write_string, written};
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
 use crate::policy::Policy;
@@ -459,9 +459,7 @@ impl Plan {
                 None => Scalar::Null,
             },
             Action::Split(by, place) => some(part(text, |text| split_part(text, by, *place))),
-            Action::UuidV5(namespace) => {
-                Scalar::Text(Cow::Owned(uuid::Uuid::new_v5(namespace, text.as_bytes()).to_string()))
-            }
+            Action::UuidV5(namespace) => Scalar::Text(Cow::Owned(uuid_v5(namespace, &text))),
             Action::Epoch(units) => Scalar::Text(Cow::Owned(epoch(&text, *units)?)),
         })
     }

@@ -17,6 +17,7 @@ use item::scan::end_of_value;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::order;
 use crate::row::{NULL, Row, RowView};
@@ -258,15 +259,23 @@ impl Merger {
         let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
         let mut cells = Vec::with_capacity(rows.len());
         for (index, rule) in self.columns.iter().enumerate() {
+            let taken = match rule {
+                Rule::Own(Policy::Keep, _) => rows.first(),
+                // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
+                Rule::Own(Policy::Replace | Policy::Sql, _) => rows.last(),
+                Rule::Newest(version) => rows.get(newest[*version]),
+                Rule::Group(group) => chosen[*group].and_then(|side| rows.get(side)),
+                Rule::Own(..) => None,
+            };
+            if let Some(taken) = taken {
+                row.push(taken.cell(index));
+                continue;
+            }
             cells.clear();
             cells.extend(rows.iter().map(|row| row.cell(index)));
             match rule {
                 Rule::Own(policy, ty) => fold_cells(policy, ty, &cells, row.compose()),
-                Rule::Newest(version) => row.compose().push_str(cells[newest[*version]]),
-                Rule::Group(group) => row.compose().push_str(match chosen[*group] {
-                    Some(side) => cells[side],
-                    None => coalesce(&cells),
-                }),
+                Rule::Group(_) | Rule::Newest(_) => row.compose().push_str(coalesce(&cells)),
             }
             row.end_cell();
         }
@@ -301,48 +310,65 @@ impl Side {
     }
 
     fn qualifies(&self, row: RowView<'_>) -> bool {
+        let names = self.fields.iter().map(|(name, _)| name.as_str()).chain([self.has.as_str()]);
         elements(row.cell(self.column)).into_iter().flatten().any(|element| {
-            let Some(fields) = Object::of(element) else { return false };
-            let text = |name: &str| fields.get(name).and_then(field_text);
-            self.fields.iter().all(|(name, wanted)| text(name).is_some_and(|text| text == wanted.as_str()))
-                && text(&self.has).is_some()
+            let Some(found) = look_up(element, names.clone()) else { return false };
+            let texts = found.iter().map(|value| value.and_then(field_text));
+            // That which only must not be null comes last.
+            let wanted = self.fields.iter().map(|(_, text)| Some(text.as_str())).chain([None]);
+            texts.zip(wanted).all(|(text, wanted)| text.is_some_and(|text| wanted.is_none_or(|wanted| text == wanted)))
         })
     }
 }
 
 /// An object's fields in their order. Objects that are merged are small, so looking through them beats hashing.
-#[derive(Default)]
-struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+struct Object<'a>(SmallVec<[(Cow<'a, str>, &'a str); 6]>);
 
 impl<'a> Object<'a> {
     /// The fields of a JSON object; nothing if it is another value.
     fn of(json: &'a str) -> Option<Self> {
-        Self::plain(json).or_else(|| serde_json::from_str(json).ok())
-    }
-
-    /// As this project writes nearly all objects: without white space, and without escapes in names.
-    fn plain(json: &'a str) -> Option<Self> {
-        let mut fields = Vec::with_capacity(8);
-        split(json, b'{', b'}', |at| {
-            let colon = end_of_value(json.as_bytes(), at)?;
-            let name = json[at..colon].strip_prefix('"')?.strip_suffix('"')?;
-            let end = end_of_value(json.as_bytes(), colon + 1)?;
-            (json[colon..].starts_with(':') && !name.contains('\\')).then_some(())?;
-            fields.push((Cow::Borrowed(name), &json[colon + 1..end]));
-            Some(end)
-        })?;
-        Some(Self(fields))
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        // Of a name that comes twice the last one holds, as in jsonb.
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+        let mut fields = SmallVec::new();
+        let plain = plain_fields(json, |name, value| fields.push((Cow::Borrowed(name), value)));
+        if plain.is_some() { Some(Self(fields)) } else { serde_json::from_str(json).ok() }
     }
 }
 
+/// The values of an object's fields with these names, in the order of the names; nothing if it is another value. Of a name
+/// that comes twice the last one holds, as in jsonb.
+fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) -> Option<Found<'a>> {
+    let mut found: Found<'a> = names.clone().map(|_| None).collect();
+    let plain = plain_fields(json, |name, value| {
+        if let Some(place) = names.clone().position(|wanted| wanted == name) {
+            found[place] = Some(value);
+        }
+    });
+    if plain.is_none() {
+        let Object(fields) = serde_json::from_str(json).ok()?;
+        let last = |wanted| fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        found = names.map(last).collect();
+    }
+    Some(found)
+}
+
+/// What [`look_up`] has found.
+type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
+
+/// Hands over each field of an object, if it is one as this project writes nearly all of them: without white space, and
+/// without escapes in names. Of another value some may have been handed over already.
+fn plain_fields<'a>(json: &'a str, mut field: impl FnMut(&'a str, &'a str)) -> Option<()> {
+    split(json, b'{', b'}', |at| {
+        let colon = end_of_value(json.as_bytes(), at)?;
+        let name = json[at..colon].strip_prefix('"')?.strip_suffix('"')?;
+        let end = end_of_value(json.as_bytes(), colon + 1)?;
+        (json[colon..].starts_with(':') && !name.contains('\\')).then_some(())?;
+        field(name, &json[colon + 1..end]);
+        Some(end)
+    })
+}
+
 /// The elements of a JSON array; nothing if it is another value.
-fn elements(json: &str) -> Option<Vec<&str>> {
-    let mut elements = Vec::new();
+fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
+    let mut elements = SmallVec::new();
     let plain = split(json, b'[', b']', |at| {
         let end = end_of_value(json.as_bytes(), at)?;
         elements.push(&json[at..end]);
@@ -386,7 +412,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'a>, M::Error> {
-                let mut fields = Vec::with_capacity(8);
+                let mut fields = SmallVec::new();
                 while let Some(Key(name)) = map.next_key()? {
                     fields.push((name, map.next_value::<&RawValue>()?.get()));
                 }
@@ -430,7 +456,6 @@ fn fold_cells(policy: &Policy, ty: &ColumnType, cells: &[&str], into: &mut Strin
         Policy::Union => fold_sets(ty, cells, into),
         Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
         // The newest is found by another column, which is a rule of its own.
-        // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
         Policy::Replace | Policy::Newest(_) | Policy::Sql => into.push_str(cells.last().unwrap_or(&NULL)),
         Policy::Coalesce => into.push_str(coalesce(cells)),
         Policy::JsonbMerge => fold_objects(cells, false, into),
@@ -546,17 +571,19 @@ impl KeyedArray {
 }
 
 struct Element<'a> {
-    key: Vec<Cow<'a, str>>,
+    key: SmallVec<[Cow<'a, str>; 2]>,
     preferred: bool,
     json: &'a str,
 }
 
 impl<'a> Element<'a> {
     fn of(json: &'a str, keyed: &KeyedArray) -> Self {
-        let fields = Object::of(json).unwrap_or_default();
-        let text = |name: &String| fields.get(name).and_then(field_text);
-        let key = keyed.key.iter().map(|name| text(name).unwrap_or(Cow::Borrowed(NULL))).collect();
-        let preferred = keyed.prefer.as_ref().is_some_and(|name| text(name).is_some());
+        let names = keyed.key.iter().chain(&keyed.prefer).map(String::as_str);
+        let found = look_up(json, names).unwrap_or_default();
+        let text = |place: usize| found.get(place).copied().flatten().and_then(field_text);
+        let key = (0..keyed.key.len()).map(|place| text(place).unwrap_or(Cow::Borrowed(NULL))).collect();
+        // Its name is the last one.
+        let preferred = keyed.prefer.is_some() && text(keyed.key.len()).is_some();
         Self { key, preferred, json }
     }
 }
@@ -565,6 +592,7 @@ impl<'a> Element<'a> {
 fn field_text(json: &str) -> Option<Cow<'_, str>> {
     match json.as_bytes().first() {
         Some(b'n') => None,
+        Some(b'"') if !json.contains('\\') => json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed),
         Some(b'"') => serde_json::from_str(json).ok().map(|Key(text)| text),
         Some(b'-' | b'0'..=b'9') => Some(item::number::plain(json)),
         _ => Some(Cow::Borrowed(json)),
