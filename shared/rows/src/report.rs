@@ -88,7 +88,11 @@ impl Report {
             let theirs = Arc::clone(&shared);
             let told = thread::Builder::new().name("events".to_owned()).spawn(move || {
                 while ended.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-                    events::send(Event::Progress(theirs.progress()));
+                    let progress = theirs.progress();
+                    // Before the run has begun there is nothing to tell.
+                    if progress != Progress::default() {
+                        events::send(Event::Progress(progress));
+                    }
                 }
             });
             told.map(|told| (end, told))
@@ -102,6 +106,13 @@ impl Report {
 
     /// What the run is about. A run that goes on has done what its bookmark says, which is opened only when rows come.
     pub fn source(&self, source: &Source, bookmark: Option<&Path>) {
+        let goes_on = source.done != SourceDone::default();
+        if goes_on {
+            // Who opens it says what is wrong with it.
+            let state = bookmark.and_then(|path| checkpoint::read(path).ok().flatten());
+            let done = Counts { records: source.done.items, ..Counts::default() };
+            self.earlier(&state.map_or(done, |state| state.totals()));
+        }
         self.shared.change(|progress| {
             progress.files_processed = source.done.files;
             progress.files_total = source.files;
@@ -109,14 +120,7 @@ impl Report {
             progress.bytes_processed = source.done.bytes;
             progress.bytes_total = source.bytes;
         });
-        if source.done == SourceDone::default() {
-            return;
-        }
-        // Who opens it says what is wrong with it.
-        let state = bookmark.and_then(|path| checkpoint::read(path).ok().flatten());
-        let done = Counts { records: source.done.items, ..Counts::default() };
-        self.earlier(&state.map_or(done, |state| state.totals()));
-        if self.ticker.is_some() {
+        if goes_on && self.ticker.is_some() {
             // Who is told of what is new knows from here what is not.
             events::send(Event::Progress(self.shared.progress()));
         }
