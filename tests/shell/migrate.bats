@@ -477,7 +477,7 @@ start_time() {
 }
 
 @test "what the programs write to a terminal does not stop them" {
-  stand_in pg-upsert 'cat >/dev/null; echo written >&2'
+  stand_in pg-upsert 'cat >/dev/null; echo written >/dev/tty'
   run -0 timeout 20 script -qec 'stty tostop; migrate -p pictures run --progress none' /dev/null </dev/null 3>&- 4>&-
   [[ $output == *written* ]]
 }
@@ -758,6 +758,14 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   rm monitor.argv
   script -qec 'migrate -p pictures run' /dev/null </dev/null 3>&- 4>&- >/dev/null
   [[ $(cat monitor.argv) == *' --progress bar'* ]]
+}
+
+@test "at a terminal no program shows by itself how far it is, whatever is to be shown" {
+  stand_in pg-upsert 'cat >/dev/null; [ ! -t 2 ] || echo >terminal'
+  for look in bar plain none; do
+    script -qec "migrate -p pictures run --progress $look" /dev/null </dev/null 3>&- 4>&- >/dev/null
+    [ -e migrate-pictures.exit ] && [ ! -e terminal ]
+  done
 }
 
 @test "a monitor that cannot begin is found out before anything is done" {
