@@ -61,16 +61,40 @@ begin() {
   read -r _ <ready
 }
 
-@test "help and version" {
+@test "help is grouped, with examples whose options it lists" {
+  local option
   run -0 migrate --help
   [[ $output == Usage:* ]]
-  run -0 migrate --version
-  [[ $output =~ ^migrate\ [0-9.]+$ ]]
+  [ "$(grep -c '^Options' <<<"$output")" -gt 3 ]
+  examples=$(sed -n '/^Examples:/,/^$/p' <<<"$output")
+  [ "$(grep -c '^  migrate -p ' <<<"$examples")" -gt 1 ]
+  # shellcheck disable=SC2013  # they have no spaces
+  for option in $(grep -oE -- '--[a-z-]+' <<<"$examples"); do
+    grep -qE -- "^ +$option " <<<"$output"
+  done
 }
 
-@test "the version is that of the workspace" {
+@test "the version is that of the workspace, with the commit of the clone" {
   run -0 migrate --version
-  grep -qx "version = \"${output#migrate }\"" "$BATS_TEST_DIRNAME/../../Cargo.toml"
+  [[ $output =~ ^'migrate '([0-9.]+)(' ('[0-9a-f]{7}' '[0-9]{4}-[0-9]{2}-[0-9]{2}')')?$ ]]
+  grep -qx "version = \"${BASH_REMATCH[1]}\"" "$BATS_TEST_DIRNAME/../../Cargo.toml"
+  [ "$(migrate -V)" = "$output" ]
+}
+
+@test "an archive has the version alone, inside another repository too" {
+  unset "${!GIT_@}"
+  tree=$BATS_TEST_TMPDIR/other/archive
+  mkdir -p "$tree/scripts"
+  cp "$BATS_TEST_DIRNAME/../../scripts/migrate" "$tree/scripts"
+  [[ $("$tree/scripts/migrate" -V) =~ ^migrate\ [0-9.]+$ ]]
+  commit=(git -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m first)
+  git -C "$tree/.." init -q
+  (cd "$tree/.." && "${commit[@]}")
+  [[ $("$tree/scripts/migrate" -V) =~ ^migrate\ [0-9.]+$ ]]
+  # In a clone of its own it is of that one's commit, with the day in UTC, as the programs have it.
+  git -C "$tree" init -q
+  (cd "$tree" && GIT_COMMITTER_DATE='2026-01-01T01:59:00+02:00' "${commit[@]}")
+  [[ $("$tree/scripts/migrate" -V) == *" ($(git -C "$tree" rev-parse --short=7 HEAD) 2025-12-31)" ]]
 }
 
 @test "wrong command lines end with 2 and one sentence" {
@@ -293,12 +317,16 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   means 'MIGRATE_LOG_DIR= # nothing' .
 }
 
-@test "in a checkout the profiles are those of the checkout, unless the environment says otherwise" {
+@test "in a checkout the profiles are those of the checkout, unless .env or the environment say otherwise" {
   stand_in ddb-parse 'cat >/dev/null; echo "$DDB_PIPE_PROFILES" >profiles'
   migrate -p pictures run
   [ "$(cat profiles)" = "$(cd "$BATS_TEST_DIRNAME/../../profiles" && pwd)" ]
   DDB_PIPE_PROFILES=/else migrate -p pictures run
   [ "$(cat profiles)" = /else ]
+  # The programs read .env themselves.
+  echo 'DDB_PIPE_PROFILES=/of/dotenv' >.env
+  migrate -p pictures run
+  [ "$(cat profiles)" = '' ]
 }
 
 @test "start returns when the run is on its way, stop when it has ended" {
@@ -449,7 +477,7 @@ start_time() {
 }
 
 @test "what the programs write to a terminal does not stop them" {
-  stand_in pg-upsert 'cat >/dev/null; echo written >&2'
+  stand_in pg-upsert 'cat >/dev/null; echo written >/dev/tty'
   run -0 timeout 20 script -qec 'stty tostop; migrate -p pictures run --progress none' /dev/null </dev/null 3>&- 4>&-
   [[ $output == *written* ]]
 }
@@ -723,6 +751,23 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   [ "$(cat monitor.heard)" = $'{"event":"x"}\n{"exitCode":0}' ]
 }
 
+@test "where there is no terminal lines take the place of bars" {
+  recorders
+  migrate -p pictures run --progress bar 2>/dev/null
+  [[ $(cat monitor.argv) == *' --progress plain'* ]]
+  rm monitor.argv
+  script -qec 'migrate -p pictures run' /dev/null </dev/null 3>&- 4>&- >/dev/null
+  [[ $(cat monitor.argv) == *' --progress bar'* ]]
+}
+
+@test "at a terminal no program shows by itself how far it is, whatever is to be shown" {
+  stand_in pg-upsert 'cat >/dev/null; [ ! -t 2 ] || echo >terminal'
+  for look in bar plain none; do
+    script -qec "migrate -p pictures run --progress $look" /dev/null </dev/null 3>&- 4>&- >/dev/null
+    [ -e migrate-pictures.exit ] && [ ! -e terminal ]
+  done
+}
+
 @test "a monitor that cannot begin is found out before anything is done" {
   recorders
   stand_in migrate-monitor 'echo "migrate-monitor: cannot serve metrics" >&2; exit 2'
@@ -756,6 +801,19 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   run -1 --separate-stderr migrate -p pictures run --log-format json
   [ "$(jq -r '"\(.level) \(.profile) \(.program) \(.message)"' <<<"$stderr")" = \
     'WARN pictures migrate Ended with exit code 1: finished, but records were rejected or files failed' ]
+}
+
+@test "what its own lines look like comes from the option, the environment, .env, in this order" {
+  stand_in pg-upsert 'cat >/dev/null; exit 75'
+  printf 'MIGRATE_LOG_FORMAT=json\nMIGRATE_LOG_LEVEL=warn\n' >.env
+  run -75 --separate-stderr migrate -p pictures run
+  [ "$stderr" = '' ]
+  run -75 --separate-stderr migrate -p pictures run -v
+  [[ $stderr == '{"time":'* ]]
+  MIGRATE_LOG_LEVEL=info MIGRATE_LOG_FORMAT=text run -75 --separate-stderr migrate -p pictures run
+  [[ $stderr == *' INFO [pictures] Ended with exit code 75'* ]]
+  MIGRATE_LOG_LEVEL=info MIGRATE_LOG_FORMAT=text run -75 --separate-stderr migrate -p pictures run --log-format json
+  [[ $stderr == '{"time":'* ]]
 }
 
 @test "what was probably meant is said" {

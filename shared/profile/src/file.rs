@@ -1,4 +1,4 @@
-//! A profile as it is written. What it means is worked out in `plan`; the README explains it to those who write one.
+//! A profile as it is written. What it means is worked out in `plan`; docs/profiles.md explains it to those who write one.
 
 use std::fmt;
 

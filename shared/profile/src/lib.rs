@@ -1,6 +1,6 @@
 //! Profiles: which items of a collection become which rows of which table, and how rows of one key become one.
 //!
-//! A profile is a TOML file (the README, "How to write a profile", explains it to those who write one). [`load`] reads
+//! A profile is a TOML file (docs/profiles.md explains it to those who write one). [`load`] reads
 //! it and checks it as a whole; then [`Profile::rows`] makes rows of items, [`Schema`] tells the next program what they
 //! are, and [`Merger`] merges rows of one key. The SQL of the same merging is in `pg`.
 

@@ -2,6 +2,7 @@
 //! events hold is in the crate `events`; a person's progress line is not here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use checkpoint::{Counts, Entry};
 use events::{Complete, Event, FileComplete, FileStart, Phase, Progress, Reject, Start, shortened};
-use stream::{Begin, Source};
+use stream::{Begin, Source, SourceDone};
 use tracing::warn;
 
 use crate::Rejected;
@@ -87,7 +88,11 @@ impl Report {
             let theirs = Arc::clone(&shared);
             let told = thread::Builder::new().name("events".to_owned()).spawn(move || {
                 while ended.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-                    events::send(Event::Progress(theirs.progress()));
+                    let progress = theirs.progress();
+                    // Before the run has begun there is nothing to tell.
+                    if progress != Progress::default() {
+                        events::send(Event::Progress(progress));
+                    }
                 }
             });
             told.map(|told| (end, told))
@@ -99,8 +104,15 @@ impl Report {
         Self { begun: Instant::now(), bytes: BTreeMap::new(), shared, ticker }
     }
 
-    /// What the run is about.
-    pub fn source(&self, source: &Source) {
+    /// What the run is about. A run that goes on has done what its bookmark says, which is opened only when rows come.
+    pub fn source(&self, source: &Source, bookmark: Option<&Path>) {
+        let goes_on = source.done != SourceDone::default();
+        if goes_on {
+            // Who opens it says what is wrong with it.
+            let state = bookmark.and_then(|path| checkpoint::read(path).ok().flatten());
+            let done = Counts { records: source.done.items, ..Counts::default() };
+            self.earlier(&state.map_or(done, |state| state.totals()));
+        }
         self.shared.change(|progress| {
             progress.files_processed = source.done.files;
             progress.files_total = source.files;
@@ -108,6 +120,10 @@ impl Report {
             progress.bytes_processed = source.done.bytes;
             progress.bytes_total = source.bytes;
         });
+        if goes_on && self.ticker.is_some() {
+            // Who is told of what is new knows from here what is not.
+            events::send(Event::Progress(self.shared.progress()));
+        }
     }
 
     /// So many records are in the bookmark already.
@@ -209,14 +225,18 @@ fn told(counts: &Counts) -> events::Counts {
 mod tests {
     use super::*;
     use checkpoint::FileCounts;
-    use stream::SourceDone;
 
     #[test]
     fn what_is_read_and_not_durable_is_pending() {
         let read = Arc::new(AtomicU64::new(0));
         let mut report = Report::new(Arc::clone(&read));
         let done = SourceDone { files: 1, items: 100, bytes: 1000 };
-        report.source(&Source { files: 3, items: Some(300), bytes: Some(3000), done, ..Source::default() });
+        let source = Source { files: 3, items: Some(300), bytes: Some(3000), done, ..Source::default() };
+        report.source(&source, None);
+        read.store(7, Ordering::Relaxed);
+        let progress = report.shared.progress();
+        assert_eq!((progress.files_processed, progress.counts.scanned, progress.pending), (1, 100, 7));
+
         report.earlier(&Counts { records: 100, written: 90, filtered: 10, ..Counts::default() });
         read.store(70, Ordering::Relaxed);
         assert_eq!(report.shared.progress().pending, 70);

@@ -1,5 +1,5 @@
 //! Where a setting comes from: the command line wins over the environment, that over `.env`, that over the default. For
-//! every variable that the README lists under "Settings", seen at what `migrate-check` says of it.
+//! every variable that docs/settings.md lists, seen at what `migrate-check` says of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

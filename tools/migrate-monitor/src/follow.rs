@@ -95,8 +95,10 @@ struct Follower<'a> {
     served: Option<Shared>,
     service: Option<Service>,
     status_file: PathBuf,
-    /// What the last line of the embedded format knew.
+    /// What the last line of the embedded format knew; of a run that goes on first what was done before.
     embedded: View,
+    /// Whether it is still to be heard what was done before.
+    before: bool,
     /// What cannot be done is said once.
     broken: Vec<&'static str>,
     drawn: Due,
@@ -136,6 +138,7 @@ impl<'a> Follower<'a> {
             service: Service::ready(),
             status_file: args.run.status_file(args.command),
             embedded: View::default(),
+            before: false,
             broken: Vec::new(),
             drawn: Due::default(),
             status: Due::default(),
@@ -164,6 +167,21 @@ impl<'a> Follower<'a> {
         self.standing.add(line);
         if let Some(hook) = &mut self.hook {
             hook.send(line);
+        }
+        let view = self.standing.view();
+        match &line.event {
+            Event::Start(_) => {
+                self.embedded = View { retries: self.embedded.retries.clone(), ..View::default() };
+                self.embedded.files_processed = view.files_processed;
+                self.embedded.counts = view.counts;
+                self.before = view.resuming;
+            }
+            // The first one says it.
+            Event::Progress(_) if self.before => {
+                self.embedded.counts = view.counts;
+                self.before = false;
+            }
+            _ => {}
         }
         let Event::Complete(complete) = &line.event else { return };
         // An error comes as a line of the log too.
@@ -228,12 +246,6 @@ impl<'a> Follower<'a> {
     /// A line for CloudWatch.
     fn embedded(&mut self) {
         let view = self.standing.view();
-        if view.started != self.embedded.started {
-            // Of an export that goes on, what was done before is not new.
-            let counts = events::Counts { scanned: view.counts.scanned, ..view.counts };
-            let known = if view.resuming { counts } else { events::Counts::default() };
-            self.embedded = View { counts: known, started: view.started.clone(), ..View::default() };
-        }
         cli::log::raw(&metrics::embedded(view, &self.embedded, Timestamp::now()));
         self.embedded = view.clone();
     }

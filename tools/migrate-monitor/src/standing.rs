@@ -98,6 +98,8 @@ impl Standing {
     }
 
     fn file_start(&mut self, file: &FileStart) {
+        // Of files whose items nobody has counted it is only known what was read so far.
+        self.begun = self.begun.max(self.view.read());
         self.before.push((self.begun, file.items_processed));
         let rest = file.item_count.map(|items| items.saturating_sub(file.items_processed));
         self.begun += rest.unwrap_or_default();
@@ -275,6 +277,18 @@ mod tests {
             ..FileComplete::default()
         })));
         assert_eq!((standing.view().files.len(), standing.view().files_failed), (0, 1));
+    }
+
+    #[test]
+    fn files_in_flight_that_nobody_has_counted_begin_with_what_was_read() {
+        let mut standing = started(Start { file_count: 2, ..Start::default() });
+        let begin = |name: &str| FileStart { file_name: name.to_owned(), ..FileStart::default() };
+        standing.add(&line(Event::FileStart(begin("a"))));
+        standing.progress(&read(0, 30), Duration::from_secs(1));
+        standing.add(&line(Event::FileStart(begin("b"))));
+        standing.progress(&read(0, 50), Duration::from_secs(2));
+        let so_far: Vec<_> = standing.view().files.iter().map(|file| file.items_read).collect();
+        assert_eq!(so_far, [30, 20]);
     }
 
     #[test]

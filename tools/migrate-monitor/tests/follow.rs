@@ -324,6 +324,27 @@ fn cloudwatch_finds_its_metrics_in_the_log() {
 }
 
 #[test]
+fn of_a_run_that_goes_on_cloudwatch_counts_what_is_new() {
+    // After a run with a retry the next export goes on, of which 50 of 100 items, a file, and 45 rows are done.
+    let start = RUN.lines().next().unwrap();
+    let start = start
+        .replace(r#""resuming":false"#, r#""resuming":true"#)
+        .replace(r#""filesProcessed":0,"itemsProcessed":0"#, r#""filesProcessed":1,"itemsProcessed":50"#);
+    let progress = |scanned: u64, inserted: u64| {
+        format!(
+            r#"{{"event":"progress","filesProcessed":1,"filesTotal":2,"itemsTotal":100,"scanned":{scanned},"inserted":{inserted},"skipped":5,"pending":0,"time":"2024-01-15T10:31:00.000Z","profileName":"pictures","program":"pg-upsert"}}"#
+        )
+    };
+    let second = format!("{start}\n{}\n{}\n{COMPLETE}", progress(50, 45), progress(70, 65));
+    let run = follow(&Dir::new(), &["--metrics-emf"]).stdin(format!("{RUN}{COMPLETE}{second}")).run();
+    let said = lines(run.exits(0).messages());
+    let [_, line] = said.as_slice() else { panic!("{said:?}") };
+    // At the end there are 100 items, 60 rows and 2 files.
+    let new = ["ItemsRead", "RowsInserted", "FilesProcessed", "Retries"].map(|name| line[name].as_u64().unwrap());
+    assert_eq!(new, [50, 15, 1, 0]);
+}
+
+#[test]
 fn systemd_hears_how_far_the_run_is() {
     let dir = Dir::new();
     let path = dir.path().join("notify");

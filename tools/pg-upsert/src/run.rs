@@ -1,5 +1,6 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
@@ -168,7 +169,8 @@ impl Run<'_> {
             let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
             info!("Starting migration of {}: {} files{items}", source.source, grouped(source.files));
         }
-        self.report.source(&source);
+        let bookmark = self.profile.as_ref().map(|profile| self.bookmark(profile));
+        self.report.source(&source, bookmark.as_deref());
         self.source = Some(source);
     }
 
@@ -257,6 +259,11 @@ impl Run<'_> {
         of_table(&profile)
     }
 
+    /// Where the bookmark of a migration is.
+    fn bookmark(&self, profile: &Profile) -> PathBuf {
+        checkpoint::path(&cli::log_dir(self.args.log_dir.as_deref()), &profile.name)
+    }
+
     /// Opens the bookmark and the rejects, once it is known what they belong to.
     fn open(&mut self) -> Result<(), Failure> {
         if self.rejects.is_some() {
@@ -271,7 +278,7 @@ impl Run<'_> {
             return Ok(());
         };
         let identity = rows::identity(source, &profile.name, self.tables.first().map(|(schema, _)| schema));
-        let notes = Notes::open(&checkpoint::path(&folder, &profile.name), &identity, self.args.dry_run)?;
+        let notes = Notes::open(&self.bookmark(profile), &identity, self.args.dry_run)?;
         let path = self.args.rejects.clone().unwrap_or_else(|| named(&profile.name));
         let totals = notes.state.totals();
         // Set once, like all of this.
@@ -419,6 +426,8 @@ impl Run<'_> {
     fn report_standing(&self) {
         match &self.notes {
             Some(notes) => self.report.standing(notes.state.done.len() as u64, &notes.state.totals()),
+            // Until it is opened nothing is added to what the bookmark says.
+            None if self.profile.is_some() && self.source.is_some() => {}
             None => self.report.standing(0, &self.ledger.run()),
         }
     }

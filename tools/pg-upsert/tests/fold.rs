@@ -237,7 +237,7 @@ fn fold(merger: &Merger, rows: &[Row]) -> Row {
 const EQUAL: [[&str; 2]; 3] =
     [["1", "1.0"], ["-2.50", "-25e-1"], ["\"2024-01-31T23:59:59.5+01:00\"", "\"2024-01-31 22:59:59.50Z\""]];
 
-/// The second row, changed wherever README's table says that the order of the two matters; in the rest it may not show.
+/// The second row, changed wherever the table of docs/profiles.md says that the order of the two matters; in the rest it may not show.
 fn apart(schema: &Schema, merger: &Merger, a: &Row, b: &Row) -> Row {
     let value = |cell: &str| serde_json::from_str::<Value>(cell).unwrap();
     let version = schema.index("version").unwrap();

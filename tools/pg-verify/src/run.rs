@@ -179,7 +179,8 @@ impl Run<'_> {
             let items = source.items.map_or_else(String::new, |items| format!(", {} items", grouped(items)));
             info!("Starting verification of {}: {} files{items}", source.source, grouped(source.files));
         }
-        self.report.source(&source);
+        let bookmark = self.profile.as_ref().map(|profile| self.bookmark(profile));
+        self.report.source(&source, bookmark.as_deref());
         self.source = Some(source);
     }
 
@@ -215,10 +216,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn bookmark(&self, profile: &Profile) -> PathBuf {
+        cli::profile_file(&self.folder, &profile.name, "verify.bookmark.json")
+    }
+
     /// Opens the bookmark, once it is known what it belongs to.
     fn open(&mut self, schema: Option<&Schema>) -> Result<(), Failure> {
         let (Some(profile), Some(source), None) = (&self.profile, &self.source, &self.notes) else { return Ok(()) };
-        let path = cli::profile_file(&self.folder, &profile.name, "verify.bookmark.json");
+        let path = self.bookmark(profile);
         let opened = Journal::open(&path, &rows::identity(source, &profile.name, schema));
         // `migrate reset`, which others would be told of, forgets the run's own bookmark too.
         let (journal, state) = opened.map_err(|error| match error {
@@ -339,6 +344,8 @@ impl Run<'_> {
     fn report_standing(&self) {
         match &self.notes {
             Some(notes) => self.report.standing(notes.state.done.len() as u64, &notes.state.totals()),
+            // Until it is opened nothing is added to what the bookmark says.
+            None if self.profile.is_some() && self.source.is_some() => {}
             None => self.report.standing(self.files, &self.ledger.run()),
         }
     }

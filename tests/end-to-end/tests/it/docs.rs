@@ -72,6 +72,25 @@ fn each_message_that_is_explained_is_one_that_a_program_says() {
 }
 
 #[test]
+fn every_link_between_pages_leads_to_one() {
+    let mut links = 0;
+    let docs = fs::read_dir(root("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in
+        docs.chain([root("README.md").into()]).filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+    {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            assert!(page.with_file_name(link).is_file(), "{}: {link}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "{links}");
+}
+
+#[test]
 fn every_profile_that_is_shown_is_one_and_no_key_is_missing() {
     let (dir, page) = (Dir::new(), page("profiles.md"));
     let profiles = blocks(&page, "toml");

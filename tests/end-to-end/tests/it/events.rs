@@ -110,6 +110,9 @@ fn a_run_that_was_killed_is_ended_and_the_next_one_counts_what_was_done() {
     assert_eq!((scanned, inserted + merged + skipped + errors), (30_000, 30_000), "the whole run");
     let progress = of(&second, "progress");
     assert_eq!(counts(progress.last().unwrap()), counts(complete));
+    let begun = second.iter().position(|event| event["event"] == "start").unwrap();
+    let first_words = of(&second[begun..], "progress")[0];
+    assert_eq!(counts(first_words), counts(&status["progress"]), "before the first rows are written");
 
     let heard = dir.read("heard");
     assert_eq!(heard.lines().filter(|event| *event == "complete").count(), 2, "{heard}");

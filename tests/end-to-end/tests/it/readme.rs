@@ -71,11 +71,14 @@ fn every_command_of_the_pages_works() {
     let mut ran = 0;
     let pages = [
         "README.md",
+        "docs/failures.md",
         "docs/monitoring.md",
         "docs/operations.md",
         "docs/profiles.md",
+        "docs/settings.md",
         "docs/stream.md",
         "docs/troubleshooting.md",
+        "docs/verifying.md",
     ];
     for page in pages {
         // The page before may have stopped a run in the middle, which belongs to other options.
