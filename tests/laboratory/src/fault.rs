@@ -29,4 +29,5 @@ impl Fault {
 }
 
 /// Every fault, in the order in which seeds take them.
-pub const FAULTS: [&[Fault]; 4] = [process::FAULTS, storage::FAULTS, database::FAULTS, local::FAULTS];
+pub const FAULTS: [&[Fault]; 5] =
+    [process::FAULTS, storage::FAULTS, database::FAULTS, local::FAULTS, process::BESIDE_THE_PIPELINE];
