@@ -44,11 +44,26 @@ pub(super) const FAULTS: &[Fault] = &[
 /// Of the programs that only look after the pipeline.
 pub(super) const BESIDE_THE_PIPELINE: &[Fault] = &[
     Fault::new("kill -9 of migrate", |e| {
-        let folder = e.world.folder();
-        // To the kernel it is a bash, as are its subshells; what they have started goes on without them, to its end.
-        e.arm_anywhere(move || killed(&folder, &["bash"]));
+        let (folder, mut second) = (e.world.folder(), e.world.migrate(&["run"]));
+        let (sender, refused) = channel();
+        // The bookmark is open there.
+        let instant = [Instant::Copied, Instant::Merged, Instant::Committed][e.rng.usize(0..3)];
+        let number = e.number(instant, 0.0..1.0);
+        e.arm(instant, number, move || {
+            // To the kernel it is a bash, as are its subshells; what they have started goes on without them, to its end.
+            kill(&folder, &["bash"], "KILL");
+            drop(sender.send(second.output()));
+            Fate::Pass
+        });
         e.run();
         e.wait_for_end();
+        e.injected += e.world.instants.disarm();
+        if let Ok(second) = refused.recv() {
+            let second = second.expect("migrate runs");
+            let said = String::from_utf8_lossy(&second.stderr).into_owned();
+            let right = second.status.code() == Some(2) && said.contains("is in use by another process");
+            e.check(right, || format!("the second run: {:?} {said}", second.status));
+        }
     }),
     Fault::new("kill -9 of migrate-monitor", |e| {
         let folder = e.world.folder();
