@@ -118,7 +118,7 @@ fn main() -> ExitCode {
     let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
     let all_is_well = summary(&tried);
     // Once more at the very end, where somebody who has only the end of a log finds it.
-    for why in lock(&failures).iter() {
+    for why in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
         println!("{why}");
     }
     if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
