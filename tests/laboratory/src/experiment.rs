@@ -230,6 +230,14 @@ impl Experiment {
         (instant, self.rng.u64(1..=count))
     }
 
+    /// The same, of those for which the run waits until what is done there is over: it is alive as long.
+    pub fn anywhere_that_waits(&mut self) -> (Instant, u64) {
+        match self.anywhere() {
+            (Instant::Noted, _) => (Instant::Merged, self.number(Instant::Merged, 0.0..1.0)),
+            anywhere => anywhere,
+        }
+    }
+
     /// The number of such an instant in the first or the last part of an undisturbed run: 0.0..1.0 is all of it.
     pub fn number(&mut self, instant: Instant, part: std::ops::Range<f64>) -> u64 {
         let count = self.reference.counts.iter().find(|(known, _)| *known == instant).map_or(1, |(_, count)| *count);

@@ -28,5 +28,6 @@ impl Fault {
     }
 }
 
-/// Every fault, in the order in which seeds take them.
-pub const FAULTS: [&[Fault]; 4] = [process::FAULTS, storage::FAULTS, database::FAULTS, local::FAULTS];
+/// Every fault, in the order in which seeds take them: what is added at the end leaves the others their seeds.
+pub const FAULTS: [&[Fault]; 6] =
+    [process::FAULTS, storage::FAULTS, database::FAULTS, local::FAULTS, process::BESIDE_THE_PIPELINE, database::KILLED];

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -71,6 +71,7 @@ fn main() -> ExitCode {
     };
     let next = AtomicU64::new(first);
     let tried = Mutex::new(BTreeMap::<&str, Tried>::new());
+    let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..args.jobs {
             scope.spawn(|| {
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
                     let begun = Instant::now();
                     let report =
                         catch_unwind(AssertUnwindSafe(|| Experiment::conduct(fault, seed, &references, &server)));
-                    let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut tried = lock(&tried);
                     let entry = tried.entry(fault.name).or_default();
                     entry.seeds += 1;
                     if let Ok(report) = report {
@@ -102,8 +103,12 @@ fn main() -> ExitCode {
                         entry.difference.doubled += report.difference.doubled;
                         entry.difference.wrong += report.difference.wrong;
                         entry.failed += u64::from(!report.complaints.is_empty());
+                        let why = report.complaints.into_iter();
+                        lock(&failures).extend(why.map(|why| format!("seed {seed}: {}: {why}", fault.name)));
                     } else {
-                        println!("seed {seed}: {}: FAILED: the laboratory itself (see above)", fault.name);
+                        let why = format!("seed {seed}: {}: FAILED: the laboratory itself (see above)", fault.name);
+                        println!("{why}");
+                        lock(&failures).push(why);
                         entry.failed += 1;
                     }
                 }
@@ -111,7 +116,16 @@ fn main() -> ExitCode {
         }
     });
     let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if summary(&tried) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let all_is_well = summary(&tried);
+    // Once more at the very end, where somebody who has only the end of a log finds it.
+    for why in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        println!("{why}");
+    }
+    if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A line for each seed, and everything about one that failed.

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use harness::Dir;
 use harness::postgres::{PASSWORD, Postgres, Server};
@@ -101,9 +101,11 @@ impl World {
     pub fn end_of(&self, mut child: Child) -> Ended {
         let watch = self.instants.wanted(Instant::Noted).then(|| self.watch_bookmark());
         let status = child.wait().expect("a child can be waited for");
-        if let Some(mut watch) = watch {
-            drop(watch.kill());
-            drop(watch.wait());
+        if let Some((mut tail, reader)) = watch {
+            drop(tail.kill());
+            drop(tail.wait());
+            // What it has read and not yet said must not happen in the next run.
+            reader.join().expect("an action that panics is caught");
         }
         self.ended(status)
     }
@@ -117,19 +119,19 @@ impl World {
     }
 
     /// Follows the bookmark, which is not there yet, line by line.
-    fn watch_bookmark(&self) -> Child {
+    fn watch_bookmark(&self) -> (Child, JoinHandle<()>) {
         let mut tail = Command::new("tail");
         tail.args(["-n", "+1", "-F"]).arg(self.bookmark()).stdin(Stdio::null()).stderr(Stdio::null());
         let mut tail = tail.stdout(Stdio::piped()).spawn().expect("tail runs");
         let lines = BufReader::new(tail.stdout.take().expect("stdout is a pipe")).lines();
         let instants = Arc::clone(&self.instants);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for _ in lines {
                 // Nothing waits for it that could be cut.
                 let _ = instants.meet(Instant::Noted);
             }
         });
-        tail
+        (tail, reader)
     }
 
     /// The path of the bookmark.

@@ -114,6 +114,25 @@ pub(super) const FAULTS: &[Fault] = &[
     }),
 ];
 
+/// What no server does to itself.
+pub(super) const KILLED: &[Fault] = &[Fault::new("kill -9 of the backends", |e| {
+    let (server, role) = (Arc::clone(&e.world.server), e.world.postgres.database().to_owned());
+    // All sessions end then, and the server recovers, which the run has to outlast: it is not over yet.
+    let (instant, number) = e.anywhere_that_waits();
+    e.arm(instant, number, move || {
+        let sql = format!("select pid from pg_stat_activity where usename = '{role}'");
+        let output = server.session(&role).args(["-c", &sql]).output().expect("psql runs");
+        let pids = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !pids.trim().is_empty() {
+            // One that has just ended needs no signal.
+            drop(Command::new("kill").args(["-s", "KILL"]).args(pids.lines()).stderr(Stdio::null()).status());
+        }
+        Fate::Pass
+    });
+    let ended = e.run();
+    e.expect(&ended, &[1], "");
+})];
+
 /// Ends the sessions of the run.
 fn terminate(e: &Experiment) -> impl Fn() + Send + 'static {
     let sql = e.world.sql();

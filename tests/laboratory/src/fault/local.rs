@@ -10,6 +10,9 @@ use crate::experiment::Experiment;
 use crate::instant::Fate;
 use crate::world::kill;
 
+/// How often a file system is asked to become read-only while killed processes may still have files open there.
+const CLOSING: usize = 200;
+
 pub(super) const FAULTS: &[Fault] = &[
     Fault::new("the disk for bookmark, rejects and log is full", |e| {
         let Some(mount) = mounted(e) else { return };
@@ -34,6 +37,7 @@ pub(super) const FAULTS: &[Fault] = &[
         });
         e.run();
         e.wait_for_end();
+        e.injected += e.world.instants.disarm();
         mount.set("ro");
         let ended = e.run();
         e.expect(&ended, &[74], "ead-only");
@@ -59,7 +63,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("a second run of the same profile", |e| {
         let mut second = e.world.migrate(&["run"]);
         let (sender, refused) = channel();
-        e.arm_anywhere(move || {
+        let (instant, number) = e.anywhere_that_waits();
+        e.arm(instant, number, move || {
             drop(sender.send(second.output()));
             Fate::Pass
         });
@@ -122,8 +127,13 @@ impl Mount {
     }
 
     fn set(&self, mode: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{mode}")]).arg(&self.path).status();
-        assert!(status.is_ok_and(|status| status.success()), "a file system of ours can be set");
+        let set = || {
+            let mut mount = Command::new("mount");
+            mount.args(["-o", &format!("remount,{mode}")]).arg(&self.path);
+            mount.status().is_ok_and(|status| status.success())
+        };
+        // The kernel closes the files of a process a moment after there is nothing more to see of it.
+        assert!((0..CLOSING).any(|_| set()), "a file system of ours can be set");
     }
 }
 

@@ -32,15 +32,44 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::new("the terminal closes", terminal_closes),
     Fault::new("migrate stop", |e| {
         // The bookmark is watched in the foreground only.
-        let (instant, number) = match e.anywhere() {
-            (Instant::Noted, _) => (Instant::Merged, e.number(Instant::Merged, 0.0..1.0)),
-            anywhere => anywhere,
-        };
+        let (instant, number) = e.anywhere_that_waits();
         stop(e, instant, number);
     }),
     Fault::new("migrate stop while it is finishing", |e| {
         let number = e.number(Instant::Committed, 0.9..1.0);
         stop(e, Instant::Committed, number);
+    }),
+];
+
+/// Of the programs that only look after the pipeline.
+pub(super) const BESIDE_THE_PIPELINE: &[Fault] = &[
+    Fault::new("kill -9 of migrate", |e| {
+        let (folder, mut second) = (e.world.folder(), e.world.migrate(&["run"]));
+        let (sender, refused) = channel();
+        // The bookmark is open there.
+        let instant = [Instant::Copied, Instant::Merged, Instant::Committed][e.rng.usize(0..3)];
+        let number = e.number(instant, 0.0..1.0);
+        e.arm(instant, number, move || {
+            // To the kernel it is a bash, as are its subshells; what they have started goes on without them, to its end.
+            kill(&folder, &["bash"], "KILL");
+            drop(sender.send(second.output()));
+            Fate::Pass
+        });
+        e.run();
+        e.wait_for_end();
+        e.injected += e.world.instants.disarm();
+        if let Ok(second) = refused.recv() {
+            let second = second.expect("migrate runs");
+            let said = String::from_utf8_lossy(&second.stderr).into_owned();
+            let right = second.status.code() == Some(2) && said.contains("is in use by another process");
+            e.check(right, || format!("the second run: {:?} {said}", second.status));
+        }
+    }),
+    Fault::new("kill -9 of migrate-monitor", |e| {
+        let folder = e.world.folder();
+        e.arm_anywhere(move || killed(&folder, &["migrate-monitor"]));
+        let ended = e.run();
+        e.expect(&ended, &[1], " COMPLETED: ");
     }),
 ];
 
