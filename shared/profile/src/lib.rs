@@ -16,6 +16,7 @@ mod layout;
 mod order;
 mod plan;
 pub mod policy;
+mod readable;
 pub mod row;
 pub mod schema;
 mod tables;

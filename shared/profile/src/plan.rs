@@ -13,6 +13,7 @@ use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, writ
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
 use crate::policy::Policy;
+use crate::readable;
 use crate::row::{NULL, Row};
 use crate::schema::{ColumnType, Kind};
 
@@ -333,7 +334,7 @@ impl Plan {
             let mut scalar = Scalar::Null;
             self.evaluate(column, source, known, &mut scalar).and_then(|()| write(&scalar, into))
         };
-        if column.checked.is_some() && written.is_ok() {
+        if column.is_checked() && written.is_ok() {
             written = column.check(ty, &into[start..]);
         }
         if let Err(problem) = written {
@@ -507,6 +508,7 @@ fn write_attributes<'a>(
 fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<(), String> {
     // The common cases need no new text.
     match (ty.is_array(), ty.kind(), &*scalar) {
+        _ if value.gives_way() => {}
         (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
             *scalar = Scalar::Text(text.get());
             return Ok(());
@@ -521,6 +523,7 @@ fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<
     }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
+    value.check(ty, &json)?;
     *scalar = match (ty.is_array(), ty.kind()) {
         (true, _) | (_, Kind::Json) => Scalar::Json(Cow::Owned(json)),
         (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(Cow::Owned(json)),
@@ -674,9 +677,20 @@ impl Slot {
         alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
     }
 
-    /// Checks that rows with this cell can be merged.
+    /// Whether there is more to ask of a cell than that it could be written.
+    fn is_checked(&self) -> bool {
+        self.checked.is_some() || self.gives_way()
+    }
+
+    /// Whether something stands in the place of a value that cannot be one of the type.
+    fn gives_way(&self) -> bool {
+        self.on_failure != OnFailure::Reject
+    }
+
+    /// Checks that rows with this cell can be merged, and that PostgreSQL can read it, if something else would do.
     fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), String> {
         let checked = self.checked.as_ref().map_or(Ok(()), |policy| policy.check(ty, cell));
+        let checked = checked.and_then(|()| if self.gives_way() { readable::check(ty, cell) } else { Ok(()) });
         checked.map_err(|problem| self.complain(&problem))
     }
 

@@ -164,6 +164,12 @@ impl ColumnType {
         !self.modifier.is_empty()
     }
 
+    /// Its length, or its precision and scale; nothing without one.
+    pub(crate) fn modifiers(&self) -> Vec<i64> {
+        let inside = self.modifier.trim_matches(['(', ')']);
+        inside.split(',').filter_map(|number| number.parse().ok()).collect()
+    }
+
     /// The type without length or precision, as `format_type` prints it without a modifier: `character varying`,
     /// `timestamp with time zone`, `text[]`.
     pub fn base(&self) -> String {
