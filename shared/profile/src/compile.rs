@@ -290,6 +290,7 @@ impl Compiler<'_> {
             schema: layout.schema.map(|name| name.get_ref().clone()),
             table: table.to_owned(),
             key,
+            version: layout.version.map(|version| version.get_ref().clone()),
             columns: columns.into_iter().flatten().collect(),
             groups: layout.groups.iter().map(|group| group.get_ref().clone()).collect(),
         }
