@@ -325,24 +325,33 @@ impl Plan {
         let Some(ty) = &column.ty else { return Ok(()) };
         let into = row.compose();
         let start = into.len();
-        let write = |scalar: &Scalar<'_>, into: &mut String| {
-            write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
-        };
-        let mut written = if let Some(found) = column.as_it_stands(source, known) {
-            write(&found, into)
-        } else {
-            let mut scalar = Scalar::Null;
-            self.evaluate(column, source, known, &mut scalar).and_then(|()| write(&scalar, into))
-        };
-        if column.is_checked() && written.is_ok() {
-            written = column.check(ty, &into[start..]);
-        }
-        if let Err(problem) = written {
+        if let Err(problem) = self.write(column, ty, source, known, into) {
             into.truncate(start);
-            write(&column.instead(problem)?, into)?;
+            column.write(ty, &column.instead(problem)?, into)?;
         }
         row.end_cell();
         Ok(())
+    }
+
+    /// Appends what the cell of a column holds unless there is a problem; after one it is of no use.
+    #[inline]
+    pub(crate) fn write<'a>(
+        &'a self,
+        column: &'a Slot,
+        ty: &ColumnType,
+        source: Source<'a>,
+        known: &[Scalar<'a>],
+        into: &mut String,
+    ) -> Result<(), String> {
+        let start = into.len();
+        if let Some(found) = column.as_it_stands(source, known) {
+            column.write(ty, &found, into)?;
+        } else {
+            let mut scalar = Scalar::Null;
+            self.evaluate(column, source, known, &mut scalar)?;
+            column.write(ty, &scalar, into)?;
+        }
+        if column.is_checked() { column.check(ty, &into[start..]) } else { Ok(()) }
     }
 
     /// Works out a value and makes it one of its type, if it has one.
@@ -677,13 +686,19 @@ impl Slot {
         alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
     }
 
+    /// Writes a value as one of the type.
+    #[inline]
+    fn write(&self, ty: &ColumnType, scalar: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+        write_as(ty, self.accept.as_deref(), scalar, into).map_err(|problem| self.complain(&problem))
+    }
+
     /// Whether there is more to ask of a cell than that it could be written.
     fn is_checked(&self) -> bool {
         self.checked.is_some() || self.gives_way()
     }
 
     /// Whether something stands in the place of a value that cannot be one of the type.
-    fn gives_way(&self) -> bool {
+    pub(crate) fn gives_way(&self) -> bool {
         self.on_failure != OnFailure::Reject
     }
 
