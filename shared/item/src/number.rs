@@ -105,6 +105,13 @@ impl Decimal<'_> {
         }
     }
 
+    /// Whether PostgreSQL's `numeric` has a place for it: 131,072 digits before the point, 16,383 after it ("Numeric Types").
+    pub fn fits_numeric(self) -> bool {
+        // Both are bounded by the line's length.
+        let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+        length(self.whole) + self.exponent <= LARGEST_EXPONENT && length(self.fraction) - self.exponent <= 16_383
+    }
+
     /// The number times `factor`, cut off at the point; nothing if it leaves the range of `i128`.
     pub fn scaled(self, factor: i128) -> Option<i128> {
         let mut value: i128 = 0;

@@ -10,12 +10,14 @@ use sha2::{Digest as _, Sha256};
 use toml::Spanned;
 
 use crate::condition::{Bound, Condition, Test, Wanted};
+use crate::convert::write_as;
 use crate::error::{Mistake, similar};
 use crate::file::{self, Definition, Entry, File, Nul, OnFailure, Path, Split, Step};
 use crate::jq;
-use crate::layout::{Layout, layouts};
+use crate::layout::{Layout, layouts, names_in};
 use crate::plan::{Action, Constant, ELEMENT, Lookup, Origin, Piece, Plan, Reference, Slot, Taken, Way};
 use crate::policy::{self, Group, KeyedArray, Newest, Policy};
+use crate::readable;
 use crate::schema::{Column, Kind, SCHEMA_VERSION, Schema};
 use crate::tables::{Gate, Table};
 
@@ -290,6 +292,7 @@ impl Compiler<'_> {
             schema: layout.schema.map(|name| name.get_ref().clone()),
             table: table.to_owned(),
             key,
+            version: layout.version.map(|version| version.get_ref().clone()),
             columns: columns.into_iter().flatten().collect(),
             groups: layout.groups.iter().map(|group| group.get_ref().clone()).collect(),
         }
@@ -300,6 +303,9 @@ impl Compiler<'_> {
         for step in &definition.convert {
             steps.push(self.step(step)?);
         }
+        let of_element = self.layout.each.is_some();
+        names_in(name.get_ref(), definition).iter().try_for_each(|name| stands_for_something(name, of_element))?;
+        self.check_constants(definition)?;
         let on_failure = definition.on_failure.unwrap_or_default();
         if on_failure == OnFailure::Default && definition.default.is_none() {
             return Err("`on_failure = \"default\"` needs a `default`".to_owned());
@@ -318,6 +324,22 @@ impl Compiler<'_> {
             checked: None,
             fixed: None,
         })
+    }
+
+    /// Checks that what stands in the profile can be of the type, before every item is rejected for it.
+    fn check_constants(&self, definition: &Definition) -> Result<(), String> {
+        let Some(ty) = &definition.ty else { return Ok(()) };
+        let value = definition.value.as_ref().filter(|_| definition.convert.is_empty());
+        for (what, given) in [("value", value), ("default", definition.default.as_ref())] {
+            let Some(given) = given else { continue };
+            let mut cell = String::new();
+            let written = write_as(ty, None, &constant(given)?.scalar(), &mut cell);
+            // PostgreSQL reads more times than are known here, `infinity` and `now` among them.
+            let is_time = matches!(ty.kind(), Kind::Timestamptz | Kind::Timestamp | Kind::Date);
+            let read = written.and_then(|()| if is_time { Ok(()) } else { readable::check(ty, &cell) });
+            read.map_err(|problem| format!("the `{what}` {problem}"))?;
+        }
+        Ok(())
     }
 
     fn origin(&self, name: &str, definition: &Definition) -> Result<Origin, String> {
@@ -432,7 +454,9 @@ impl Compiler<'_> {
         let Some(entries) = self.file.lookups.get(name) else {
             let known: Vec<_> = self.file.lookups.keys().map(String::as_str).collect();
             let all = known.join(", ");
-            return Err(format!("there is no table `{name}` among the lookups ({all})"));
+            let meant = similar(name, known.into_iter());
+            let meant = meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+            return Err(format!("there is no table `{name}` among the lookups ({all}){meant}"));
         };
         let mut constants = Lookup::default();
         for (key, value) in entries {
@@ -577,6 +601,24 @@ fn way(path: &Path) -> Way {
     }
 }
 
+/// Checks that a name that begins with `$` is one of those that this project gives a meaning, and has it here. An
+/// attribute of such a name is written as a list.
+fn stands_for_something(name: &str, of_element: bool) -> Result<(), String> {
+    let first = name.split('.').next().unwrap_or_default();
+    if !first.starts_with('$') || first == WRITTEN {
+        return Ok(());
+    }
+    match [ELEMENT, POSITION, NAME].contains(&first) {
+        true if of_element => Ok(()),
+        true => Err(format!("`{first}` is there in tables of elements only, which have `parent` and `each`")),
+        false => {
+            let meant = similar(first, [ELEMENT, POSITION, NAME, WRITTEN].into_iter());
+            let meant = meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+            Err(format!("`{first}` stands for nothing, and an attribute of that name is written [\"{first}\"]{meant}"))
+        }
+    }
+}
+
 /// What a name that is no value stands for.
 fn reference(name: &str, of_element: bool) -> Reference {
     if name == WRITTEN {
@@ -640,7 +682,10 @@ fn condition(given: &file::Condition, of_element: bool) -> Result<Condition, Str
     match (attribute, tests.pop(), composed) {
         (Some(path), Some(asked), 0) if tests.is_empty() => {
             let reference = match path {
-                Path::Dotted(name) => reference(name, of_element),
+                Path::Dotted(name) => {
+                    stands_for_something(name, of_element)?;
+                    reference(name, of_element)
+                }
                 Path::Names(names) => Reference::Attribute(Way::of(names.clone())),
             };
             if matches!(reference, Reference::Position | Reference::Name | Reference::Written) {

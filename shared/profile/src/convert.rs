@@ -288,7 +288,7 @@ fn wrong(value: &Value<'_>, wanted: &[Type]) -> String {
 }
 
 /// A text that may be long, for a message.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(40).collect();
     if short.len() < text.len() {
         short.push('…');

@@ -79,6 +79,11 @@ impl Mistake {
         Self::new("", error.span().unwrap_or_default(), message).similar(help)
     }
 
+    /// Where it begins.
+    pub(crate) fn begins(&self) -> usize {
+        self.at.start
+    }
+
     /// With the name that may have been meant.
     pub(crate) fn similar(mut self, name: Option<String>) -> Self {
         self.help = name.map(|name| format!("did you mean `{name}`?"));

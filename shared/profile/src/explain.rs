@@ -10,17 +10,34 @@ use crate::convert::Scalar;
 use crate::file::OnFailure;
 use crate::plan::{Action, Element, Origin, Piece, Plan, Reference, Slot, Source, fill_template, find};
 use crate::row::Row;
-use crate::tables::{Gate, Mended, Table, elements};
+use crate::tables::{Gate, Made, Mended, Table, elements};
 
 /// Longer values are cut.
 const LONGEST: usize = 60;
 
-/// A line for each table, and for each value and column of those that take the item.
-pub(crate) fn explain(gate: &Gate, tables: &[Table], item: &Item<'_>) -> String {
+/// How many rows there are, and a line for each that is gone.
+pub(crate) fn rows(tables: &[Table], made: &Made) -> String {
+    let mut text = format!("rows: {}, deleted: {}\n", made.rows().count(), made.deleted().count());
+    for (place, row) in made.deleted() {
+        let schema = &tables[place].schema;
+        let key = schema.key_indexes().unwrap_or_default();
+        let key: Vec<_> = key.into_iter().map(|at| format!("{} {}", schema.columns[at].name, row.cell(at))).collect();
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "table `{}`: no longer the row of {}", schema.name(), key.join(", "));
+    }
+    text
+}
+
+/// A line for each table, and for each value and column of those that take the item, which was written then.
+pub(crate) fn explain(gate: &Gate, tables: &[Table], item: &Item<'_>, written: Option<&str>) -> String {
     match gate.mended(item) {
-        Ok(Mended::AsItIs) => of_item(gate, tables, Source::of(item)),
+        Ok(Mended::AsItIs) => of_item(gate, tables, Source { written, ..Source::of(item) }),
         Ok(Mended::Line(line, encoding)) => match decode(line.as_bytes(), encoding) {
-            Ok(item) => format!("it is now {}\n{}", shorten(&line), of_item(gate, tables, Source::of(&item))),
+            Ok(item) => format!(
+                "it is now {}\n{}",
+                shorten(&line),
+                of_item(gate, tables, Source { written, ..Source::of(&item) })
+            ),
             Err(error) => format!("{error}\n"),
         },
         Ok(Mended::Nothing) => "the jq filter of the profile makes nothing of it\n".to_owned(),
@@ -103,12 +120,15 @@ impl Plan {
             let (before, rest) = known.split_at_mut(place);
             let why = self.why(value, source, before);
             let made = self.make(value, source, before, &mut rest[0]);
+            let why = because(value, why, made.as_ref().err());
             let outcome = outcome(value, made, &mut rest[0]);
             lines.push((format!("({})", value.name), String::new(), outcome, why));
         }
         for column in &self.columns {
-            let why = self.why(column, source, &known);
             let mut row = Row::default();
+            // Every column has a type.
+            let tried = column.ty.as_ref().map(|ty| self.write(column, ty, source, &known, &mut String::new()));
+            let why = because(column, self.why(column, source, &known), tried.and_then(Result::err).as_ref());
             let outcome = match self.cell(column, source, &known, &mut row) {
                 Ok(()) => shorten(row.view().cell(0)),
                 Err(reason) => format!("rejected: {reason}"),
@@ -231,6 +251,14 @@ impl Plan {
             Action::Epoch(1_000) => "epoch_milliseconds".to_owned(),
             Action::Epoch(_) => "epoch_microseconds".to_owned(),
         }
+    }
+}
+
+/// Why a value is what it is, with the problem for which it gave way.
+fn because(slot: &Slot, why: String, problem: Option<&String>) -> String {
+    match problem.filter(|_| slot.gives_way()) {
+        Some(problem) => format!("{why}: {problem}"),
+        None => why,
     }
 }
 

@@ -194,7 +194,7 @@ fn used<'a>(mut values: Vec<Value<'a>>, columns: &Definitions) -> Vec<Value<'a>>
 }
 
 /// Names that a definition may take a value by.
-fn names_in(name: &str, definition: &Definition) -> Vec<String> {
+pub(crate) fn names_in(name: &str, definition: &Definition) -> Vec<String> {
     let Definition { from, template, object, array, map, only_if, .. } = definition;
     let mut names = only_if.clone();
     match from {

@@ -16,6 +16,7 @@ mod layout;
 mod order;
 mod plan;
 pub mod policy;
+mod readable;
 pub mod row;
 pub mod schema;
 mod tables;
@@ -75,7 +76,21 @@ impl Profile {
             Ok(Fate::Filtered) => "filtered out".to_owned(),
             Err(reason) => format!("rejected: {reason}"),
         };
-        format!("{outcome}\n{}", explain::explain(&self.gate, &self.tables, item))
+        format!("{outcome}\n{}", explain::explain(&self.gate, &self.tables, item, None))
+    }
+
+    /// The same of an item that has changed: the rows that are gone, and how those of the new image are made.
+    pub fn explain_change(&self, change: &Change<'_>, old_images: bool) -> String {
+        let mut made = Made::default();
+        let mut text = match self.changes(change, old_images, &mut made) {
+            Ok(Fate::Row) => explain::rows(&self.tables, &made),
+            Ok(Fate::Filtered) => "filtered out\n".to_owned(),
+            Err(reason) => format!("rejected: {reason}\n"),
+        };
+        if let Some(item) = &change.new {
+            text += &explain::explain(&self.gate, &self.tables, item, Some(&change.written.to_string()));
+        }
+        text
     }
 
     /// What the rows of each table are.
@@ -105,8 +120,10 @@ pub fn read(path: &Path, options: Options) -> Result<Profile, Error> {
 /// The profile in a text; `path` gives its name and stands in errors.
 pub fn parse(path: &Path, text: &str, options: Options) -> Result<Profile, Error> {
     let name = name_of(&path.to_string_lossy())?;
-    let wrong =
-        |mistakes: Vec<Mistake>| Error::Wrong(mistakes.iter().map(|mistake| mistake.show(path, text)).collect());
+    let wrong = |mut mistakes: Vec<Mistake>| {
+        mistakes.sort_by_key(Mistake::begins);
+        Error::Wrong(mistakes.iter().map(|mistake| mistake.show(path, text)).collect())
+    };
     let file: file::File = toml::from_str(text).map_err(|error| wrong(vec![Mistake::of(&error)]))?;
     let (gate, tables) = compile::compile(&name, &file, options).map_err(wrong)?;
     Ok(Profile { name, tables, on_complete: file.on_complete, gate })

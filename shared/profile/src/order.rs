@@ -108,6 +108,11 @@ pub(crate) fn of(kind: Kind, cell: &str) -> Result<Option<Cow<'_, [u8]>>, String
     })))
 }
 
+/// Whether a text is a date or a time that PostgreSQL reads whatever its settings are; a part of it may be missing.
+pub(crate) fn is_time(text: &str) -> bool {
+    Time::parse(text).is_some()
+}
+
 /// The bytes of an element of a JSON array by which it is compared with any other: booleans, numbers, texts, null.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, uuid
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
 use crate::policy::Policy;
+use crate::readable;
 use crate::row::{NULL, Row};
 use crate::schema::{ColumnType, Kind};
 
@@ -324,24 +325,33 @@ impl Plan {
         let Some(ty) = &column.ty else { return Ok(()) };
         let into = row.compose();
         let start = into.len();
-        let write = |scalar: &Scalar<'_>, into: &mut String| {
-            write_as(ty, column.accept.as_deref(), scalar, into).map_err(|problem| column.complain(&problem))
-        };
-        let mut written = if let Some(found) = column.as_it_stands(source, known) {
-            write(&found, into)
-        } else {
-            let mut scalar = Scalar::Null;
-            self.evaluate(column, source, known, &mut scalar).and_then(|()| write(&scalar, into))
-        };
-        if column.checked.is_some() && written.is_ok() {
-            written = column.check(ty, &into[start..]);
-        }
-        if let Err(problem) = written {
+        if let Err(problem) = self.write(column, ty, source, known, into) {
             into.truncate(start);
-            write(&column.instead(problem)?, into)?;
+            column.write(ty, &column.instead(problem)?, into)?;
         }
         row.end_cell();
         Ok(())
+    }
+
+    /// Appends what the cell of a column holds unless there is a problem; after one it is of no use.
+    #[inline]
+    pub(crate) fn write<'a>(
+        &'a self,
+        column: &'a Slot,
+        ty: &ColumnType,
+        source: Source<'a>,
+        known: &[Scalar<'a>],
+        into: &mut String,
+    ) -> Result<(), String> {
+        let start = into.len();
+        if let Some(found) = column.as_it_stands(source, known) {
+            column.write(ty, &found, into)?;
+        } else {
+            let mut scalar = Scalar::Null;
+            self.evaluate(column, source, known, &mut scalar)?;
+            column.write(ty, &scalar, into)?;
+        }
+        if column.is_checked() { column.check(ty, &into[start..]) } else { Ok(()) }
     }
 
     /// Works out a value and makes it one of its type, if it has one.
@@ -505,6 +515,7 @@ fn write_attributes<'a>(
 fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<(), String> {
     // The common cases need no new text.
     match (ty.is_array(), ty.kind(), &*scalar) {
+        _ if value.gives_way() => {}
         (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
             *scalar = Scalar::Text(text.get());
             return Ok(());
@@ -519,6 +530,7 @@ fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<
     }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
+    value.check(ty, &json)?;
     *scalar = match (ty.is_array(), ty.kind()) {
         (true, _) | (_, Kind::Json) => Scalar::Json(Cow::Owned(json)),
         (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(Cow::Owned(json)),
@@ -672,9 +684,26 @@ impl Slot {
         alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
     }
 
-    /// Checks that rows with this cell can be merged.
+    /// Writes a value as one of the type.
+    #[inline]
+    fn write(&self, ty: &ColumnType, scalar: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+        write_as(ty, self.accept.as_deref(), scalar, into).map_err(|problem| self.complain(&problem))
+    }
+
+    /// Whether there is more to ask of a cell than that it could be written.
+    fn is_checked(&self) -> bool {
+        self.checked.is_some() || self.gives_way()
+    }
+
+    /// Whether something stands in the place of a value that cannot be one of the type.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.on_failure != OnFailure::Reject
+    }
+
+    /// Checks that rows with this cell can be merged, and that PostgreSQL can read it, if something else would do.
     fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), String> {
         let checked = self.checked.as_ref().map_or(Ok(()), |policy| policy.check(ty, cell));
+        let checked = checked.and_then(|()| if self.gives_way() { readable::check(ty, cell) } else { Ok(()) });
         checked.map_err(|problem| self.complain(&problem))
     }
 

@@ -32,6 +32,10 @@ pub struct Schema {
     pub table: String,
     /// The columns that identify a row.
     pub key: Vec<String>,
+    /// The column that says which of two rows is the newer one. (Other columns may name it too, but a table of nothing
+    /// besides key and version has none.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Every column that is written.
     pub columns: Vec<Column>,
     /// Columns that are merged together.
@@ -79,7 +83,7 @@ impl Schema {
             Policy::Newest(newest) => Some(newest.by.as_str()),
             _ => None,
         });
-        by.and_then(|by| self.index(by))
+        self.version.as_deref().or(by).and_then(|by| self.index(by))
     }
 
     /// The place of a column.
@@ -162,6 +166,12 @@ impl ColumnType {
     /// Whether it has a length or precision.
     pub(crate) fn has_modifier(&self) -> bool {
         !self.modifier.is_empty()
+    }
+
+    /// Its length, or its precision and scale; nothing without one.
+    pub(crate) fn modifiers(&self) -> Vec<i64> {
+        let inside = self.modifier.trim_matches(['(', ')']);
+        inside.split(',').filter_map(|number| number.parse().ok()).collect()
     }
 
     /// The type without length or precision, as `format_type` prints it without a modifier: `character varying`,

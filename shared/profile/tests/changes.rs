@@ -102,6 +102,16 @@ fn with_old_images_what_an_item_has_no_longer_is_deleted() {
 }
 
 #[test]
+fn a_row_of_nothing_but_key_and_version_has_a_version() {
+    let profile = profile(
+        "table = \"mails\"\nkey = [\"mail\"]\nversion = \"at\"\n[columns]\nmail = { type = \"text\" }\nat = { type = \"bigint\", from = \"$written\" }",
+    );
+    let images = r#""Keys":{"id":{"S":"1"}},"OldImage":{"id":{"S":"1"},"mail":{"S":"a"}},"NewImage":{"id":{"S":"1"},"mail":{"S":"b"}}"#;
+    // Without the version of the deletion a newer row of another item would go too.
+    assert_eq!(changes(&profile, images).unwrap(), [r#"-mails "a" 17"#, r#"+mails "b" 17"#]);
+}
+
+#[test]
 fn a_row_whose_key_has_changed_is_another_one_and_carries_its_version() {
     let profile = profile(SHOP);
     let keys = r#""Keys":{"PK":{"S":"u"},"SK":{"S":"USER"}}"#;

@@ -130,10 +130,29 @@ fn what_contradicts_itself_is_said_when_the_profile_is_read() {
         (r#"x = { type = "text", on_failure = "default" }"#, "`on_failure = \"default\"` needs a `default`"),
         (r#"x = { type = "text", required = true, on_failure = "null" }"#, "cannot give way to null"),
         (r#"x = { type = "text", on_failure = "skip" }"#, "unknown variant `skip`"),
+        // What stands in the profile would reject every item.
+        (r#"x = { type = "bigint", value = "soon" }"#, "columns.x: the `value` is `soon`, which is not a number"),
+        (r#"x = { type = "integer", default = 3000000000 }"#, "the `default` is 3000000000, which is outside"),
+        (
+            r#"x = { type = "uuid[]", default = ["none"] }"#,
+            "the `default` is `none`, which is no value of the type uuid",
+        ),
+        // A name that means nothing would be null in every row.
+        (r#"x = { type = "bigint", from = "$writen" }"#, "[\"$writen\"]; did you mean `$written`?"),
+        (r#"x = { type = "text", template = "{$element.a}" }"#, "`$element` is there in tables of elements only"),
+        ("[[filter]]\nattribute = \"$x.y\"\nexists = true", "`$x` stands for nothing"),
+        (
+            "x = { type = \"text\", convert = [{ lookup = \"lang\" }] }\n[lookups.langs]\n0 = \"en\"",
+            "there is no table `lang` among the lookups (langs); did you mean `langs`?",
+        ),
     ] {
         let error = profile(&format!("[columns]\nid = {{ type = \"text\" }}\n{definition}")).unwrap_err();
         assert!(error.contains(message), "{definition}: {error}");
     }
+    let odd = profile(
+        "[columns]\nid = { type = \"text\", from = [\"$id\"] }\nat = { type = \"timestamptz\", default = \"infinity\" }",
+    );
+    assert_eq!(cells(&odd.unwrap(), r#""$id":{"S":"1"}"#).unwrap(), [r#""1""#, r#""infinity""#]);
     let error = profile("[columns]\nid = { type = \"text\", on_failure = \"null\" }").unwrap_err();
     assert!(error.contains("cannot give way to null"), "{error}");
 }

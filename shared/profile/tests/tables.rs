@@ -195,19 +195,19 @@ key = ["ordr_id"]
 order_id = { type = "text", rest = true }
 at = { type = "timestamptz", convert = [{ lookup = "times" }] }
 "#;
-    let expected = r#"`shop.toml`, line 4, column 1: columns.order_id: the rest of an item is `jsonb`
+    let expected = r#"`shop.toml`, line 2, column 7: key: there is no column `ordr_id`
+  |
+2 | key = ["ordr_id"]
+  |       ^^^^^^^^^^^
+  = did you mean `order_id`?
+`shop.toml`, line 4, column 1: columns.order_id: the rest of an item is `jsonb`
   |
 4 | order_id = { type = "text", rest = true }
   | ^^^^^^^^
 `shop.toml`, line 5, column 1: columns.at: there is no table `times` among the lookups ()
   |
 5 | at = { type = "timestamptz", convert = [{ lookup = "times" }] }
-  | ^^
-`shop.toml`, line 2, column 7: key: there is no column `ordr_id`
-  |
-2 | key = ["ordr_id"]
-  |       ^^^^^^^^^^^
-  = did you mean `order_id`?"#;
+  | ^^"#;
     assert_eq!(parse(text).unwrap_err(), expected);
 }
 

@@ -76,6 +76,7 @@ impl Plain {
             schema: Some(self.table.schema.clone()),
             table: self.table.name.clone(),
             key: self.key.clone(),
+            version: None,
             columns: columns.collect::<Result<_, Problem>>()?,
             groups: Vec::new(),
         })

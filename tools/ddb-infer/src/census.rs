@@ -37,13 +37,15 @@ pub(crate) struct Attribute {
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     pub(crate) longest: usize,
+    /// The same in bytes.
+    pub(crate) widest: usize,
     pub(crate) instants: u64,
     pub(crate) dates: u64,
     pub(crate) uuids: u64,
     pub(crate) numbers: Numbers,
 }
 
-/// How many of the numbers fit where.
+/// How many of the numbers fit where; of those alone that PostgreSQL's `numeric` has a place for.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     /// Numbers of any kind.
@@ -123,6 +125,7 @@ impl Attribute {
 impl Texts {
     fn add(&mut self, text: &str) {
         self.longest = self.longest.max(text.chars().count());
+        self.widest = self.widest.max(text.len());
         self.instants += u64::from(is_instant(text));
         self.dates += u64::from(is_date(text));
         self.uuids += u64::from(is_uuid(text));
@@ -132,7 +135,7 @@ impl Texts {
 
 impl Numbers {
     fn add(&mut self, digits: &str) {
-        let Ok(number) = Decimal::parse(digits) else { return };
+        let Some(number) = Decimal::parse(digits).ok().filter(|number| number.fits_numeric()) else { return };
         self.all += 1;
         let Ok(number) = number.to_i64() else { return };
         self.integers += 1;
@@ -142,21 +145,28 @@ impl Numbers {
     }
 }
 
-/// `2024-01-31T23:59:59.5Z`, or with an offset: an instant, with no more digits than PostgreSQL keeps.
+/// `2024-01-31T23:59:59.5Z`, or with an offset: an instant that PostgreSQL reads, with no more digits than it keeps.
 fn is_instant(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let Some(time) = text.get(11..) else { return false };
-    let zone = time.find(['Z', '+', '-']).unwrap_or(time.len());
-    let fraction = time[..zone].split_once('.').map_or(0, |(_, digits)| digits.len());
-    let shaped = bytes[4] == b'-' && bytes[7] == b'-' && matches!(bytes[10], b'T' | b' ') && time[..zone].len() >= 8;
-    let offset = &time.as_bytes()[zone..];
-    let zoned = offset == b"Z" || (offset.len() == 6 && offset[3] == b':');
-    shaped && zoned && fraction <= 6 && text.parse::<jiff::Timestamp>().is_ok()
+    let Some((date, time)) = text.split_at_checked(10) else { return false };
+    let Some((clock, rest)) = time.split_at_checked(9) else { return false };
+    let (fraction, zone) = rest.split_at(rest.find(['Z', '+', '-']).unwrap_or(rest.len()));
+    let shaped = has_shape(clock, "T00:00:00") || has_shape(clock, " 00:00:00");
+    let exact =
+        fraction.is_empty() || (2..=7).contains(&fraction.len()) && has_shape(fraction, &".000000"[..fraction.len()]);
+    // The greatest offset that PostgreSQL reads is of 15:59 hours.
+    let zoned = zone == "Z" || ((has_shape(zone, "+00:00") || has_shape(zone, "-00:00")) && &zone[1..3] < "16");
+    is_date(date) && shaped && exact && zoned && text.parse::<jiff::Timestamp>().is_ok()
 }
 
-/// `2024-01-31`
+/// `2024-01-31`; PostgreSQL has no year 0.
 fn is_date(text: &str) -> bool {
-    text.len() == 10 && text.as_bytes()[4] == b'-' && text.parse::<jiff::civil::Date>().is_ok()
+    has_shape(text, "0000-00-00") && !text.starts_with("0000") && text.parse::<jiff::civil::Date>().is_ok()
+}
+
+/// Whether a text has a digit where the shape has a zero, and is the same elsewhere.
+fn has_shape(text: &str, shape: &str) -> bool {
+    let same = |(byte, wanted): (u8, u8)| if wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(same)
 }
 
 /// As UUIDs are printed: what is in other letters would not be the same text again.
@@ -188,6 +198,13 @@ mod tests {
             "2024-01-31T23:59:59+01",
             "2024-01-31T23:59:59+01:00[Europe/Paris]",
             "2024-01-31T23:59Z",
+            // What is a time elsewhere, but not in PostgreSQL.
+            "0000-01-01T00:00:00Z",
+            "2024-01-31T23:59:59+16:00",
+            "2024-01-31T23:59:59,5Z",
+            "2024-01-31T23:59:59.Z",
+            "2024-01-31T235959.5Z",
+            "2024-01-31T23:59.55Z",
             "éééééé-01-31T23:59:59Z",
         ] {
             assert!(!is_instant(text), "{text}");
@@ -197,6 +214,7 @@ mod tests {
     #[test]
     fn dates_and_uuids_are_known_as_they_are_printed() {
         assert!(is_date("2024-02-29") && !is_date("2023-02-29") && !is_date("2024-2-290") && !is_date("0240-22299"));
+        assert!(!is_date("0000-01-01") && !is_date("-001-01-01") && !is_date("2024-W05-3"));
         assert!(is_uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
         assert!(!is_uuid("6BA7B810-9DAD-11D1-80B4-00C04FD430C8") && !is_uuid("6ba7b8109-dad-11d1-80b4-00c04fd430c8"));
     }

@@ -6,8 +6,9 @@ use item::Type;
 
 use crate::census::{Attribute, Census, Numbers};
 
-/// A table has no more columns than this of its own (PostgreSQL's limit is 1,600); what is left stays in the rest.
-const MOST_COLUMNS: usize = 400;
+/// A table has no more columns than this of its own; what is left stays in the rest. A row has to fit into a page of 8 kB,
+/// of which a value of up to 24 bytes takes as many, and a longer one can be put elsewhere ("TOAST").
+const MOST_COLUMNS: usize = 300;
 
 /// The longest name that PostgreSQL keeps, in bytes ("Identifiers and Key Words").
 const LONGEST_NAME: usize = 63;
@@ -89,7 +90,7 @@ pub(crate) fn columns(census: &Census, taken: &[&str], names: &mut Names) -> (Ve
     for (place, (attribute, seen)) in attributes.into_iter().enumerate() {
         if place >= MOST_COLUMNS {
             left.push(format!(
-                "{} attributes more, each in fewer items",
+                "{} attributes more, none of them in more items",
                 census.attributes.len() - taken.len() - place
             ));
             break;

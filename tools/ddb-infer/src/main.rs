@@ -32,8 +32,11 @@ use crate::tables::{Seen, Table};
 use crate::write::Head;
 
 /// The first items are kept to find what tells items apart: so many bytes of lines, and so many items.
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 8 << 20;
 const KEPT_ITEMS: usize = 20_000;
+
+/// What stands for U+0000, which PostgreSQL cannot hold, in the profile.
+pub(crate) const NUL_BECOMES: &str = "\u{FFFD}";
 
 /// So many keys are compared.
 const COMPARED: u64 = 2_000_000;
@@ -76,7 +79,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
         warn!("{} lack the key and will be rejected", number(counted.keyless, "item"));
     }
     let tables = tables::tables(&args.name, &counted.kinds, &counted.seen, &counted.others);
-    let text = write::profile(&head(&counted, &tables), &tables);
+    let text = write::profile(&head(&counted, &tables, input.nul), &tables);
     let profile = check(&args.name, &text, &items)?;
     let mut output = io::stdout().lock();
     let written = if args.ddl { output.write_all(ddl(&profile).as_bytes()) } else { output.write_all(text.as_bytes()) };
@@ -93,6 +96,8 @@ struct Input<R> {
     left: u64,
     /// Lines that are no items.
     strange: u64,
+    /// Some text or name held U+0000.
+    nul: bool,
 }
 
 struct Found {
@@ -104,10 +109,10 @@ struct Found {
 impl<R: Read> Input<R> {
     fn new(input: R, encoding: Encoding, sample: Option<u64>) -> Self {
         let left = sample.unwrap_or(u64::MAX);
-        Self { reader: Reader::new(input), decoder: Decoder::default(), encoding, left, strange: 0 }
+        Self { reader: Reader::new(input), decoder: Decoder::default(), encoding, left, strange: 0, nul: false }
     }
 
-    /// The next item; of a record of an incremental export the item as it is now, if it is still there.
+    /// The next item, as the profile will see it; of a record of an incremental export the item as it is now, if it is still there.
     fn next(&mut self) -> Result<Option<Found>, Failure> {
         while self.left > 0 {
             let Some(line) = self.reader.next_line().map_err(PipeError::reading)? else { return Ok(None) };
@@ -116,17 +121,20 @@ impl<R: Read> Input<R> {
                 Line::Foreign(_) | Line::Marker(_) => continue,
             };
             let found = match self.decoder.decode_record(line, self.encoding) {
-                Ok(Record::Item(item)) => Found { line: as_line(&item), key: None },
+                Ok(Record::Item(item)) => without_nul(&item, None),
                 Ok(Record::Change(change)) => {
-                    let key = change.keys.attributes().iter().map(|(name, _)| name.get().into_owned()).collect();
+                    let names = change.keys.attributes().iter().map(|(name, _)| name.get());
+                    let key = names.map(|name| name.replace('\0', NUL_BECOMES)).collect();
                     let Some(item) = change.new.or(change.old) else { continue };
-                    Found { line: as_line(&item), key: Some(key) }
+                    without_nul(&item, Some(key))
                 }
-                Err(_) => {
-                    self.strange += 1;
-                    continue;
-                }
+                Err(_) => None,
             };
+            let Some((found, nul)) = found else {
+                self.strange += 1;
+                continue;
+            };
+            self.nul |= nul;
             self.left -= 1;
             return Ok(Some(found));
         }
@@ -134,10 +142,13 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// The item as a line of plain or of DynamoDB JSON, as it came.
-fn as_line(item: &Item<'_>) -> Vec<u8> {
-    // Nothing is replaced by itself.
-    item.line_without_nul("\0").into_bytes()
+/// The item as a line of plain or of DynamoDB JSON, and whether it held U+0000; nothing if it is no item without it, since
+/// two of its names then are the same.
+fn without_nul(item: &Item<'_>, key: Option<Vec<String>>) -> Option<(Found, bool)> {
+    let line = item.line_without_nul(NUL_BECOMES).into_bytes();
+    let nul = item.has_nul();
+    let good = !nul || Decoder::default().decode(&line, item.encoding()).is_ok();
+    good.then_some((Found { line, key }, nul))
 }
 
 /// Items that are kept as lines.
@@ -182,7 +193,6 @@ struct Counted {
     others: Seen,
     keys: AHashSet<(usize, u64)>,
     hasher: RandomState,
-    nul: bool,
     /// Items that lack a part of the key.
     keyless: u64,
 }
@@ -192,11 +202,10 @@ impl Counted {
         let seen = kinds.found.iter().map(|_| Seen::default()).collect();
         // The same numbers in every run, so that the result is the same.
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
-        Self { kinds, seen, others: Seen::default(), keys: AHashSet::new(), hasher, nul: false, keyless: 0 }
+        Self { kinds, seen, others: Seen::default(), keys: AHashSet::new(), hasher, keyless: 0 }
     }
 
     fn add(&mut self, item: &Item<'_>) {
-        self.nul |= item.has_nul();
         let part = |name: &String| item.get(name).and_then(kinds::key_text);
         let key: Vec<_> = self.kinds.key.names.iter().map(part).collect();
         self.keyless += u64::from(key.contains(&None));
@@ -214,12 +223,13 @@ impl Counted {
     }
 }
 
-fn head(counted: &Counted, tables: &[Table]) -> Head {
+fn head(counted: &Counted, tables: &[Table], nul: bool) -> Head {
     let mut comments = vec![
         format!(
             "Made by ddb-infer of {}. Types and shares are what was seen; what was not seen is not known.",
             number(counted.items(), "item")
         ),
+        "A column without a share of items was in all of them; one without a share of NULL never was NULL.".to_owned(),
         "Rename, take away and add what you like: columns keep their attribute by `from`, and `rest` takes the others."
             .to_owned(),
     ];
@@ -244,7 +254,7 @@ fn head(counted: &Counted, tables: &[Table]) -> Head {
             number(counted.items(), "item"),
             number(tables.len() as u64, "table")
         ),
-        nul: counted.nul,
+        nul,
     }
 }
 

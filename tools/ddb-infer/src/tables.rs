@@ -8,6 +8,9 @@ use crate::columns::{self, Column, Names, for_comment, snake_case};
 use crate::kinds::{Class, Kind, Kinds};
 use crate::number;
 
+/// A row of an index has no more bytes than this (2,704, some of them its own), unless they can be compressed.
+const LONGEST_INDEXED: usize = 2_600;
+
 /// A table of the profile.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -109,6 +112,13 @@ fn of_kind(
             parts.join(", ")
         )
     });
+    let of_key = |part: &KeyColumn| census.attributes.get(part.attribute.as_ref()?).map(|seen| seen.texts.widest);
+    let longest: usize = key.iter().filter_map(of_key).sum();
+    if longest > LONGEST_INDEXED {
+        comments.push(format!(
+            "Keys have up to {longest} bytes. PostgreSQL has no index of more than {LONGEST_INDEXED}, and may refuse these items."
+        ));
+    }
     let constant = kinds.key.names.iter().zip(&kind.classes).filter(|(_, class)| matches!(class, Class::Exact(_)));
     let mut taken: Vec<&str> = key.iter().filter_map(|part| part.attribute.as_deref()).collect();
     if !kinds.is_flat() {
@@ -126,7 +136,7 @@ fn of_kind(
             _ => None,
         }));
     }
-    let indexes = indexes(&columns);
+    let indexes = indexes(&columns, census);
     let rest = own.add("rest");
     let mut tables = Vec::new();
     for (list, attribute) in lists {
@@ -297,7 +307,8 @@ fn plural(name: &str) -> String {
 }
 
 /// Keys of secondary indexes have usual names: `GSI1PK` and `GSI1SK`.
-fn indexes(columns: &[Column]) -> Vec<Vec<String>> {
+fn indexes(columns: &[Column], census: &Census) -> Vec<Vec<String>> {
+    let width = |column: &&Column| census.attributes.get(&column.attribute).map_or(0, |seen| seen.texts.widest);
     let mut indexes = Vec::new();
     for column in columns {
         let plain: String = column.name.chars().filter(|character| *character != '_').collect();
@@ -311,7 +322,10 @@ fn indexes(columns: &[Column]) -> Vec<Vec<String>> {
         let sort = columns
             .iter()
             .find(|other| other.ty != "jsonb" && other.name.replace('_', "").strip_suffix("sk") == Some(index));
-        indexes.push([Some(column), sort].into_iter().flatten().map(|column| column.name.clone()).collect());
+        let both: Vec<_> = [Some(column), sort].into_iter().flatten().collect();
+        if both.iter().map(width).sum::<usize>() <= LONGEST_INDEXED {
+            indexes.push(both.into_iter().map(|column| column.name.clone()).collect());
+        }
     }
     indexes
 }

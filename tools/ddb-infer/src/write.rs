@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use item::Type;
 
+use crate::NUL_BECOMES;
 use crate::columns::Column;
 use crate::kinds::Class;
 use crate::tables::{Condition, KeyColumn, Table};
@@ -27,7 +28,7 @@ pub(crate) fn profile(head: &Head, tables: &[Table]) -> String {
     line(&mut text, &format!("description = {}", quote(&head.description)));
     if head.nul {
         line(&mut text, "# Some texts hold the character U+0000, which PostgreSQL cannot store.");
-        line(&mut text, "nul = { replace = \"\u{FFFD}\" }");
+        line(&mut text, &format!("nul = {{ replace = {} }}", quote(NUL_BECOMES)));
     }
     let several = tables.len() > 1;
     for table in tables {

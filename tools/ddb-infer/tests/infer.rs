@@ -148,6 +148,25 @@ fn lines_that_are_no_items_are_counted() {
 }
 
 #[test]
+fn items_are_looked_at_as_the_profile_will_have_them() {
+    let items = r#"{"Item":{"i\u0000d":{"S":"1"},"a":{"S":"x\u0000"}}}
+{"Item":{"i\u0000d":{"S":"2"},"a":{"S":"y"}}}
+{"Item":{"i\u0000d":{"S":"3"},"i\ufffdd":{"S":"3"}}}
+"#;
+    let run = infer(items);
+    run.stderr_has("left out because ddb-parse will reject them: 1 line")
+        .stdout_has("nul = { replace = \"\u{FFFD}\" }\n");
+    assert_eq!(column(&run, "i_d"), "i_d = { type = \"text\", from = [\"i\u{FFFD}d\"] } # S");
+}
+
+#[test]
+fn keys_that_no_index_takes_are_told() {
+    let item = |id: u32, length: usize| format!("{{\"Item\":{{\"id\":{{\"S\":\"{id:0length$}\"}}}}}}\n");
+    infer(&(item(1, 2_600) + &item(2, 7))).exits(0).never_says("bytes");
+    infer(&(item(1, 2_601) + &item(2, 7))).exits(0).stdout_has("# Keys have up to 2601 bytes. PostgreSQL has no index");
+}
+
+#[test]
 fn without_items_or_a_key_there_is_no_profile() {
     infer("").exits(65).stdout("").stderr_has("there are no items on stdin, and 0 lines of something else");
     infer("x\n").exits(65).stdout("").stderr_has("and 1 line of something else");

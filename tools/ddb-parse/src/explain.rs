@@ -7,10 +7,11 @@ use item::{Decoder, Encoding, Record};
 use profile::Profile;
 use stream::{Line, Reader};
 
-/// Explains each item of the input; of a record of an incremental export the item as it is now.
+/// Explains each item of the input, and each record of an incremental export.
 pub(crate) fn explain(
     profile: &Profile,
     encoding: Encoding,
+    old_images: bool,
     input: impl Read,
     mut output: impl Write,
 ) -> Result<Exit, Failure> {
@@ -19,10 +20,7 @@ pub(crate) fn explain(
         let Line::Data(line) = Line::of(line) else { continue };
         let text = match decoder.decode_record(line, encoding) {
             Ok(Record::Item(item)) => profile.explain(&item),
-            Ok(Record::Change(change)) => match &change.new {
-                Some(item) => profile.explain(item),
-                None => "deleted: its rows are deleted where it is certain which they are\n".to_owned(),
-            },
+            Ok(Record::Change(change)) => profile.explain_change(&change, old_images),
             Err(error) => {
                 exit = Exit::Incomplete;
                 format!("rejected: {error}\n")

@@ -40,7 +40,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
         return check::check(&profile, stdout);
     }
     if args.explain {
-        return explain::explain(&profile, args.encoding(), io::stdin().lock(), stdout);
+        return explain::explain(&profile, args.encoding(), args.old_images, io::stdin().lock(), stdout);
     }
     match args.to {
         Format::Json => {

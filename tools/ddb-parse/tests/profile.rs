@@ -98,7 +98,10 @@ fn every_column_of_an_item_is_explained() {
         ("(number)", r#"(number) "12" attribute `PK` S "o#12", part 2 by `#` -> "12""#),
         ("id", r#"id bigint 12 value `number` "12""#),
         ("status", r#"status text "sent" attribute `Status` S "SENT", lower -> "sent""#),
-        ("at", "at timestamp with time zone null attribute `Date` N 5 (on failure null)"),
+        (
+            "at",
+            "at timestamp with time zone null attribute `Date` N 5 (on failure null): attribute `Date` is N, but S is wanted",
+        ),
         ("rest", r#"rest jsonb {"Lines":[{"sku":"a"},{}],"x":1} what no other column takes"#),
         ("table `lines`", "table `lines`: elements in `Lines`: 2"),
         ("line ", "line integer 1 the element's position 1"),
@@ -112,6 +115,25 @@ fn every_column_of_an_item_is_explained() {
     }
     let run = explain(r#"{"Item":{"PK":{"S":"o#1"}}}"#);
     assert_eq!(line(&run, "status"), r#"status text "new" attribute `Status` is missing, so the default "new""#);
+}
+
+#[test]
+fn a_record_of_a_change_is_explained() {
+    let dir = Dir::new();
+    dir.write(
+        "c.toml",
+        "table = \"c\"\nkey = [\"mail\"]\nversion = \"at\"\n[columns]\nmail = { type = \"text\" }\nat = { type = \"bigint\", from = \"$written\" }\n",
+    );
+    let explain = |images: &str| {
+        let record =
+            format!(r#"{{"Metadata":{{"WriteTimestampMicros":{{"N":"7"}}}},"Keys":{{"id":{{"S":"1"}}}}{images}}}"#);
+        program!("ddb-parse").in_dir(&dir).args(["--explain", "-p", "./c.toml"]).stdin(record + "\n").run()
+    };
+    let run =
+        explain(r#","OldImage":{"id":{"S":"1"},"mail":{"S":"a@x"}},"NewImage":{"id":{"S":"1"},"mail":{"S":"b@x"}}"#);
+    run.exits(0).stdout_has("rows: 1, deleted: 1\ntable `c`: no longer the row of mail \"a@x\"\ntable `c`: yes\n");
+    assert_eq!(line(&run, "at"), r#"at bigint 7 the time of the write 7"#);
+    explain("").exits(0).stdout_has("rejected: which row of `c` the item was before is not known");
 }
 
 #[test]

@@ -95,6 +95,41 @@ fn things_of_a_flat_table_are_loaded_without_an_edit() {
 }
 
 #[test]
+fn what_postgresql_has_no_place_for_is_seen_in_advance() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let mut random = fastrand::Rng::with_seed(5);
+    let items: Vec<_> = (0..20)
+        .map(|id| {
+            let mut item = format!(r#"{{"Item":{{"i\u0000d":{{"S":"k{id}"}}"#);
+            let mut long = |length| (0..length).map(|_| random.alphanumeric()).collect::<String>();
+            let _ = write!(item, r#","GSI1PK":{{"S":"{}"}},"GSI1SK":{{"S":"{}"}}"#, long(2_048), long(1_024));
+            for (place, text) in
+                ["0000-01-01", "0000-01-01T00:00:00Z", "2024-01-31T23:59:59+16:00", "2024-01-31T23:59:59,5Z"]
+                    .into_iter()
+                    .enumerate()
+            {
+                let _ = write!(item, r#","time{place}":{{"S":"{text}"}}"#);
+            }
+            let number = if id == 7 { r#"{"S":"1e200000"}"#.to_owned() } else { format!(r#"{{"N":"{id}"}}"#) };
+            let _ = write!(item, r#","number":{number}"#);
+            // So short a value cannot be put out of its row's page, and so long a one as above is no part of an index.
+            for place in 0..1000 {
+                let _ = write!(item, r#","w{place:03}":{{"S":"{:022}"}}"#, random.u64(..));
+            }
+            item + "}}"
+        })
+        .collect();
+    Export::new("Unknown", "01700000000000-0000002c").file(&items).write_to(&dir);
+
+    infer_load_verify(&dir, &postgres);
+
+    assert_eq!(postgres.query("select count(*) from unknown"), "20");
+    let found = "select i_d, number, time1, length(gsi1pk) from unknown where i_d = 'k7'";
+    assert_eq!(postgres.query(found), "k7|1e200000|0000-01-01T00:00:00Z|2048");
+    assert_eq!(postgres.query("select count(*) from pg_indexes where tablename = 'unknown'"), "1");
+}
+
+#[test]
 fn an_export_made_by_moto_is_loaded_without_an_edit() {
     let (dir, postgres, moto) = (Dir::new(), Postgres::new(), Moto::start());
     let run = |line: &str| bash(&dir, &postgres, &format!("{line} {}", Moto::SOURCE)).envs(moto.envs()).run();
