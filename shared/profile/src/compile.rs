@@ -305,7 +305,7 @@ impl Compiler<'_> {
         }
         let of_element = self.layout.each.is_some();
         names_in(name.get_ref(), definition).iter().try_for_each(|name| stands_for_something(name, of_element))?;
-        self.check_constants(definition)?;
+        check_constants(definition)?;
         let on_failure = definition.on_failure.unwrap_or_default();
         if on_failure == OnFailure::Default && definition.default.is_none() {
             return Err("`on_failure = \"default\"` needs a `default`".to_owned());
@@ -324,22 +324,6 @@ impl Compiler<'_> {
             checked: None,
             fixed: None,
         })
-    }
-
-    /// Checks that what stands in the profile can be of the type, before every item is rejected for it.
-    fn check_constants(&self, definition: &Definition) -> Result<(), String> {
-        let Some(ty) = &definition.ty else { return Ok(()) };
-        let value = definition.value.as_ref().filter(|_| definition.convert.is_empty());
-        for (what, given) in [("value", value), ("default", definition.default.as_ref())] {
-            let Some(given) = given else { continue };
-            let mut cell = String::new();
-            let written = write_as(ty, None, &constant(given)?.scalar(), &mut cell);
-            // PostgreSQL reads more times than are known here, `infinity` and `now` among them.
-            let is_time = matches!(ty.kind(), Kind::Timestamptz | Kind::Timestamp | Kind::Date);
-            let read = written.and_then(|()| if is_time { Ok(()) } else { readable::check(ty, &cell) });
-            read.map_err(|problem| format!("the `{what}` {problem}"))?;
-        }
-        Ok(())
     }
 
     fn origin(&self, name: &str, definition: &Definition) -> Result<Origin, String> {
@@ -599,6 +583,22 @@ fn way(path: &Path) -> Way {
         Path::Dotted(path) => dotted(path),
         Path::Names(names) => Way::of(names.clone()),
     }
+}
+
+/// Checks that what stands in the profile can be of the type, before every item is rejected for it.
+fn check_constants(definition: &Definition) -> Result<(), String> {
+    let Some(ty) = &definition.ty else { return Ok(()) };
+    let value = definition.value.as_ref().filter(|_| definition.convert.is_empty());
+    for (what, given) in [("value", value), ("default", definition.default.as_ref())] {
+        let Some(given) = given else { continue };
+        let mut cell = String::new();
+        let written = write_as(ty, None, &constant(given)?.scalar(), &mut cell);
+        // PostgreSQL reads more times than are known here, `infinity` and `now` among them.
+        let is_time = matches!(ty.kind(), Kind::Timestamptz | Kind::Timestamp | Kind::Date);
+        let read = written.and_then(|()| if is_time { Ok(()) } else { readable::check(ty, &cell) });
+        read.map_err(|problem| format!("the `{what}` {problem}"))?;
+    }
+    Ok(())
 }
 
 /// Checks that a name that begins with `$` is one of those that this project gives a meaning, and has it here. An

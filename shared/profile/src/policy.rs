@@ -338,8 +338,11 @@ impl<'a> Object<'a> {
 fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) -> Option<Found<'a>> {
     let mut found: Found<'a> = names.clone().map(|_| None).collect();
     let plain = plain_fields(json, |name, value| {
-        if let Some(place) = names.clone().position(|wanted| wanted == name) {
-            found[place] = Some(value);
+        // One name may be asked for twice.
+        for (found, wanted) in found.iter_mut().zip(names.clone()) {
+            if wanted == name {
+                *found = Some(value);
+            }
         }
     });
     if plain.is_none() {

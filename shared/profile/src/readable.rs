@@ -100,12 +100,12 @@ fn is_uuid(text: &str) -> bool {
         None => Some(text),
     };
     let mut digits = 0;
-    let fits = |byte| match byte {
-        b'-' => digits % 4 == 0 && (4..32).contains(&digits),
-        _ => {
-            digits += 1;
-            u8::is_ascii_hexdigit(&byte)
+    let fits = |byte: u8| {
+        if byte == b'-' {
+            return digits % 4 == 0 && (4..32).contains(&digits);
         }
+        digits += 1;
+        byte.is_ascii_hexdigit()
     };
     let all = inner.is_some_and(|inner| !inner.contains("--") && inner.bytes().all(fits));
     all && digits == 32

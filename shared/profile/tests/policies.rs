@@ -72,6 +72,17 @@ fn the_greatest_and_the_least_are_found_whatever_the_spelling() {
 }
 
 #[test]
+fn the_field_that_is_preferred_may_be_the_key() {
+    let profile = column(r#"type = "jsonb", merge = { keyed_array = { key = ["id"], prefer = "id" } }"#).unwrap();
+    // The text `null` and no text at all are one key.
+    let text = r#""v":{"L":[{"M":{"id":{"S":"null"},"n":{"N":"1"}}}]}"#;
+    let null = r#""v":{"L":[{"M":{"id":{"NULL":true},"n":{"N":"2"}}}]}"#;
+    for items in [[text, null], [null, text]] {
+        assert_eq!(merged(&profile, &items).unwrap(), ["1", r#"[{"id":"null","n":1}]"#]);
+    }
+}
+
+#[test]
 fn a_union_has_each_element_once_and_in_order() {
     for (ty, values, expected) in [
         (

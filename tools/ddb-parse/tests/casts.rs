@@ -1,7 +1,5 @@
 //! Values that give way where PostgreSQL cannot read them: what is kept and what is not, as PostgreSQL itself has it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
