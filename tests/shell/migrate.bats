@@ -459,6 +459,23 @@ start_time() {
   [[ $output == 'pictures stopped: exit code 75 '* ]]
 }
 
+@test "programs that outlived migrate are told of, and not taken for a run that has ended" {
+  echo '999999999 1' >migrate-pictures.pid
+  touch migrate-pictures.bookmark.json
+  flock migrate-pictures.bookmark.json bash -c 'echo up >ready; read -r _ <ready' 3>&- 4>&- &
+  read -r _ <ready
+  run -3 migrate -p pictures status
+  [[ $output == *' --last migrate was killed, its programs are still at work'* ]]
+  run -1 migrate -p pictures stop
+  [[ $output == *'its programs are still at work'*'hint: '* ]]
+  echo end >ready
+  wait
+  run -3 migrate -p pictures status
+  [[ $output == *' --last ended without a word'* ]]
+  run -0 migrate -p pictures stop
+  [[ $output == *'pictures is not running'* ]]
+}
+
 @test "status says of a run that was killed that nobody knows its end, until the next one has ended" {
   waiting
   migrate -p pictures run >out 2>&1 3>&- 4>&- &
