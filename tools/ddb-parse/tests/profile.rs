@@ -132,7 +132,7 @@ fn a_record_of_a_change_is_explained() {
     let run =
         explain(r#","OldImage":{"id":{"S":"1"},"mail":{"S":"a@x"}},"NewImage":{"id":{"S":"1"},"mail":{"S":"b@x"}}"#);
     run.exits(0).stdout_has("rows: 1, deleted: 1\ntable `c`: no longer the row of mail \"a@x\"\ntable `c`: yes\n");
-    assert_eq!(line(&run, "at"), r#"at bigint 7 the time of the write 7"#);
+    assert_eq!(line(&run, "at"), "at bigint 7 the time of the write 7");
     explain("").exits(0).stdout_has("rejected: which row of `c` the item was before is not known");
 }
 

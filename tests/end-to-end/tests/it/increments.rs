@@ -13,6 +13,7 @@ use crate::bash;
 const FULL: &str = "01705312800000-00000000";
 const FIRST: &str = "01705314000000-00000001";
 const SECOND: &str = "01705315000000-00000002";
+const THIRD: &str = "01705316000000-00000003";
 
 const PROFILE: &str = r#"
 table = "customers"
@@ -110,6 +111,34 @@ fn a_table_is_moved_by_a_full_export_and_what_has_changed_since() {
     assert_eq!(applied(&dir).len(), 3);
     let verify = migrate(&dir, &postgres, &format!("verify --source {}", s3.url("moves/"))).envs(s3.envs()).run();
     verify.exits(2).stderr_has("here are a full export and 2 increments");
+}
+
+#[test]
+fn three_increments_with_updates_and_deletions_come_to_the_same_at_once_and_one_by_one() {
+    let third = Export::new("Customers", THIRD).under("moves/");
+    let third = third.changes("2024-01-15T10:35:00.000Z", "2024-01-15T10:50:00.000Z");
+    let deletion = r#"{"Metadata":{"WriteTimestampMicros":{"N":"1705315000000000"}},"Keys":{"PK":{"S":"CUST#1"}},"OldImage":{"PK":{"S":"CUST#1"},"Name":{"S":"Ann"}}}"#;
+    let third = third.file([change(2200, 5, Some("Eve"), "Eva")]).file([deletion.to_owned()]);
+    let [full, first, second] = exports();
+    let all = [full, first, second, third];
+    for at_once in [true, false] {
+        let (dir, postgres) = (Dir::new(), Postgres::new());
+        let run = || migrate(&dir, &postgres, "run --create --source moves").run();
+        for (place, export) in all.iter().enumerate() {
+            export.write_to(&dir);
+            if !at_once || place + 1 == all.len() {
+                run().exits(0);
+                // Nothing is new.
+                run().exits(0);
+            }
+        }
+        assert_eq!(customers(&postgres), "CUST#2|Ben\nCUST#3|Cid\nCUST#4|Dan\nCUST#5|Eva", "at once: {at_once}");
+        assert_eq!(applied(&dir), [FULL, FIRST, SECOND, THIRD]);
+        // From the beginning, over what is there.
+        migrate(&dir, &postgres, "reset").run().exits(0);
+        run().exits(0).stderr_has("Export 4 of 4").stderr_has("The table stands at 2024-01-15T10:50:00Z");
+        assert_eq!(customers(&postgres), "CUST#2|Ben\nCUST#3|Cid\nCUST#4|Dan\nCUST#5|Eva", "again");
+    }
 }
 
 #[test]

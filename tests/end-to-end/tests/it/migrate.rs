@@ -228,11 +228,22 @@ pub(crate) struct Moto {
 
 impl Moto {
     pub(crate) const SOURCE: &str = "s3://exports/pre";
+    pub(crate) const SHOP: &str = "s3://exports/shop";
 
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With a table of a single-table design, of the items in the file.
+    pub(crate) fn with_shop(items: &Path) -> Self {
+        Self::start_with(&[items])
+    }
+
+    fn start_with(items: &[&Path]) -> Self {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut process = Command::new("python3")
             .arg(tests.join("tests/it/moto_export.py"))
+            .args(items)
             .stderr(Stdio::null())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

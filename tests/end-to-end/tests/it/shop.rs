@@ -6,6 +6,7 @@ use harness::postgres::Postgres;
 use harness::s3::S3;
 
 use crate::bash;
+use crate::migrate::Moto;
 
 /// Two of each kind, with what the developer guide's items have, and more.
 const ITEMS: [&str; 13] = [
@@ -100,6 +101,18 @@ fn six_kinds_of_items_become_six_tables_and_two_of_elements_in_one_pass() {
         found.contains(r#"{"table":"products","key":{"id":99},"problem":"differs","columns":["price"]"#),
         "{found}"
     );
+}
+
+#[test]
+fn an_export_made_by_moto_fills_the_same_tables() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("items.ndjson", ITEMS[..11].join("\n"));
+    let moto = Moto::with_shop(&dir.path().join("items.ndjson"));
+
+    let line = format!("migrate -p shop run --create --source {}", Moto::SHOP);
+    bash(&dir, &postgres, &line).envs(moto.envs()).run().exits(0).stderr_has("11 records = 11 taken + 0 filtered out");
+
+    check(&postgres);
 }
 
 #[test]
