@@ -128,8 +128,10 @@ fn three_increments_with_updates_and_deletions_come_to_the_same_at_once_and_one_
             export.write_to(&dir);
             if !at_once || place + 1 == all.len() {
                 run().exits(0);
-                // Nothing is new.
-                run().exits(0);
+            }
+            // Nothing is new. (A full export alone is loaded as often as one asks for it.)
+            if place + 1 == all.len() {
+                run().exits(0).never_says("Export ");
             }
         }
         assert_eq!(customers(&postgres), "CUST#2|Ben\nCUST#3|Cid\nCUST#4|Dan\nCUST#5|Eva", "at once: {at_once}");
