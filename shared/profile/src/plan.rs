@@ -222,8 +222,10 @@ impl Plan {
     /// For each column, whether the time of the load is in it, which a second load does not have.
     pub(crate) fn of_load_time(&self) -> Vec<bool> {
         let mut values = Vec::with_capacity(self.values.len());
+        // A plan of which values are wrong lacks them, and is asked before it is refused.
         let known = |slot: &Slot, values: &[bool]| {
-            matches!(slot.origin, Origin::LoadTime) || slot.origin.values().into_iter().any(|place| values[place])
+            let of_load_time = |place: usize| values.get(place).copied().unwrap_or_default();
+            matches!(slot.origin, Origin::LoadTime) || slot.origin.values().into_iter().any(of_load_time)
         };
         for slot in &self.values {
             values.push(known(slot, &values));

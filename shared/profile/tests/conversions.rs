@@ -23,6 +23,21 @@ fn cells(profile: &Profile, attributes: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
+fn a_value_that_is_wrong_is_said_whatever_is_made_of_those_after_it() {
+    let wrong = profile(
+        r#"
+        [values]
+        first = { type = "text", merge = "keep" }
+        second = { type = "text" }
+        third = { from = "second", convert = ["lower"] }
+        [columns]
+        id = { type = "text", from = "third" }
+        "#,
+    );
+    assert!(wrong.unwrap_err().contains("only columns are merged"));
+}
+
+#[test]
 fn parts_of_a_composite_key_are_counted_from_both_ends() {
     let profile = profile(
         r##"
