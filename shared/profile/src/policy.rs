@@ -259,23 +259,15 @@ impl Merger {
         let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
         let mut cells = Vec::with_capacity(rows.len());
         for (index, rule) in self.columns.iter().enumerate() {
-            let taken = match rule {
-                Rule::Own(Policy::Keep, _) => rows.first(),
-                // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
-                Rule::Own(Policy::Replace | Policy::Sql, _) => rows.last(),
-                Rule::Newest(version) => rows.get(newest[*version]),
-                Rule::Group(group) => chosen[*group].and_then(|side| rows.get(side)),
-                Rule::Own(..) => None,
-            };
-            if let Some(taken) = taken {
-                row.push(taken.cell(index));
-                continue;
-            }
             cells.clear();
             cells.extend(rows.iter().map(|row| row.cell(index)));
             match rule {
                 Rule::Own(policy, ty) => fold_cells(policy, ty, &cells, row.compose()),
-                Rule::Group(_) | Rule::Newest(_) => row.compose().push_str(coalesce(&cells)),
+                Rule::Newest(version) => row.compose().push_str(cells[newest[*version]]),
+                Rule::Group(group) => row.compose().push_str(match chosen[*group] {
+                    Some(side) => cells[side],
+                    None => coalesce(&cells),
+                }),
             }
             row.end_cell();
         }
@@ -459,6 +451,7 @@ fn fold_cells(policy: &Policy, ty: &ColumnType, cells: &[&str], into: &mut Strin
         Policy::Union => fold_sets(ty, cells, into),
         Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
         // The newest is found by another column, which is a rule of its own.
+        // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
         Policy::Replace | Policy::Newest(_) | Policy::Sql => into.push_str(cells.last().unwrap_or(&NULL)),
         Policy::Coalesce => into.push_str(coalesce(cells)),
         Policy::JsonbMerge => fold_objects(cells, false, into),

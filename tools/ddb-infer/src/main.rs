@@ -112,7 +112,8 @@ impl<R: Read> Input<R> {
         Self { reader: Reader::new(input), decoder: Decoder::default(), encoding, left, strange: 0, nul: false }
     }
 
-    /// The next item, as the profile will see it; of a record of an incremental export the item as it is now, if it is still there.
+    /// The next item, as the profile will see it; of a record of an incremental export the item as it is now, if it is still
+    /// there.
     fn next(&mut self) -> Result<Option<Found>, Failure> {
         while self.left > 0 {
             let Some(line) = self.reader.next_line().map_err(PipeError::reading)? else { return Ok(None) };
