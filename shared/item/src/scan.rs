@@ -15,17 +15,28 @@ const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
 pub fn special(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // With this bit flipped, the quote (0x22) comes directly after the control characters, and no other byte does.
-        let found = below(word ^ repeat(0x02), 0x21) | below(word ^ repeat(b'\\'), 1);
-        // Neither mask has the high bit, so it says of both whether the byte is ASCII.
-        let found = found & !word & HIGHS;
-        if found != 0 {
-            return Some(place * 8 + found.trailing_zeros() as usize / 8);
+        if let Some(found) = special_in(*word) {
+            return Some(place * 8 + found);
         }
     }
-    let found = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')?;
-    Some(words.len() * 8 + found)
+    if rest.is_empty() {
+        return None;
+    }
+    // The rest together with the bytes before it, which are none of these.
+    if let Some(last) = bytes.last_chunk() {
+        return special_in(*last).map(|found| bytes.len() - 8 + found);
+    }
+    bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+}
+
+#[inline]
+fn special_in(word: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(word);
+    // With this bit flipped, the quote (0x22) comes directly after the control characters, and no other byte does.
+    let found = below(word ^ repeat(0x02), 0x21) | below(word ^ repeat(b'\\'), 1);
+    // Neither mask has the high bit, so it says of both whether the byte is ASCII.
+    let found = found & !word & HIGHS;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 /// Where the JSON value ends that begins at `at`. Nothing if there is none, and also for white space between its parts:

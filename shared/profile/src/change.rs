@@ -115,7 +115,8 @@ impl Gate {
                 table.may_delete(keys)?;
                 let mut columns = table.schema.key_indexes().unwrap_or_default();
                 columns.extend(table.schema.version());
-                table.plan.cells_of(&columns, source, made.next(place))?;
+                let (memory, row) = made.next(place);
+                table.plan.cells_of(&columns, source, memory, row)?;
                 made.rows[made.count - 1].deleted = true;
             }
         }

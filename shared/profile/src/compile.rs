@@ -179,7 +179,7 @@ impl Compiler<'_> {
             }
         }
         let lookups = std::mem::take(&mut self.lookups);
-        Plan { values, columns, lookups, load_time: format!("{:.6}", jiff::Timestamp::now()) }
+        Plan { values, columns, parts: Vec::new(), lookups, load_time: format!("{:.6}", jiff::Timestamp::now()) }
     }
 
     fn named_value(&mut self, name: &Spanned<String>, definition: &Definition) -> Result<Slot, String> {
@@ -322,7 +322,6 @@ impl Compiler<'_> {
             accept: accept.transpose()?,
             required: definition.required,
             checked: None,
-            fixed: None,
         })
     }
 
@@ -592,10 +591,11 @@ fn check_constants(definition: &Definition) -> Result<(), String> {
     for (what, given) in [("value", value), ("default", definition.default.as_ref())] {
         let Some(given) = given else { continue };
         let mut cell = String::new();
-        let written = write_as(ty, None, &constant(given)?.scalar(), &mut cell);
+        let written = write_as(ty, None, constant(given)?.scalar(), &mut cell);
         // PostgreSQL reads more times than are known here, `infinity` and `now` among them.
         let is_time = matches!(ty.kind(), Kind::Timestamptz | Kind::Timestamp | Kind::Date);
-        let read = written.and_then(|()| if is_time { Ok(()) } else { readable::check(ty, &cell) });
+        let read =
+            written.map_err(String::from).and_then(|()| if is_time { Ok(()) } else { readable::check(ty, &cell) });
         read.map_err(|problem| format!("the `{what}` {problem}"))?;
     }
     Ok(())

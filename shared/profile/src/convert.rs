@@ -2,62 +2,77 @@
 
 use std::borrow::Cow;
 
+use bumpalo::Bump;
 use item::number::{Decimal, NumberError, is_json, to_json};
 use item::scan::special;
 use item::{Type, Value};
 use sha1::{Digest as _, Sha1};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::schema::{ColumnType, Kind};
 
-/// A value on its way from an attribute to a column.
-#[derive(Clone, Debug)]
+/// Why a value is not taken, after the name of what it is: `is N, but S is wanted`. (A `String` would not be returned in
+/// registers.)
+pub(crate) type Problem = Box<str>;
+
+/// A value on its way from an attribute to a column. Texts that are made on the way lie in the memory of the row.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Scalar<'a> {
     /// Nothing: the attribute is missing or NULL.
     Null,
     /// An attribute value as it came.
     Raw(&'a Value<'a>),
     /// A text.
-    Text(Cow<'a, str>),
+    Text(&'a str),
     /// A number's JSON text.
-    Number(Cow<'a, str>),
+    Number(&'a str),
     /// A boolean as it is written. (A `bool` would make every value of this type slow to move.)
     Bool(&'static str),
     /// Composed JSON.
-    Json(Cow<'a, str>),
+    Json(&'a str),
 }
 
 impl<'a> Scalar<'a> {
-    pub(crate) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         matches!(self, Self::Null)
     }
 
     /// The value as text, for templates, look-ups and text steps: a string's text, a number's digits.
-    pub(crate) fn text(&self) -> Result<Option<Cow<'a, str>>, String> {
+    #[inline]
+    pub(crate) fn text(self, memory: &'a Bump) -> Result<Option<&'a str>, Problem> {
         Ok(Some(match self {
             Self::Null => return Ok(None),
-            Self::Text(text) | Self::Number(text) => text.clone(),
-            Self::Bool(truth) => (*truth).into(),
-            Self::Raw(Value::S(text)) => text.get(),
-            Self::Raw(Value::N(digits)) => digits.clone(),
-            Self::Raw(Value::True) => written(true).into(),
-            Self::Raw(Value::False) => written(false).into(),
-            Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name())),
-            Self::Json(_) => return Err("is composed, which has no text".to_owned()),
+            Self::Text(text) | Self::Number(text) | Self::Bool(text) => text,
+            Self::Raw(Value::S(text)) => keep(text.get(), memory),
+            Self::Raw(Value::N(digits)) => digits,
+            Self::Raw(Value::True) => written(true),
+            Self::Raw(Value::False) => written(false),
+            Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name()).into()),
+            Self::Json(_) => return Err("is composed, which has no text".into()),
         }))
     }
 
     /// Writes the value as JSON, whatever it is.
-    pub(crate) fn write_json(&self, into: &mut String) -> Result<(), String> {
+    pub(crate) fn write_json(self, into: &mut String) -> Result<(), Problem> {
         match self {
             Self::Null => into.push_str("null"),
-            Self::Raw(value) if value.has_nul() => return Err(NUL.to_owned()),
+            Self::Raw(value) if value.has_nul() => return Err(NUL.into()),
             Self::Raw(value) => value.write_json(into),
             Self::Text(text) => write_string(text, into)?,
             Self::Number(json) | Self::Json(json) => into.push_str(json),
             Self::Bool(truth) => into.push_str(truth),
         }
         Ok(())
+    }
+}
+
+/// The text, which lies in that memory if it was made.
+#[inline]
+pub(crate) fn keep<'a>(text: Cow<'a, str>, memory: &'a Bump) -> &'a str {
+    match text {
+        Cow::Borrowed(text) => text,
+        Cow::Owned(text) => memory.alloc_str(&text),
     }
 }
 
@@ -69,10 +84,10 @@ pub(crate) fn written(truth: bool) -> &'static str {
 pub(crate) const NUL: &str = "holds the character U+0000, which PostgreSQL cannot store";
 
 /// Writes a text as a JSON string.
-pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> {
+pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), Problem> {
     let special = special(text.as_bytes()).is_some();
     if special && text.contains('\0') {
-        return Err(NUL.to_owned());
+        return Err(NUL.into());
     }
     if special {
         into.push_str(&serde_json::to_string(text).map_err(|error| error.to_string())?);
@@ -89,9 +104,9 @@ pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), String> 
 pub(crate) fn write_as(
     ty: &ColumnType,
     accept: Option<&[Type]>,
-    value: &Scalar<'_>,
+    value: Scalar<'_>,
     into: &mut String,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     if value.is_null() {
         into.push_str("null");
         return Ok(());
@@ -99,7 +114,7 @@ pub(crate) fn write_as(
     if ty.is_array() { write_array(ty.kind(), accept, value, into) } else { write_one(ty.kind(), accept, value, into) }
 }
 
-fn write_array(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+fn write_array(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
     let mut elements = Elements { into, first: true };
     elements.into.push('[');
     match value {
@@ -110,26 +125,26 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &m
                 if value.is_null() {
                     elements.into.push_str("null");
                 } else {
-                    write_one(kind, accept, &value, elements.into)?;
+                    write_one(kind, accept, value, elements.into)?;
                 }
             }
         }
         Scalar::Raw(Value::Ss(texts)) => {
             for text in texts {
                 elements.next();
-                write_one(kind, accept, &Scalar::Raw(&Value::S(*text)), elements.into)?;
+                write_one(kind, accept, Scalar::Raw(&Value::S(*text)), elements.into)?;
             }
         }
         Scalar::Raw(Value::Ns(numbers)) => {
             for digits in numbers {
                 elements.next();
-                write_one(kind, accept, &Scalar::Raw(&Value::N(digits.clone())), elements.into)?;
+                write_one(kind, accept, Scalar::Raw(&Value::N(digits.clone())), elements.into)?;
             }
         }
         Scalar::Raw(Value::Bs(binaries)) => {
             for binary in binaries {
                 elements.next();
-                write_one(kind, accept, &Scalar::Raw(&Value::B(*binary)), elements.into)?;
+                write_one(kind, accept, Scalar::Raw(&Value::B(*binary)), elements.into)?;
             }
         }
         Scalar::Raw(other) => return Err(wrong(other, &[Type::L, Type::Ss, Type::Ns, Type::Bs])),
@@ -138,7 +153,7 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &m
             elements.into.push_str(json);
             return Ok(());
         }
-        _ => return Err("is a single value where an array is wanted".to_owned()),
+        _ => return Err("is a single value where an array is wanted".into()),
     }
     elements.into.push(']');
     Ok(())
@@ -157,7 +172,7 @@ impl Elements<'_> {
     }
 }
 
-fn write_one(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
     if let Scalar::Raw(raw) = value {
         check_type(kind, accept, raw)?;
     }
@@ -172,7 +187,7 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: &Scalar<'_>, into: &mut
 
 /// The JSON of a value that is written as it stands.
 #[inline]
-fn as_written<'v>(kind: Kind, value: &'v Scalar<'_>) -> Option<&'v str> {
+fn as_written<'a>(kind: Kind, value: Scalar<'a>) -> Option<&'a str> {
     match (kind, value) {
         (
             Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other,
@@ -181,54 +196,62 @@ fn as_written<'v>(kind: Kind, value: &'v Scalar<'_>) -> Option<&'v str> {
         (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
         (Kind::Boolean, Scalar::Raw(Value::True)) => Some(written(true)),
         (Kind::Boolean, Scalar::Raw(Value::False)) => Some(written(false)),
-        (Kind::Integer(_, most), Scalar::Raw(Value::N(digits)) | Scalar::Number(digits))
-            if is_integer_below(digits, most) =>
-        {
-            Some(digits)
+        (Kind::Integer(..) | Kind::Numeric | Kind::Float, Scalar::Raw(Value::N(digits))) => {
+            number_as_written(kind, digits)
         }
-        (Kind::Numeric | Kind::Float, Scalar::Raw(Value::N(digits)) | Scalar::Number(digits))
-            if is_json(digits.as_bytes()) =>
-        {
-            Some(digits)
-        }
+        (Kind::Integer(..) | Kind::Numeric | Kind::Float, Scalar::Number(digits)) => number_as_written(kind, digits),
         _ => None,
     }
 }
 
+fn number_as_written(kind: Kind, digits: &str) -> Option<&str> {
+    let as_it_stands = match kind {
+        Kind::Integer(_, most) => is_integer_below(digits, most),
+        _ => is_json(digits.as_bytes()),
+    };
+    as_it_stands.then_some(digits)
+}
+
 /// Writes a value that has to be another text than the one that came.
-fn write_converted(kind: Kind, value: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+fn write_converted(kind: Kind, value: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
+    if let (Kind::Text | Kind::Uuid, Scalar::Text(text)) = (kind, value) {
+        return write_string(text, into);
+    }
+    if kind == Kind::Json {
+        return value.write_json(into);
+    }
+    let memory = Bump::new();
+    let text = || Ok::<_, Problem>(value.text(&memory)?.unwrap_or_default());
     match kind {
-        Kind::Json => value.write_json(into),
-        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => {
-            write_string(&value.text()?.unwrap_or_default(), into)
+        Kind::Json | Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => {
+            write_string(text()?, into)
         }
         Kind::Boolean => {
-            let text = value.text()?.unwrap_or_default();
-            let truth = match &*text {
+            let truth = match text()? {
                 "true" | "1" => "true",
                 "false" | "0" => "false",
-                other => return Err(format!("is `{}`, which is neither true nor false", shorten(other))),
+                other => return Err(format!("is `{}`, which is neither true nor false", shorten(other)).into()),
             };
             into.push_str(truth);
             Ok(())
         }
         Kind::Integer(least, most) => {
-            let text = value.text()?.unwrap_or_default();
-            let number = Decimal::parse(&text).and_then(Decimal::to_i64).map_err(|error| number_error(&text, error))?;
+            let text = text()?;
+            let number = Decimal::parse(text).and_then(Decimal::to_i64).map_err(|error| number_error(text, error))?;
             if number < least || number > most {
-                return Err(format!("is {number}, which is outside {least} to {most}"));
+                return Err(format!("is {number}, which is outside {least} to {most}").into());
             }
             into.push_str(&number.to_string());
             Ok(())
         }
         Kind::Numeric | Kind::Float => {
-            let text = value.text()?.unwrap_or_default();
-            into.push_str(&to_json(&text).map_err(|error| number_error(&text, error))?);
+            let text = text()?;
+            into.push_str(&to_json(text).map_err(|error| number_error(text, error))?);
             Ok(())
         }
         Kind::Bytea => match value {
             Scalar::Raw(Value::B(binary)) => write_hex(&binary.get(), into),
-            value => write_string(&value.text()?.unwrap_or_default(), into),
+            _ => write_string(text()?, into),
         },
     }
 }
@@ -251,7 +274,7 @@ fn number_error(text: &str, error: NumberError) -> String {
 }
 
 /// `\x` and hexadecimal digits, PostgreSQL's text form of `bytea` ("Binary Data Types", hex format).
-fn write_hex(base64: &str, into: &mut String) -> Result<(), String> {
+fn write_hex(base64: &str, into: &mut String) -> Result<(), Problem> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bytes = decode_base64(base64).ok_or("is not base64")?;
     into.push_str("\"\\\\x");
@@ -269,7 +292,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Whether a value's type is one that leads to the kind.
-fn check_type(kind: Kind, accept: Option<&[Type]>, value: &Value<'_>) -> Result<(), String> {
+fn check_type(kind: Kind, accept: Option<&[Type]>, value: &Value<'_>) -> Result<(), Problem> {
     let accept = match (accept, kind) {
         (Some(accept), _) => accept,
         (None, Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz) => &[Type::S],
@@ -282,9 +305,10 @@ fn check_type(kind: Kind, accept: Option<&[Type]>, value: &Value<'_>) -> Result<
     if accept.contains(&value.ty()) { Ok(()) } else { Err(wrong(value, accept)) }
 }
 
-fn wrong(value: &Value<'_>, wanted: &[Type]) -> String {
+#[cold]
+fn wrong(value: &Value<'_>, wanted: &[Type]) -> Problem {
     let wanted: Vec<_> = wanted.iter().map(|ty| ty.name()).collect();
-    format!("is {}, but {} is wanted", value.ty().name(), wanted.join(" or "))
+    format!("is {}, but {} is wanted", value.ty().name(), wanted.join(" or ")).into()
 }
 
 /// A text that may be long, for a message.
@@ -316,12 +340,11 @@ pub(crate) fn epoch(digits: &str, units_per_second: i128) -> Result<String, Stri
 
 /// The UUID of a name in a namespace (RFC 9562, section 5.5). The crate `uuid` has a SHA-1 that does without the
 /// processor's instructions for it, and takes several times as long.
-pub(crate) fn uuid_v5(namespace: &Uuid, name: &str) -> String {
+pub(crate) fn uuid_v5(namespace: &Uuid, name: &str) -> Hyphenated {
     let hash = Sha1::new_with_prefix(namespace).chain_update(name).finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
-    let uuid = uuid::Builder::from_sha1_bytes(bytes).into_uuid();
-    uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+    uuid::Builder::from_sha1_bytes(bytes).into_uuid().hyphenated()
 }
 
 #[cfg(test)]
@@ -332,9 +355,9 @@ mod tests {
     fn a_uuid_is_that_of_its_name() {
         // RFC 9562, appendix A.4: `www.example.com` in the namespace of DNS.
         let namespace = "6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().unwrap();
-        assert_eq!(uuid_v5(&namespace, "www.example.com"), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+        assert_eq!(uuid_v5(&namespace, "www.example.com").to_string(), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
         // `python3 -c 'import uuid; print(uuid.uuid5(uuid.NAMESPACE_DNS, "é" * 100))'`
-        assert_eq!(uuid_v5(&namespace, &"é".repeat(100)), "1d2f3336-173f-59d7-a2e0-4299659f807e");
+        assert_eq!(uuid_v5(&namespace, &"é".repeat(100)).to_string(), "1d2f3336-173f-59d7-a2e0-4299659f807e");
     }
 
     #[test]

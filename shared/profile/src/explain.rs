@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 
+use bumpalo::Bump;
 use item::{Item, Value, decode};
 
 use crate::condition::{Bound, Condition, Test, Wanted};
-use crate::convert::Scalar;
+use crate::convert::{Problem, Scalar};
 use crate::file::OnFailure;
-use crate::plan::{Action, Element, Origin, Piece, Plan, Reference, Slot, Source, fill_template, find};
+use crate::plan::{Action, Element, Known, Origin, Piece, Plan, Reference, Slot, Source, fill_template};
 use crate::row::Row;
 use crate::tables::{Gate, Made, Mended, Table, elements};
 
@@ -114,22 +115,27 @@ fn of_table(text: &mut String, table: &Table, takes: bool, source: Source<'_>) {
 impl Plan {
     /// A line for each value and column.
     fn explain(&self, text: &mut String, source: Source<'_>) {
-        let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
+        let memory = &Bump::new();
+        let mut known = Known::of(source, memory, self.values.len());
         let mut lines = Vec::new();
-        for (place, value) in self.values.iter().enumerate() {
-            let (before, rest) = known.split_at_mut(place);
-            let why = self.why(value, source, before);
-            let made = self.make(value, source, before, &mut rest[0]);
+        for value in &self.values {
+            let why = self.why(value, &known);
+            let made = self.make(value, &known);
             let why = because(value, why, made.as_ref().err());
-            let outcome = outcome(value, made, &mut rest[0]);
+            let made = made.or_else(|problem| value.instead(problem));
+            let outcome = match &made {
+                Ok(made) => json(*made),
+                Err(reason) => format!("rejected: {reason}"),
+            };
+            known.values.push(made.unwrap_or(Scalar::Null));
             lines.push((format!("({})", value.name), String::new(), outcome, why));
         }
         for column in &self.columns {
             let mut row = Row::default();
             // Every column has a type.
-            let tried = column.ty.as_ref().map(|ty| self.write(column, ty, source, &known, &mut String::new()));
-            let why = because(column, self.why(column, source, &known), tried.and_then(Result::err).as_ref());
-            let outcome = match self.cell(column, source, &known, &mut row) {
+            let tried = column.ty.as_ref().map(|ty| self.write(column, ty, &known, &mut String::new()));
+            let why = because(column, self.why(column, &known), tried.and_then(Result::err).as_ref());
+            let outcome = match self.cell(column, &known, &mut row) {
                 Ok(()) => shorten(row.view().cell(0)),
                 Err(reason) => format!("rejected: {reason}"),
             };
@@ -146,14 +152,12 @@ impl Plan {
     }
 
     /// Where a value comes from, and by which steps.
-    fn why<'a>(&'a self, slot: &'a Slot, source: Source<'a>, known: &[Scalar<'a>]) -> String {
-        let mut why = self.origin(&slot.origin, source, known);
+    fn why<'a>(&'a self, slot: &'a Slot, known: &Known<'a>) -> String {
+        let mut why = self.origin(&slot.origin, known);
         let begin = match &slot.origin {
-            Origin::Reference(reference) => Some(find(reference, source, known).into_owned()),
+            Origin::Reference(reference) => Some(known.find(reference)),
             Origin::Constant(constant) => Some(constant.scalar()),
-            Origin::Template(pieces) => {
-                fill_template(pieces, |reference: &Reference| find(reference, source, known)).ok()
-            }
+            Origin::Template(pieces) => fill_template(pieces, known).ok(),
             _ => None,
         };
         let mut scalar = begin.unwrap_or(Scalar::Null);
@@ -162,9 +166,9 @@ impl Plan {
                 break;
             }
             let _ = write!(why, ", {} ", self.action(step));
-            match self.step(step, &scalar) {
+            match self.step(step, scalar, known.memory) {
                 Ok(next) => {
-                    let _ = write!(why, "-> {}", json(&next));
+                    let _ = write!(why, "-> {}", json(next));
                     scalar = next;
                 }
                 Err(problem) => {
@@ -180,9 +184,9 @@ impl Plan {
                 Origin::Object(_) | Origin::Array(_) | Origin::Map(..) | Origin::Rest(_) | Origin::Jq(_)
             )
         {
-            let _ = write!(why, ", so the default {}", json(&default.scalar()));
+            let _ = write!(why, ", so the default {}", json(default.scalar()));
         }
-        let absent = slot.only_if.iter().find(|reference| find(reference, source, known).is_null());
+        let absent = slot.only_if.iter().find(|reference| known.find(reference).is_null());
         if let Some(reference) = absent {
             let _ = write!(why, ", but nothing without {}", self.reference(reference));
         }
@@ -194,18 +198,18 @@ impl Plan {
         why
     }
 
-    fn origin<'a>(&'a self, origin: &'a Origin, source: Source<'a>, known: &[Scalar<'a>]) -> String {
+    fn origin<'a>(&'a self, origin: &'a Origin, known: &Known<'a>) -> String {
         let all = |references: Vec<&Reference>| {
             references.into_iter().map(|reference| self.reference(reference)).collect::<Vec<_>>().join(", ")
         };
         match origin {
             Origin::Reference(reference) => {
                 let state = match reference {
-                    Reference::Attribute(_) | Reference::Element(_) => match source.find(reference) {
+                    Reference::Attribute(_) | Reference::Element(_) => match known.source.find(reference) {
                         None => " is missing".to_owned(),
                         Some(value) => format!(" {} {}", value.ty().name(), shorten(&value_json(value))),
                     },
-                    _ => format!(" {}", json(&find(reference, source, known))),
+                    _ => format!(" {}", json(known.find(reference))),
                 };
                 format!("{}{state}", self.reference(reference))
             }
@@ -255,17 +259,10 @@ impl Plan {
 }
 
 /// Why a value is what it is, with the problem for which it gave way.
-fn because(slot: &Slot, why: String, problem: Option<&String>) -> String {
+fn because(slot: &Slot, why: String, problem: Option<&Problem>) -> String {
     match problem.filter(|_| slot.gives_way()) {
         Some(problem) => format!("{why}: {problem}"),
         None => why,
-    }
-}
-
-fn outcome<'a>(value: &'a Slot, made: Result<(), String>, scalar: &mut Scalar<'a>) -> String {
-    match made.map_or_else(|problem| value.instead(problem).map(|instead| *scalar = instead), Ok) {
-        Ok(()) => json(scalar),
-        Err(reason) => format!("rejected: {reason}"),
     }
 }
 
@@ -323,7 +320,7 @@ fn said(condition: &Condition, table: Option<&Table>) -> String {
     }
 }
 
-fn json(scalar: &Scalar<'_>) -> String {
+fn json(scalar: Scalar<'_>) -> String {
     let mut text = String::new();
     match scalar.write_json(&mut text) {
         Ok(()) => shorten(&text),

@@ -1,15 +1,19 @@
 //! The plan of a table: a flat list of named values, each from attributes and earlier values, then a list of columns. How
 //! it is written is in `file`, how one value becomes another in `convert`, which tables an item goes to in `tables`.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 
+use bumpalo::{Bump, collections as memory};
 use item::number::plain;
 use item::{Item, Text, Type, Value};
 use jaq_json::Val;
+use smallvec::SmallVec;
+use uuid::Uuid;
 
-use crate::convert::{NUL, Scalar, epoch, is_integer_below, split_extension, uuid_v5, write_as, write_string, written};
+use crate::convert::{
+    NUL, Problem, Scalar, epoch, is_integer_below, keep, split_extension, uuid_v5, write_as, write_string, written,
+};
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
 use crate::policy::Policy;
@@ -22,8 +26,18 @@ use crate::schema::{ColumnType, Kind};
 pub(crate) struct Plan {
     pub(crate) values: Vec<Slot>,
     pub(crate) columns: Vec<Slot>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) load_time: String,
+}
+
+/// A part of every row.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The cells of columns beside each other that are the same in all.
+    Fixed(Row),
+    /// The cell of the column in that place.
+    Column(usize),
 }
 
 /// What a row is made of.
@@ -60,8 +74,6 @@ pub(crate) struct Slot {
     pub(crate) required: bool,
     /// The merge policy of a column, if it cannot merge all that the type would take.
     pub(crate) checked: Option<Policy>,
-    /// The JSON text of a column that is the same in every row.
-    pub(crate) fixed: Option<String>,
 }
 
 /// What stands for the element of a row in a profile.
@@ -193,7 +205,7 @@ pub(crate) enum Action {
     StripPrefix(String),
     StripSuffix(String),
     Lookup(usize),
-    UuidV5(uuid::Uuid),
+    UuidV5(Uuid),
     Split(String, i32),
     Epoch(i128),
 }
@@ -210,10 +222,10 @@ pub(crate) enum Constant {
 impl Constant {
     pub(crate) fn scalar(&self) -> Scalar<'_> {
         match self {
-            Self::Text(text) => Scalar::Text(Cow::Borrowed(text)),
-            Self::Number(text) => Scalar::Number(Cow::Borrowed(text)),
+            Self::Text(text) => Scalar::Text(text),
+            Self::Number(text) => Scalar::Number(text),
             Self::Bool(truth) => Scalar::Bool(written(*truth)),
-            Self::Json(json) => Scalar::Json(Cow::Borrowed(json)),
+            Self::Json(json) => Scalar::Json(json),
         }
     }
 }
@@ -235,55 +247,65 @@ impl Plan {
 
     /// Writes once what is the same in every row. What cannot be written is complained of with the first row.
     pub(crate) fn fix(mut self) -> Self {
-        let nothing = Item::default();
-        for place in 0..self.columns.len() {
-            let column = &self.columns[place];
+        let (nothing, memory) = (Item::default(), Bump::new());
+        let known = Known::of(Source::of(&nothing), &memory, 0);
+        let mut parts = Vec::new();
+        for (place, column) in self.columns.iter().enumerate() {
             let alone = matches!(column.origin, Origin::Constant(_) | Origin::LoadTime | Origin::Null);
-            let (mut scalar, mut json) = (Scalar::Null, String::new());
-            if let Some(ty) = &column.ty
-                && alone
-                && column.only_if.is_empty()
-                && self.evaluate(column, Source::of(&nothing), &[], &mut scalar).is_ok()
-                && write_as(ty, column.accept.as_deref(), &scalar, &mut json).is_ok()
-                && column.check(ty, &json).is_ok()
-            {
-                drop(scalar);
-                self.columns[place].fixed = Some(json);
+            let mut cell = Row::default();
+            if !alone || !column.only_if.is_empty() || self.cell(column, &known, &mut cell).is_err() {
+                parts.push(Part::Column(place));
+            } else if let Some(Part::Fixed(before)) = parts.last_mut() {
+                before.append(cell.view());
+            } else {
+                parts.push(Part::Fixed(cell));
             }
         }
+        drop(known);
+        self.parts = parts;
         self
     }
 
-    /// Writes a row.
+    /// Writes a row; what is made on the way lies in `memory`.
     ///
     /// # Errors
     /// Why the item is rejected, in one sentence. The row is then of no use.
-    pub(crate) fn row<'a>(&'a self, source: Source<'a>, row: &mut Row) -> Result<(), String> {
+    pub(crate) fn row<'a>(&'a self, source: Source<'a>, memory: &'a Bump, row: &mut Row) -> Result<(), Problem> {
         row.clear();
-        let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
-        for (place, value) in self.values.iter().enumerate() {
-            let (before, rest) = known.split_at_mut(place);
-            let scalar = &mut rest[0];
-            if let Err(problem) = self.make(value, source, before, scalar) {
-                *scalar = value.instead(problem)?;
+        let mut known = Known::of(source, memory, self.values.len());
+        for value in &self.values {
+            let made = match self.make(value, &known) {
+                Ok(made) => made,
+                Err(problem) => value.instead(problem)?,
+            };
+            known.values.push(made);
+        }
+        for part in &self.parts {
+            match part {
+                Part::Fixed(cells) => row.append(cells.view()),
+                Part::Column(place) => self.cell(&self.columns[*place], &known, row)?,
             }
         }
-        self.columns.iter().try_for_each(|column| self.cell(column, source, &known, row))
+        Ok(())
     }
 
     /// Writes the cells of these columns, and null for the others; values that cannot be made are nothing.
-    pub(crate) fn cells_of<'a>(&'a self, columns: &[usize], source: Source<'a>, row: &mut Row) -> Result<(), String> {
+    pub(crate) fn cells_of<'a>(
+        &'a self,
+        columns: &[usize],
+        source: Source<'a>,
+        memory: &'a Bump,
+        row: &mut Row,
+    ) -> Result<(), Problem> {
         row.clear();
-        let mut known: Vec<_> = self.values.iter().map(|_| Scalar::Null).collect();
-        for (place, value) in self.values.iter().enumerate() {
-            let (before, rest) = known.split_at_mut(place);
-            if self.make(value, source, before, &mut rest[0]).is_err() {
-                rest[0] = Scalar::Null;
-            }
+        let mut known = Known::of(source, memory, self.values.len());
+        for value in &self.values {
+            let made = self.make(value, &known).unwrap_or(Scalar::Null);
+            known.values.push(made);
         }
         for (place, column) in self.columns.iter().enumerate() {
             if columns.contains(&place) {
-                self.cell(column, source, &known, row)?;
+                self.cell(column, &known, row)?;
             } else {
                 row.push(NULL);
             }
@@ -312,24 +334,14 @@ impl Plan {
     }
 
     /// Writes the cell of a column.
-    pub(crate) fn cell<'a>(
-        &'a self,
-        column: &'a Slot,
-        source: Source<'a>,
-        known: &[Scalar<'a>],
-        row: &mut Row,
-    ) -> Result<(), String> {
-        if let Some(json) = &column.fixed {
-            row.push(json);
-            return Ok(());
-        }
+    pub(crate) fn cell<'a>(&'a self, column: &'a Slot, known: &Known<'a>, row: &mut Row) -> Result<(), Problem> {
         // Every column has a type.
         let Some(ty) = &column.ty else { return Ok(()) };
         let into = row.compose();
         let start = into.len();
-        if let Err(problem) = self.write(column, ty, source, known, into) {
+        if let Err(problem) = self.write(column, ty, known, into) {
             into.truncate(start);
-            column.write(ty, &column.instead(problem)?, into)?;
+            column.write(ty, column.instead(problem)?, into)?;
         }
         row.end_cell();
         Ok(())
@@ -341,153 +353,92 @@ impl Plan {
         &'a self,
         column: &'a Slot,
         ty: &ColumnType,
-        source: Source<'a>,
-        known: &[Scalar<'a>],
+        known: &Known<'a>,
         into: &mut String,
-    ) -> Result<(), String> {
+    ) -> Result<(), Problem> {
         let start = into.len();
-        if let Some(found) = column.as_it_stands(source, known) {
-            column.write(ty, &found, into)?;
+        if column.composes_its_cell(ty) {
+            compose(&column.origin, known, into).map_err(|problem| column.complain(&problem))?;
         } else {
-            let mut scalar = Scalar::Null;
-            self.evaluate(column, source, known, &mut scalar)?;
-            column.write(ty, &scalar, into)?;
+            column.write(ty, self.evaluate(column, known)?, into)?;
         }
         if column.is_checked() { column.check(ty, &into[start..]) } else { Ok(()) }
     }
 
     /// Works out a value and makes it one of its type, if it has one.
-    pub(crate) fn make<'a>(
-        &'a self,
-        value: &'a Slot,
-        source: Source<'a>,
-        known: &[Scalar<'a>],
-        scalar: &mut Scalar<'a>,
-    ) -> Result<(), String> {
-        match value.as_it_stands(source, known) {
-            Some(found) => *scalar = found.into_owned(),
-            None => self.evaluate(value, source, known, scalar)?,
-        }
+    pub(crate) fn make<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+        let scalar = self.evaluate(value, known)?;
         match &value.ty {
-            Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar),
-            _ => Ok(()),
+            Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar, known.memory),
+            _ => Ok(scalar),
         }
     }
 
-    /// Works out a value, which is nothing before. (Scalars are large to move: they are made where they stay.)
-    fn evaluate<'a>(
-        &'a self,
-        value: &'a Slot,
-        source: Source<'a>,
-        known: &[Scalar<'a>],
-        scalar: &mut Scalar<'a>,
-    ) -> Result<(), String> {
-        let find = |reference: &Reference| find(reference, source, known);
-        let complain = |problem: String| value.complain(&problem);
-        match &value.origin {
-            Origin::Reference(reference) => *scalar = find(reference).into_owned(),
-            Origin::Constant(constant) => *scalar = constant.scalar(),
-            Origin::LoadTime => *scalar = Scalar::Text(Cow::Borrowed(&self.load_time)),
-            Origin::Null => {}
-            Origin::Template(pieces) => *scalar = fill_template(pieces, find).map_err(complain)?,
-            Origin::Jq(filter) => {
-                if let Some(found) = filter.one(source).map_err(complain)? {
-                    *scalar = of_jq(&found).map_err(complain)?;
-                }
-            }
-            Origin::Object(fields) => {
-                let json = compose('{', '}', |into| {
-                    for (place, (name, reference)) in fields.iter().enumerate() {
-                        into.push_str(if place == 0 { "" } else { "," });
-                        into.push_str(name);
-                        into.push(':');
-                        find(reference).write_json(into)?;
-                    }
-                    Ok(())
-                });
-                *scalar = json.map_err(complain)?;
-            }
-            Origin::Array(references) => {
-                let json = compose('[', ']', |into| {
-                    for (place, reference) in references.iter().enumerate() {
-                        into.push_str(if place == 0 { "" } else { "," });
-                        find(reference).write_json(into)?;
-                    }
-                    Ok(())
-                });
-                *scalar = json.map_err(complain)?;
-            }
-            Origin::Rest(taken) => {
-                let all = source.attributes();
-                let mut left = all.iter().filter(|(name, _)| !taken.contains(&*name.get())).peekable();
-                if left.peek().is_some() {
-                    *scalar = compose('{', '}', |into| write_attributes(left, into)).map_err(complain)?;
-                }
-            }
-            Origin::Map(entries, fill) => {
-                *scalar = compose('{', '}', |into| write_map(entries, fill, find, into)).map_err(complain)?;
-            }
-        }
+    /// Works out a value.
+    #[inline]
+    fn evaluate<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+        let mut scalar = match &value.origin {
+            Origin::Reference(reference) => known.find(reference),
+            Origin::Constant(constant) => constant.scalar(),
+            Origin::LoadTime => Scalar::Text(&self.load_time),
+            Origin::Null => Scalar::Null,
+            Origin::Template(pieces) => fill_template(pieces, known).map_err(|problem| value.complain(&problem))?,
+            origin => make_several(origin, known).map_err(|problem| value.complain(&problem))?,
+        };
         for step in &value.steps {
             if scalar.is_null() {
                 break;
             }
-            *scalar = self.step(step, scalar).map_err(complain)?;
+            scalar = self.step(step, scalar, known.memory).map_err(|problem| value.complain(&problem))?;
         }
         if scalar.is_null()
             && let Some(default) = &value.default
         {
-            *scalar = default.scalar();
+            scalar = default.scalar();
         }
-        if value.only_if.iter().any(|reference| find(reference).is_null()) {
-            *scalar = Scalar::Null;
+        if value.only_if.iter().any(|reference| known.find(reference).is_null()) {
+            scalar = Scalar::Null;
         }
         if value.required && scalar.is_null() {
-            return Err(value.missing(source));
+            return Err(value.missing(known.source));
         }
-        Ok(())
+        Ok(scalar)
     }
 
-    pub(crate) fn step<'a>(&'a self, step: &Action, scalar: &Scalar<'a>) -> Result<Scalar<'a>, String> {
-        let Some(text) = scalar.text()? else { return Ok(Scalar::Null) };
-        let some = |text: Option<Cow<'a, str>>| text.map_or(Scalar::Null, Scalar::Text);
-        Ok(match step {
-            Action::Trim => Scalar::Text(Cow::Owned(text.trim().to_owned())),
-            Action::Lower if is_lower(&text) => Scalar::Text(text),
-            Action::Lower => Scalar::Text(Cow::Owned(text.to_lowercase())),
-            Action::Upper => Scalar::Text(Cow::Owned(text.to_uppercase())),
-            Action::NullIfEmpty if text.is_empty() => Scalar::Null,
-            Action::NullIfEmpty => Scalar::Text(text),
-            Action::Extension => some(part(text, |text| split_extension(text).map(|(_, extension)| extension))),
-            Action::Stem => some(part(text, |text| split_extension(text).map(|(stem, _)| stem))),
-            Action::StripPrefix(prefix) => {
-                some(part(text, |text| Some(text.strip_prefix(prefix.as_str()).unwrap_or(text))))
+    pub(crate) fn step<'a>(
+        &'a self,
+        step: &Action,
+        scalar: Scalar<'a>,
+        memory: &'a Bump,
+    ) -> Result<Scalar<'a>, Problem> {
+        let Some(text) = scalar.text(memory)? else { return Ok(Scalar::Null) };
+        let made = match step {
+            Action::Trim => Some(text.trim()),
+            Action::Lower if is_lower(text) => Some(text),
+            Action::Lower => Some(keep(text.to_lowercase().into(), memory)),
+            Action::Upper => Some(keep(text.to_uppercase().into(), memory)),
+            Action::NullIfEmpty => Some(text).filter(|text| !text.is_empty()),
+            Action::Extension => split_extension(text).map(|(_, extension)| extension),
+            Action::Stem => split_extension(text).map(|(stem, _)| stem),
+            Action::StripPrefix(prefix) => Some(text.strip_prefix(prefix.as_str()).unwrap_or(text)),
+            Action::StripSuffix(suffix) => Some(text.strip_suffix(suffix.as_str()).unwrap_or(text)),
+            Action::Lookup(table) => {
+                let found = self.lookups[*table].get(&*plain(text));
+                return Ok(found.map_or(Scalar::Null, Constant::scalar));
             }
-            Action::StripSuffix(suffix) => {
-                some(part(text, |text| Some(text.strip_suffix(suffix.as_str()).unwrap_or(text))))
+            Action::Split(by, place) => split_part(text, by, *place),
+            Action::UuidV5(namespace) => {
+                Some(&*memory.alloc_str(uuid_v5(namespace, text).encode_lower(&mut Uuid::encode_buffer())))
             }
-            Action::Lookup(table) => match self.lookups[*table].get(&*plain(&text)) {
-                Some(constant) => constant.scalar(),
-                None => Scalar::Null,
-            },
-            Action::Split(by, place) => some(part(text, |text| split_part(text, by, *place))),
-            Action::UuidV5(namespace) => Scalar::Text(Cow::Owned(uuid_v5(namespace, &text))),
-            Action::Epoch(units) => Scalar::Text(Cow::Owned(epoch(&text, *units)?)),
-        })
+            Action::Epoch(units) => Some(keep(epoch(text, *units)?.into(), memory)),
+        };
+        Ok(made.map_or(Scalar::Null, Scalar::Text))
     }
 }
 
 /// Whether the text is in lower case for sure.
 fn is_lower(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-}
-
-/// A part of a text, borrowed where the text is.
-fn part(text: Cow<'_, str>, cut: impl Fn(&str) -> Option<&str>) -> Option<Cow<'_, str>> {
-    match text {
-        Cow::Borrowed(text) => cut(text).map(Cow::Borrowed),
-        Cow::Owned(text) => cut(&text).map(|part| Cow::Owned(part.to_owned())),
-    }
 }
 
 /// One of the parts of a text: the first is 1, the last -1.
@@ -500,10 +451,10 @@ fn split_part<'a>(text: &'a str, by: &str, place: i32) -> Option<&'a str> {
 fn write_attributes<'a>(
     attributes: impl Iterator<Item = &'a (Text<'a>, Value<'a>)>,
     into: &mut String,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     for (place, (name, value)) in attributes.enumerate() {
         if name.has_nul() {
-            return Err(NUL.to_owned());
+            return Err(NUL.into());
         }
         into.push_str(if place == 0 { "" } else { "," });
         into.push_str(name.json());
@@ -514,121 +465,201 @@ fn write_attributes<'a>(
 }
 
 /// Makes a value one of the type.
-fn make_typed(ty: &ColumnType, value: &Slot, scalar: &mut Scalar<'_>) -> Result<(), String> {
+fn make_typed<'a>(ty: &ColumnType, value: &Slot, scalar: Scalar<'a>, memory: &'a Bump) -> Result<Scalar<'a>, Problem> {
     // The common cases need no new text.
-    match (ty.is_array(), ty.kind(), &*scalar) {
-        _ if value.gives_way() => {}
-        (false, Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
-            *scalar = Scalar::Text(text.get());
-            return Ok(());
+    if value.accept.is_none() && !value.gives_way() && !ty.is_array() {
+        match (ty.kind(), scalar) {
+            (Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
+                return Ok(Scalar::Text(keep(text.get(), memory)));
+            }
+            (Kind::Integer(_, most), Scalar::Raw(Value::N(digits))) if is_integer_below(digits, most) => {
+                return Ok(Scalar::Number(digits));
+            }
+            _ => {}
         }
-        (false, Kind::Integer(_, most), Scalar::Raw(Value::N(Cow::Borrowed(digits))))
-            if is_integer_below(digits, most) =>
-        {
-            *scalar = Scalar::Number(Cow::Borrowed(digits));
-            return Ok(());
-        }
-        _ => {}
     }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;
     value.check(ty, &json)?;
-    *scalar = match (ty.is_array(), ty.kind()) {
-        (true, _) | (_, Kind::Json) => Scalar::Json(Cow::Owned(json)),
-        (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(Cow::Owned(json)),
+    let kept = |json: String| keep(json.into(), memory);
+    Ok(match (ty.is_array(), ty.kind()) {
+        (true, _) | (_, Kind::Json) => Scalar::Json(kept(json)),
+        (_, Kind::Integer(..) | Kind::Numeric | Kind::Float) => Scalar::Number(kept(json)),
         (_, Kind::Boolean) => Scalar::Bool(written(json == "true")),
         // The checked text itself, without the detour over JSON.
-        _ => scalar.text()?.map_or(Scalar::Null, Scalar::Text),
-    };
+        _ => scalar.text(memory)?.map_or(Scalar::Null, Scalar::Text),
+    })
+}
+
+/// Makes a value of several, or by a filter.
+#[inline(never)]
+fn make_several<'a>(origin: &Origin, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+    match origin {
+        Origin::Jq(filter) => {
+            let found = filter.one(known.source)?;
+            found.map_or(Ok(Scalar::Null), |found| of_jq(&found, known.memory))
+        }
+        Origin::Rest(taken) if left(taken, known.source).next().is_none() => Ok(Scalar::Null),
+        _ => {
+            let mut json = String::with_capacity(160);
+            compose(origin, known, &mut json)?;
+            Ok(Scalar::Json(keep(json.into(), known.memory)))
+        }
+    }
+}
+
+/// The attributes that no other column takes.
+fn left<'a>(taken: &Taken, source: Source<'a>) -> impl Iterator<Item = &'a (Text<'a>, Value<'a>)> {
+    source.attributes().iter().filter(|(name, _)| !taken.contains(&*name.get()))
+}
+
+/// Writes an object or an array of several values.
+fn compose(origin: &Origin, known: &Known<'_>, into: &mut String) -> Result<(), Problem> {
+    match origin {
+        Origin::Object(fields) => {
+            into.push('{');
+            for (place, (name, reference)) in fields.iter().enumerate() {
+                into.push_str(if place == 0 { "" } else { "," });
+                into.push_str(name);
+                into.push(':');
+                known.find(reference).write_json(into)?;
+            }
+            into.push('}');
+        }
+        Origin::Array(references) => {
+            into.push('[');
+            for (place, reference) in references.iter().enumerate() {
+                into.push_str(if place == 0 { "" } else { "," });
+                known.find(reference).write_json(into)?;
+            }
+            into.push(']');
+        }
+        Origin::Map(entries, fill) => write_map(entries, fill, known, into)?,
+        Origin::Rest(taken) => {
+            into.push('{');
+            write_attributes(left(taken, known.source), into)?;
+            into.push('}');
+        }
+        Origin::Reference(_)
+        | Origin::Constant(_)
+        | Origin::Template(_)
+        | Origin::Jq(_)
+        | Origin::LoadTime
+        | Origin::Null => {}
+    }
     Ok(())
 }
 
-fn compose<'a>(
-    open: char,
-    close: char,
-    write: impl FnOnce(&mut String) -> Result<(), String>,
-) -> Result<Scalar<'a>, String> {
-    let mut json = String::with_capacity(160);
-    json.push(open);
-    write(&mut json)?;
-    json.push(close);
-    Ok(Scalar::Json(Cow::Owned(json)))
-}
-
 /// What a filter has made: texts, numbers and booleans as such, the rest as JSON.
-fn of_jq<'a>(value: &Val) -> Result<Scalar<'a>, String> {
+fn of_jq<'a>(value: &Val, memory: &'a Bump) -> Result<Scalar<'a>, Problem> {
     let mut json = String::new();
     jq::write(value, &mut json)?;
     Ok(match value {
         Val::Bool(truth) => Scalar::Bool(written(*truth)),
-        Val::Num(_) => Scalar::Number(Cow::Owned(json)),
+        Val::Num(_) => Scalar::Number(memory.alloc_str(&json)),
         // It was a text a moment ago.
-        Val::TStr(text) => Scalar::Text(Cow::Owned(String::from_utf8_lossy(text).into_owned())),
-        _ => Scalar::Json(Cow::Owned(json)),
+        Val::TStr(text) => Scalar::Text(memory.alloc_str(&String::from_utf8_lossy(text))),
+        _ => Scalar::Json(memory.alloc_str(&json)),
     })
 }
 
-fn write_map<'k, 'a: 'k>(
+/// Writes an object of the entries that have a name and a value, the first of each name.
+fn write_map(
     entries: &[(Reference, Reference)],
     fill: &[(String, Constant)],
-    find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
+    known: &Known<'_>,
     into: &mut String,
-) -> Result<(), String> {
-    let mut names: Vec<Cow<'_, str>> = Vec::with_capacity(entries.len());
+) -> Result<(), Problem> {
+    let mut names: SmallVec<[&str; 8]> = SmallVec::new();
+    into.push('{');
+    let begin = into.len();
     let separate = |into: &mut String, name: &str| {
-        into.push_str(if into.len() > 1 { "," } else { "" });
+        into.push_str(if into.len() > begin { "," } else { "" });
         write_string(name, into).map(|()| into.push(':'))
     };
     for (name, value) in entries {
-        let (Some(name), value) = (find(name).text()?, find(value)) else { continue };
+        let (Some(name), value) = (known.find(name).text(known.memory)?, known.find(value)) else { continue };
         if !value.is_null() && !names.contains(&name) {
-            separate(into, &name)?;
+            separate(into, name)?;
             value.write_json(into)?;
             names.push(name);
         }
     }
     for (name, constant) in fill {
-        if !names.iter().any(|known| known == name) {
+        if !names.contains(&name.as_str()) {
             separate(into, name)?;
             constant.scalar().write_json(into)?;
         }
     }
+    into.push('}');
     Ok(())
 }
 
-pub(crate) fn fill_template<'k, 'a: 'k>(
-    pieces: &[Piece],
-    find: impl Fn(&Reference) -> Cow<'k, Scalar<'a>>,
-) -> Result<Scalar<'a>, String> {
-    let mut text = String::with_capacity(80);
+/// The text of a template; nothing where one of its pieces is nothing.
+pub(crate) fn fill_template<'a>(pieces: &[Piece], known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+    let mut text = memory::String::with_capacity_in(80, known.memory);
     for piece in pieces {
         match piece {
             Piece::Text(literal) => text.push_str(literal),
-            Piece::Reference(reference) => match find(reference).text()? {
-                Some(part) => text.push_str(&part),
+            Piece::Reference(reference) => match known.find(reference).text(known.memory)? {
+                Some(part) => text.push_str(part),
                 None => return Ok(Scalar::Null),
             },
         }
     }
-    Ok(Scalar::Text(Cow::Owned(text)))
+    Ok(Scalar::Text(text.into_bump_str()))
 }
 
-pub(crate) fn find<'k, 'a>(reference: &Reference, source: Source<'a>, known: &'k [Scalar<'a>]) -> Cow<'k, Scalar<'a>> {
-    Cow::Owned(match reference {
-        Reference::Value(place) => return Cow::Borrowed(&known[*place]),
-        Reference::Position => {
-            source.element.map_or(Scalar::Null, |element| Scalar::Number(Cow::Borrowed(&element.position)))
+/// What is known when a value is made.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) source: Source<'a>,
+    /// Those that were made before.
+    pub(crate) values: memory::Vec<'a, Scalar<'a>>,
+    /// For texts that are made; they are gone with the row.
+    pub(crate) memory: &'a Bump,
+}
+
+impl<'a> Known<'a> {
+    /// With no value yet, but room for so many.
+    pub(crate) fn of(source: Source<'a>, memory: &'a Bump, values: usize) -> Self {
+        Self { source, values: memory::Vec::with_capacity_in(values, memory), memory }
+    }
+
+    /// What a value is taken from.
+    #[inline]
+    pub(crate) fn find(&self, reference: &Reference) -> Scalar<'a> {
+        let attribute = match reference {
+            Reference::Value(place) => return self.values[*place],
+            Reference::Attribute(way) => self.source.follow(way),
+            other => return self.find_other(other),
+        };
+        of_attribute(attribute)
+    }
+
+    #[inline(never)]
+    fn find_other(&self, reference: &Reference) -> Scalar<'a> {
+        let Source { element, written, .. } = self.source;
+        match reference {
+            Reference::Position => element.map_or(Scalar::Null, |element| Scalar::Number(&element.position)),
+            Reference::Name => {
+                let name = element.and_then(|element| element.name);
+                name.map_or(Scalar::Null, |name| Scalar::Text(keep(name.get(), self.memory)))
+            }
+            Reference::Written => written.map_or(Scalar::Null, Scalar::Number),
+            Reference::Value(_) | Reference::Attribute(_) | Reference::Element(_) => {
+                of_attribute(self.source.find(reference))
+            }
         }
-        Reference::Name => {
-            let name = source.element.and_then(|element| element.name);
-            name.map_or(Scalar::Null, |name| Scalar::Text(name.get()))
-        }
-        Reference::Written => source.written.map_or(Scalar::Null, |written| Scalar::Number(Cow::Borrowed(written))),
-        Reference::Attribute(_) | Reference::Element(_) => match source.find(reference) {
-            None | Some(Value::Null) => Scalar::Null,
-            Some(value) => Scalar::Raw(value),
-        },
-    })
+    }
+}
+
+#[inline]
+fn of_attribute<'a>(value: Option<&'a Value<'a>>) -> Scalar<'a> {
+    match value {
+        None | Some(Value::Null) => Scalar::Null,
+        Some(value) => Scalar::Raw(value),
+    }
 }
 
 impl<'a> Source<'a> {
@@ -678,18 +709,16 @@ fn follow<'a>(mut value: &'a Value<'a>, names: &[String]) -> Option<&'a Value<'a
 }
 
 impl Slot {
-    /// The earlier value or the attribute that it is, if it is one as it stands, and not null. It need not be evaluated.
-    #[inline]
-    fn as_it_stands<'k, 'a>(&self, source: Source<'a>, known: &'k [Scalar<'a>]) -> Option<Cow<'k, Scalar<'a>>> {
-        let Origin::Reference(reference) = &self.origin else { return None };
-        let alone = self.steps.is_empty() && self.only_if.is_empty();
-        alone.then(|| find(reference, source, known)).filter(|scalar| !scalar.is_null())
-    }
-
     /// Writes a value as one of the type.
     #[inline]
-    fn write(&self, ty: &ColumnType, scalar: &Scalar<'_>, into: &mut String) -> Result<(), String> {
+    fn write(&self, ty: &ColumnType, scalar: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
         write_as(ty, self.accept.as_deref(), scalar, into).map_err(|problem| self.complain(&problem))
+    }
+
+    /// Whether what it is composed of can be written as its cell at once.
+    fn composes_its_cell(&self, ty: &ColumnType) -> bool {
+        let composed = matches!(self.origin, Origin::Object(_) | Origin::Array(_) | Origin::Map(..));
+        composed && ty.kind() == Kind::Json && !ty.is_array() && self.steps.is_empty() && self.only_if.is_empty()
     }
 
     /// Whether there is more to ask of a cell than that it could be written.
@@ -703,14 +732,14 @@ impl Slot {
     }
 
     /// Checks that rows with this cell can be merged, and that PostgreSQL can read it, if something else would do.
-    fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), String> {
+    fn check(&self, ty: &ColumnType, cell: &str) -> Result<(), Problem> {
         let checked = self.checked.as_ref().map_or(Ok(()), |policy| policy.check(ty, cell));
         let checked = checked.and_then(|()| if self.gives_way() { readable::check(ty, cell) } else { Ok(()) });
         checked.map_err(|problem| self.complain(&problem))
     }
 
     /// What stands in the place of a value that there is a problem with.
-    pub(crate) fn instead(&self, problem: String) -> Result<Scalar<'_>, String> {
+    pub(crate) fn instead(&self, problem: Problem) -> Result<Scalar<'_>, Problem> {
         match self.on_failure {
             OnFailure::Reject => Err(problem),
             OnFailure::Null => Ok(Scalar::Null),
@@ -730,17 +759,19 @@ impl Slot {
     }
 
     /// `attribute `url` is N, but S is wanted`.
-    fn complain(&self, problem: &str) -> String {
+    #[cold]
+    fn complain(&self, problem: &str) -> Problem {
         match self.origin.attribute() {
-            Some(name) => format!("attribute `{name}` {problem}"),
-            None => format!("`{}` {problem}", self.name),
+            Some(name) => format!("attribute `{name}` {problem}").into(),
+            None => format!("`{}` {problem}", self.name).into(),
         }
     }
 
-    fn missing(&self, source: Source<'_>) -> String {
+    #[cold]
+    fn missing(&self, source: Source<'_>) -> Problem {
         match (self.origin.attribute(), &self.origin) {
             (Some(name), Origin::Reference(reference)) if source.find(reference).is_none() => {
-                format!("attribute `{name}` is missing")
+                format!("attribute `{name}` is missing").into()
             }
             _ => self.complain("is null, but a value is required"),
         }

@@ -32,6 +32,13 @@ impl Row {
         self.end_cell();
     }
 
+    /// Adds the cells of another row.
+    pub fn append(&mut self, cells: RowView<'_>) {
+        let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.text.push_str(cells.text);
+        self.ends.extend(cells.ends.iter().map(|end| start.saturating_add(*end)));
+    }
+
     /// Lends the memory to write the next cell's JSON text in place; [`Row::end_cell`] must follow.
     pub fn compose(&mut self) -> &mut String {
         &mut self.text

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bumpalo::Bump;
 use item::number::Decimal;
 use item::{Encoding, Item, Text, Value, decode};
 use jaq_json::Val;
@@ -68,6 +69,8 @@ pub struct Made {
     pub(crate) count: usize,
     /// For each table, whether it takes the item.
     matched: Vec<bool>,
+    /// For texts that are made on the way to a row.
+    memory: Bump,
 }
 
 /// A row, or the key of one that is to be deleted.
@@ -94,15 +97,16 @@ impl Made {
         rows.map(|made| (made.table, made.row.view()))
     }
 
-    /// The next row, to be written.
-    pub(crate) fn next(&mut self, table: usize) -> &mut Row {
+    /// The next row, to be written, and memory for what is made on the way.
+    pub(crate) fn next(&mut self, table: usize) -> (&Bump, &mut Row) {
         if self.count == self.rows.len() {
             self.rows.push(MadeRow::default());
         }
         let made = &mut self.rows[self.count];
         (made.table, made.deleted) = (table, false);
         self.count += 1;
-        &mut made.row
+        self.memory.reset();
+        (&self.memory, &mut made.row)
     }
 }
 
@@ -165,7 +169,9 @@ impl Gate {
         if let [Table { plan, when, each: None, .. }] = tables
             && when.is_empty()
         {
-            return plan.row(source, made.next(0)).map(|()| Fate::Row);
+            let (memory, row) = made.next(0);
+            plan.row(source, memory, row)?;
+            return Ok(Fate::Row);
         }
         made.matched.clear();
         for (place, table) in tables.iter().enumerate() {
@@ -191,7 +197,10 @@ impl Gate {
 impl Table {
     /// Makes its rows of an item that it takes.
     fn rows(&self, place: usize, source: Source<'_>, made: &mut Made) -> Result<(), String> {
-        let Some((_, way)) = &self.each else { return self.plan.row(source, made.next(place)) };
+        let Some((_, way)) = &self.each else {
+            let (memory, row) = made.next(place);
+            return Ok(self.plan.row(source, memory, row)?);
+        };
         let Some(value) = source.follow(way) else { return Ok(()) };
         let mut position = 0;
         elements(way, value, |value, name| {
@@ -206,7 +215,8 @@ impl Table {
         if !self.when.iter().all(|condition| condition.holds(source)) {
             return Ok(());
         }
-        let made = self.plan.row(source, made.next(place));
+        let (memory, row) = made.next(place);
+        let made = self.plan.row(source, memory, row);
         made.map_err(|reason| format!("element {}: {reason}", element.position))
     }
 }
