@@ -60,6 +60,12 @@ pub(crate) struct Args {
     )]
     pub(crate) window: u64,
 
+    /// Threads that make rows of records; what is written does not depend on it
+    ///
+    /// By default half as many as there are processor cores, at least 1 and at most 4.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: Option<u16>,
+
     /// Write data only, without the lines that the next program reads
     ///
     /// This is the default on a terminal and without a profile. Rejected records are then said on stderr.

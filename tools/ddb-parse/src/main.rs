@@ -1,11 +1,12 @@
 //! `ddb-parse`: records of a DynamoDB export in, rows of the target table out.
 //!
 //! Here: which kind of output is asked for. Not here: whether a profile is right (`check`), what it makes of an item in
-//! words (`explain`), what becomes of a line (`parse`), how rows of one key are merged
+//! words (`explain`), what becomes of a line (`parse`), on which threads rows are made (`chunk`), how rows of one key are merged
 //! (`window`, and `profile` for the rules), how rows are written (`output`), how an item is decoded (`item`).
 
 mod args;
 mod check;
+mod chunk;
 mod explain;
 mod output;
 mod parse;
@@ -13,6 +14,7 @@ mod window;
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+use std::thread;
 
 use cli::Stop;
 use fault::{Exit, Failure, Fault, Problem};
@@ -20,7 +22,7 @@ use profile::{Options, Policy, Schema};
 use stream::Writer;
 
 use crate::args::{Args, Format};
-use crate::output::{Csv, Items, Json, Rows};
+use crate::output::{Csv, Items, Json, Plain, Rows};
 use crate::parse::Parser;
 
 fn main() -> ExitCode {
@@ -31,16 +33,17 @@ fn main() -> ExitCode {
 fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     let stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
+    let (stdin, jobs) = (io::stdin().lock(), args.jobs.map_or_else(usual_jobs, usize::from));
     let Some(name) = &args.profile else {
         let writer = Writer::new(stdout, args.markers && !args.no_markers);
-        return Parser::new(Items::default(), writer, args.encoding(), args.old_images).run(io::stdin().lock());
+        return Parser::new(Items::default(), writer, args.encoding(), args.old_images).run(stdin, &Plain, jobs);
     };
     let profile = profile::load(name, Options { max_id: args.max_id })?;
     if args.check {
         return check::check(&profile, stdout);
     }
     if args.explain {
-        return explain::explain(&profile, args.encoding(), args.old_images, io::stdin().lock(), stdout);
+        return explain::explain(&profile, args.encoding(), args.old_images, stdin, stdout);
     }
     match args.to {
         Format::Json => {
@@ -48,8 +51,8 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
             let several = profile.tables.len() > 1 && args.table.is_none();
             let format = |schema: &Schema| Json::new(schema, writer.markers(), several);
             // Where rows only replace each other the target does as well without.
-            let rows = Rows::new(profile, format, args.window, Schema::collects, args.table.as_deref())?;
-            Parser::new(rows, writer, args.encoding(), args.old_images).run(io::stdin().lock())
+            let rows = Rows::new(&profile, format, args.window, Schema::collects, args.table.as_deref())?;
+            Parser::new(rows, writer, args.encoding(), args.old_images).run(stdin, &profile, jobs)
         }
         Format::Csv => {
             if profile.tables.len() > 1 && args.table.is_none() {
@@ -65,8 +68,13 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
                 let message = format!("the column `{}` is merged by SQL, which CSV cannot say", column.name);
                 return Err(Problem::new(Fault::Setup, message).with_hint("load it by pg-upsert").into());
             }
-            let rows = Rows::new(profile, |_| Csv, args.window, |_| true, args.table.as_deref())?;
-            Parser::new(rows, Writer::new(stdout, false), args.encoding(), args.old_images).run(io::stdin().lock())
+            let rows = Rows::new(&profile, |_| Csv, args.window, |_| true, args.table.as_deref())?;
+            Parser::new(rows, Writer::new(stdout, false), args.encoding(), args.old_images).run(stdin, &profile, jobs)
         }
     }
+}
+
+/// Half of the processor is for the programs beside this one, and more threads than a few wait for the one that writes.
+fn usual_jobs() -> usize {
+    thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
 }

@@ -5,36 +5,92 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use fault::{Failure, Fault, PipeError, Problem};
-use item::{Change, Item};
+use item::Record;
 use profile::row::NULL;
-use profile::{Fate, Made, Profile, RowView, Schema, text_of};
+use profile::{Fate, Profile, Row, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
 
+use crate::chunk::{Chunk, Made};
 use crate::window::Window;
 
-/// A way to write items.
+/// What makes rows of records. It is used by several threads, each with a scratch of its own.
+pub(crate) trait Make: Sync {
+    /// Memory that is used again.
+    type Scratch: Default;
+
+    /// Makes all rows of a record, which it adds to the chunk, or none. Without an old image an item is new, if there are
+    /// `old_images`.
+    ///
+    /// # Errors
+    /// Why the record is rejected.
+    fn make(
+        &self,
+        record: &Record<'_>,
+        old_images: bool,
+        scratch: &mut Self::Scratch,
+        chunk: &mut Chunk,
+    ) -> Result<Fate, String>;
+}
+
+impl Make for Profile {
+    type Scratch = profile::Made;
+
+    fn make(
+        &self,
+        record: &Record<'_>,
+        old_images: bool,
+        scratch: &mut profile::Made,
+        chunk: &mut Chunk,
+    ) -> Result<Fate, String> {
+        let fate = match record {
+            Record::Item(item) => self.rows(item, scratch)?,
+            Record::Change(change) => self.changes(change, old_images, scratch)?,
+        };
+        if fate == Fate::Row {
+            scratch.deleted().for_each(|(table, row)| chunk.row(table, row, true));
+            scratch.rows().for_each(|(table, row)| chunk.row(table, row, false));
+        }
+        Ok(fate)
+    }
+}
+
+/// Makes a line of plain JSON of each item.
+pub(crate) struct Plain;
+
+impl Make for Plain {
+    type Scratch = Row;
+
+    fn make(&self, record: &Record<'_>, _: bool, scratch: &mut Row, chunk: &mut Chunk) -> Result<Fate, String> {
+        let item = match record {
+            Record::Item(item) => Some(item),
+            Record::Change(change) => change.new.as_ref(),
+        };
+        let item = item.ok_or("a deletion has no item to write: a profile (-p) makes a deleted row of it")?;
+        scratch.clear();
+        item.write_json(scratch.compose());
+        scratch.end_cell();
+        if stream::is_marker(scratch.view().text().as_bytes()) {
+            return Err("the first attribute's name begins with `$`, which is kept for the programs' own lines".into());
+        }
+        chunk.row(0, scratch.view(), false);
+        Ok(Fate::Row)
+    }
+}
+
+/// A way to write rows.
 pub(crate) trait Output {
     /// Lines that stand before the first row.
     fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure>;
 
-    /// Takes an item. What was taken may be held back until [`Output::flush`].
+    /// Takes the rows of a record, and whether it is one of an incremental export. What was taken may be held back until
+    /// [`Output::flush`].
     ///
     /// The inner error is why the record is rejected.
-    fn item<W: Write>(
+    fn take<W: Write>(
         &mut self,
-        item: &Item<'_>,
-        record: u64,
-        writer: &mut Writer<W>,
-    ) -> Result<Result<Taken, String>, Failure>;
-
-    /// Takes what has become of an item in a period. Without an old image it is new, if there are `old_images`.
-    ///
-    /// The inner error is why the record is rejected.
-    fn change<W: Write>(
-        &mut self,
-        change: &Change<'_>,
-        old_images: bool,
+        made: Made<'_>,
+        change: bool,
         record: u64,
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure>;
@@ -66,14 +122,11 @@ pub(crate) enum Taken {
     Row,
     /// It is in a row, and every row that was held back should be written now.
     Full,
-    /// The profile leaves it out.
-    Filtered,
 }
 
 /// Items as plain JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
-    line: String,
     rows: u64,
 }
 
@@ -82,35 +135,18 @@ impl Output for Items {
         Ok(())
     }
 
-    fn item<W: Write>(
+    fn take<W: Write>(
         &mut self,
-        item: &Item<'_>,
+        made: Made<'_>,
+        _: bool,
         _: u64,
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure> {
-        self.line.clear();
-        item.write_json(&mut self.line);
-        if stream::is_marker(self.line.as_bytes()) {
-            return Ok(Err(
-                "the first attribute's name begins with `$`, which is kept for the programs' own lines".into()
-            ));
+        for (_, row) in made.rows() {
+            self.rows += 1;
+            writer.data(row.text().as_bytes()).map_err(PipeError::writing)?;
         }
-        self.rows += 1;
-        writer.data(self.line.as_bytes()).map_err(PipeError::writing)?;
         Ok(Ok(Taken::Row))
-    }
-
-    fn change<W: Write>(
-        &mut self,
-        change: &Change<'_>,
-        _: bool,
-        record: u64,
-        writer: &mut Writer<W>,
-    ) -> Result<Result<Taken, String>, Failure> {
-        match &change.new {
-            Some(item) => self.item(item, record, writer),
-            None => Ok(Err("a deletion has no item to write: a profile (-p) makes a deleted row of it".to_owned())),
-        }
     }
 
     fn flush<W: Write>(&mut self, _: &mut Writer<W>) -> Result<(), Failure> {
@@ -157,10 +193,9 @@ pub(crate) trait Format: Sized {
 
 /// Items as rows of a profile's tables.
 #[derive(Debug)]
-pub(crate) struct Rows<F> {
-    profile: Profile,
+pub(crate) struct Rows<'p, F> {
+    profile: &'p Profile,
     tables: Vec<Table<F>>,
-    made: Made,
     /// Records of incremental exports have come.
     changes: bool,
     /// Of rows that were written without a window since the last mark.
@@ -183,11 +218,11 @@ struct Table<F> {
     taken: u64,
 }
 
-impl<F: Format> Rows<F> {
+impl<'p, F: Format> Rows<'p, F> {
     /// Rows that are merged over a window of so many, where `merged` says so of a table; else as they come. If only one of
     /// several tables is wanted, `only` is its name.
     pub(crate) fn new(
-        profile: Profile,
+        profile: &'p Profile,
         format: impl Fn(&Schema) -> F,
         window: u64,
         merged: impl Fn(&Schema) -> bool,
@@ -205,15 +240,7 @@ impl<F: Format> Rows<F> {
             let window = window.map_err(|column| setup(format!("there is no column `{column}`")))?;
             tables.push(Table { format: format(schema), wanted: named(schema), window, written: 0, taken: 0 });
         }
-        Ok(Self {
-            tables,
-            made: Made::default(),
-            changes: false,
-            unmarked: (0, 0),
-            most_unmarked: window,
-            current: None,
-            profile,
-        })
+        Ok(Self { tables, changes: false, unmarked: (0, 0), most_unmarked: window, current: None, profile })
     }
 
     /// Says which table the next row is of, unless the row before was of the same.
@@ -223,23 +250,29 @@ impl<F: Format> Rows<F> {
         }
         Ok(())
     }
+}
 
-    /// Writes the rows of a record, or keeps them in the windows.
+impl<F: Format> Output for Rows<'_, F> {
+    fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
+        let tables = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
+        for (table, schema) in tables {
+            table.format.header(schema, writer)?;
+        }
+        Ok(())
+    }
+
     fn take<W: Write>(
         &mut self,
-        fate: Result<Fate, String>,
+        made: Made<'_>,
+        change: bool,
         record: u64,
         writer: &mut Writer<W>,
     ) -> Result<Result<Taken, String>, Failure> {
-        match fate {
-            Err(reason) => return Ok(Err(reason)),
-            Ok(Fate::Filtered) => return Ok(Ok(Taken::Filtered)),
-            Ok(Fate::Row) => {}
-        }
-        if self.made.rows().any(|(_, row)| row.text_size() > LONGEST_ROW) {
+        self.changes |= change;
+        if made.rows().any(|(_, row)| row.text_size() > LONGEST_ROW) {
             return Ok(Err(format!("the row is longer than {} MiB", LONGEST_ROW >> 20)));
         }
-        for (place, row) in self.made.deleted() {
+        for (place, row) in made.deleted() {
             let (Table { format, wanted, taken, .. }, schema) =
                 (&mut self.tables[place], &self.profile.tables[place].schema);
             if !*wanted {
@@ -254,7 +287,7 @@ impl<F: Format> Rows<F> {
             *taken += 1;
         }
         let mut full = false;
-        for (place, row) in self.made.rows() {
+        for (place, row) in made.rows() {
             let Table { format, wanted, window, written, taken } = &mut self.tables[place];
             if !*wanted {
                 continue;
@@ -270,38 +303,6 @@ impl<F: Format> Rows<F> {
             }
         }
         Ok(Ok(if full { Taken::Full } else { Taken::Row }))
-    }
-}
-
-impl<F: Format> Output for Rows<F> {
-    fn header<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
-        let tables = self.tables.iter().zip(self.profile.schemas()).filter(|(table, _)| table.wanted);
-        for (table, schema) in tables {
-            table.format.header(schema, writer)?;
-        }
-        Ok(())
-    }
-
-    fn item<W: Write>(
-        &mut self,
-        item: &Item<'_>,
-        record: u64,
-        writer: &mut Writer<W>,
-    ) -> Result<Result<Taken, String>, Failure> {
-        let fate = self.profile.rows(item, &mut self.made);
-        self.take(fate, record, writer)
-    }
-
-    fn change<W: Write>(
-        &mut self,
-        change: &Change<'_>,
-        old_images: bool,
-        record: u64,
-        writer: &mut Writer<W>,
-    ) -> Result<Result<Taken, String>, Failure> {
-        self.changes = true;
-        let fate = self.profile.changes(change, old_images, &mut self.made);
-        self.take(fate, record, writer)
     }
 
     fn flush<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), Failure> {
@@ -363,7 +364,7 @@ impl Json {
             let mut separator: &[u8] = b",\"$records\":[";
             for record in records {
                 line.extend_from_slice(separator);
-                write!(line, "{record}").map_err(PipeError::writing)?;
+                line.extend_from_slice(itoa::Buffer::new().format(*record).as_bytes());
                 separator = b",";
             }
             line.push(b']');

@@ -1,16 +1,19 @@
 //! What becomes of each line: a marker is passed on or completed, a record becomes (part of) a row, is left out or is
-//! rejected; and every one is counted. How rows are written is in `output`.
+//! rejected; and every one is counted. Who makes rows of lines is in `chunk`, how rows are written in `output`.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::thread;
 
 use fault::{Exit, Failure, PipeError};
-use item::{Decoder, Encoding, Record};
+use item::Encoding;
+use profile::Fate;
 use serde::de::IgnoredAny;
 use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
 use tracing::{error, warn};
 
-use crate::output::{Counts, Output, Taken};
+use crate::chunk::{Made, Makers, Outcome};
+use crate::output::{Counts, Make, Output, Taken};
 
 const STAGE: &str = "ddb-parse";
 
@@ -21,7 +24,6 @@ pub(crate) const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
 pub(crate) struct Parser<O, W: Write> {
     output: O,
     writer: Writer<W>,
-    decoder: Decoder,
     encoding: Encoding,
     /// The encoding that the command line names, for input without `begin`.
     given: Encoding,
@@ -53,7 +55,6 @@ impl<O: Output, W: Write> Parser<O, W> {
         Self {
             output,
             writer,
-            decoder: Decoder::default(),
             encoding,
             given: encoding,
             old_images,
@@ -64,21 +65,37 @@ impl<O: Output, W: Write> Parser<O, W> {
         }
     }
 
-    pub(crate) fn run(mut self, input: impl Read) -> Result<Exit, Failure> {
-        let mut reader = Reader::new(input);
+    /// Reads everything, with so many threads that make rows.
+    pub(crate) fn run(mut self, input: impl Read, maker: &impl Make, threads: usize) -> Result<Exit, Failure> {
+        thread::scope(|scope| self.read(Reader::new(input), Makers::start(scope, maker, threads)))
+    }
+
+    fn read(&mut self, mut reader: Reader<impl Read>, mut makers: Makers) -> Result<Exit, Failure> {
         loop {
             // Before it waits for more, everything that can go on does: `tail -f | ddb-parse` must not hold lines back.
-            let drained = reader.drained();
-            if drained && !self.writer.markers() {
+            if !self.writer.markers() && reader.drained() {
+                self.take_all(&mut makers)?;
                 self.writer.flush().map_err(PipeError::writing)?;
             }
             let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
             match Line::of(line) {
-                Line::Data(line) => self.record(line)?,
-                Line::Foreign(line) => self.unknown(line)?,
-                Line::Marker(marker) => self.marker(*marker, line)?,
+                Line::Data(line) => {
+                    makers.push(line, self.encoding, self.old_images)?;
+                    if makers.are_busy() {
+                        self.take(&mut makers)?;
+                    }
+                }
+                Line::Foreign(line) => {
+                    self.take_all(&mut makers)?;
+                    self.unknown(line)?;
+                }
+                Line::Marker(marker) => {
+                    self.take_all(&mut makers)?;
+                    self.marker(*marker, line)?;
+                }
             }
         }
+        self.take_all(&mut makers)?;
         if reader.torn() > 0 {
             warn!("the last line has no end: the program before this one died; {} bytes are ignored", reader.torn());
         }
@@ -86,6 +103,23 @@ impl<O: Output, W: Write> Parser<O, W> {
         self.mark()?;
         self.writer.flush().map_err(PipeError::writing)?;
         Ok(self.exit)
+    }
+
+    /// Takes every line that has come.
+    fn take_all(&mut self, makers: &mut Makers) -> Result<(), Failure> {
+        makers.close()?;
+        while self.take(makers)? {}
+        Ok(())
+    }
+
+    /// Takes what was made of the next chunk, if there is one.
+    fn take(&mut self, makers: &mut Makers) -> Result<bool, Failure> {
+        let Some(chunk) = makers.next_made()? else { return Ok(false) };
+        for (line, outcome, made) in chunk.made() {
+            self.record(line, outcome, made)?;
+        }
+        makers.used(chunk);
+        Ok(true)
     }
 
     fn marker(&mut self, marker: Marker, line: &[u8]) -> Result<(), Failure> {
@@ -177,23 +211,24 @@ impl<O: Output, W: Write> Parser<O, W> {
         })
     }
 
-    fn record(&mut self, line: &[u8]) -> Result<(), Failure> {
+    fn record(&mut self, line: &[u8], outcome: &Outcome, made: Made<'_>) -> Result<(), Failure> {
         self.header()?;
         let file = self.file();
         file.records += 1;
         let record = file.records;
-        let taken = match self.decoder.decode_record(line, self.encoding) {
-            Ok(Record::Item(item)) => self.output.item(&item, record, &mut self.writer)?,
-            Ok(Record::Change(change)) => self.output.change(&change, self.old_images, record, &mut self.writer)?,
-            Err(error) => Err(error.to_string()),
+        let taken = match &outcome.fate {
+            Ok(Fate::Row) => self.output.take(made, outcome.change, record, &mut self.writer)?,
+            Ok(Fate::Filtered) => {
+                self.file().filtered += 1;
+                return Ok(());
+            }
+            Err(reason) => Err(reason.clone()),
         };
         match taken {
-            Ok(Taken::Row) => {}
-            Ok(Taken::Full) => return self.mark(),
-            Ok(Taken::Filtered) => self.file().filtered += 1,
-            Err(reason) => self.reject(record, reason, line)?,
+            Ok(Taken::Row) => Ok(()),
+            Ok(Taken::Full) => self.mark(),
+            Err(reason) => self.reject(record, reason, line),
         }
-        Ok(())
     }
 
     fn reject(&mut self, record: u64, reason: String, line: &[u8]) -> Result<(), Failure> {

@@ -183,6 +183,23 @@ fn max_id_filters_and_belongs_to_what_the_rows_are() {
 }
 
 #[test]
+fn a_value_takes_the_types_that_it_accepts_and_no_other() {
+    let dir = Dir::new();
+    let profile = "table = \"t\"\nkey = [\"id\"]\n[values]\nid = { type = \"text\", accept = [\"N\"] }\n\
+                   n = { type = \"integer\", accept = [\"S\"] }\n[columns]\nid = { type = \"text\" }\n\
+                   n = { type = \"integer\" }\n";
+    dir.write("profiles/t.toml", profile);
+    let input = "{\"Item\":{\"id\":{\"N\":\"1\"},\"n\":{\"S\":\"2\"}}}\n{\"Item\":{\"id\":{\"S\":\"1\"}}}\n\
+                 {\"Item\":{\"id\":{\"N\":\"1\"},\"n\":{\"N\":\"2\"}}}\n";
+
+    let run = program!("ddb-parse").in_dir(&dir).args(["-p", "t", "--no-markers"]).stdin(input).run();
+
+    run.exits(1).stdout("{\"id\":\"1\",\"n\":2}\n");
+    run.stderr_has("line 2: attribute `id` is S, but N is wanted");
+    run.stderr_has("line 3: attribute `n` is N, but S is wanted");
+}
+
+#[test]
 fn csv_tells_null_from_an_empty_text() {
     let dir = Dir::new();
     let input = r#"{"Item":{"id":{"N":"1"},"name":{"S":""},"notes":{"M":{"a":{"S":"x,\"y\""}}}}}
@@ -303,6 +320,45 @@ fn a_mistyped_name_of_a_profile_is_answered_with_the_one_that_may_be_meant() {
     let run = program!("ddb-parse").in_dir(&dir).env("DDB_PIPE_PROFILES", "mine").args(["-p", "pictuers"]).run();
 
     run.exits(2).stderr_has("there is no profile `pictuers`").stderr_has("hint: did you mean `pictures`?");
+}
+
+/// Of 30,000 records, which are chunks for several threads, every 101st is no item and every 7th has gone.
+#[test]
+fn rows_stand_in_the_order_of_their_records_on_however_many_threads_they_are_made() {
+    let dir = Dir::new();
+    let begin = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}"#;
+    let end = r#"{"$file":{"event":"end","key":"x","records":30000,"rejected":0}}"#;
+    let record = |id: u64| match id {
+        id if id % 101 == 0 => format!(r#"{{"Item":{{"id":{{"N":"x{id}"}}}}}}"#),
+        id if id % 7 == 0 => format!(r#"{{"Item":{{"id":{{"N":"{id}"}},"gone":{{"BOOL":true}}}}}}"#),
+        id => format!(r#"{{"Item":{{"id":{{"N":"{id}"}},"name":{{"S":"{}"}}}}}}"#, "n".repeat(id as usize % 90)),
+    };
+    let records: Vec<_> = (1..=30_000).map(record).collect();
+    let input = format!("{begin}\n{}\n{end}\n", records.join("\n"));
+
+    for jobs in ["1", "2", "5"] {
+        let run = people(&dir).args(["--jobs", jobs, "--window", "1"]).stdin(input.as_str()).run();
+
+        run.exits(1);
+        let (mut next, mut rejected, mut filtered, mut rows) = (1, 0, 0, 0);
+        for line in run.output().lines().skip(2) {
+            while next % 7 == 0 && next % 101 != 0 {
+                (next, filtered) = (next + 1, filtered + 1);
+            }
+            if line.starts_with(r#"{"$reject":"#) {
+                let expected = format!(r#"{{"$reject":{{"key":"x","record":{next},"stage":"ddb-parse","#);
+                assert!(line.starts_with(&expected) && line.contains(&format!(r#""data":{}"#, record(next))), "{line}");
+                (next, rejected) = (next + 1, rejected + 1);
+            } else if line.starts_with(r#"{"id":"#) {
+                let name = "n".repeat(next as usize % 90);
+                assert_eq!(line, format!(r#"{{"id":{next},"name":"{name}","notes":null,"$records":[{next}]}}"#));
+                (next, rows) = (next + 1, rows + 1);
+            }
+        }
+        assert_eq!((next, rejected, filtered, rows), (30_001, 297, 4_243, 25_460), "{jobs} threads");
+        let end = r#""records":30000,"filtered":4243,"merged":0,"rows":25460,"rejected":297}}"#;
+        run.stdout_has(&format!(r#"{{"$file":{{"event":"end","key":"x",{end}"#));
+    }
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! Lines of data on their way through threads that make rows of them. The threads get chunks in turns and give them back
+//! in turns, so that what comes out is in the order of what went in. What becomes of the rows, `parse` and `output` know.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::Scope;
+
+use fault::{Fault, Problem};
+use item::{Decoder, Encoding, Record};
+use profile::{Fate, RowView, Rows};
+
+use crate::output::Make;
+
+/// A chunk goes to a thread when it has so many bytes.
+const FULL: usize = 256 << 10;
+
+/// With so many bytes at the threads no more are given to them.
+const MOST: usize = 4 << 20;
+
+/// Lines of data, and what was made of each.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    encoding: Encoding,
+    /// Whether records of incremental exports have old images.
+    old_images: bool,
+    text: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+    /// For each line what has become of it, and where its rows end.
+    outcomes: Vec<(Outcome, usize)>,
+    rows: Rows,
+    /// For each row its table, and whether it is deleted.
+    kinds: Vec<(usize, bool)>,
+}
+
+/// What has become of a line.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Why it is rejected, if it is not taken.
+    pub(crate) fate: Result<Fate, String>,
+    /// Whether it is a record of an incremental export.
+    pub(crate) change: bool,
+}
+
+/// The rows of a line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made<'a> {
+    rows: &'a Rows,
+    kinds: &'a [(usize, bool)],
+    start: usize,
+}
+
+impl<'a> Made<'a> {
+    /// Each row, with the place of its table.
+    pub(crate) fn rows(self) -> impl Iterator<Item = (usize, RowView<'a>)> {
+        self.of_kind(false)
+    }
+
+    /// Each row that is no longer, with the place of its table: the cells of its key and of the version, the others null.
+    pub(crate) fn deleted(self) -> impl Iterator<Item = (usize, RowView<'a>)> {
+        self.of_kind(true)
+    }
+
+    fn of_kind(self, wanted: bool) -> impl Iterator<Item = (usize, RowView<'a>)> {
+        let kinds = self.kinds.iter().enumerate().filter(move |(_, (_, deleted))| *deleted == wanted);
+        kinds.map(move |(place, &(table, _))| (table, self.rows.get(self.start + place)))
+    }
+}
+
+impl Chunk {
+    /// Empties it for lines of that kind, and keeps its memory unless it is large.
+    fn begin(&mut self, encoding: Encoding, old_images: bool) {
+        if self.text.capacity() > 2 * FULL || self.rows.size() > 8 * FULL {
+            *self = Self::default();
+        }
+        let Self { text, ends, outcomes, rows, kinds, .. } = self;
+        (text.clear(), ends.clear(), outcomes.clear(), rows.clear(), kinds.clear());
+        (self.encoding, self.old_images) = (encoding, old_images);
+    }
+
+    /// Adds a row of the line that is made into rows.
+    pub(crate) fn row(&mut self, table: usize, row: RowView<'_>, deleted: bool) {
+        self.rows.push(row);
+        self.kinds.push((table, deleted));
+    }
+
+    /// Each line, with what has become of it and its rows.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (&[u8], &Outcome, Made<'_>)> {
+        let (mut line, mut row) = (0, 0);
+        self.ends.iter().zip(&self.outcomes).map(move |(&end, (outcome, rows_end))| {
+            let made = Made { rows: &self.rows, kinds: &self.kinds[row..*rows_end], start: row };
+            let of_line = &self.text[line..end];
+            (line, row) = (end, *rows_end);
+            (of_line, outcome, made)
+        })
+    }
+
+    /// Makes rows of every line.
+    fn make<M: Make>(&mut self, maker: &M, decoder: &mut Decoder, scratch: &mut M::Scratch) {
+        // Taken out, so that rows can be added beside them.
+        let (text, ends) = (std::mem::take(&mut self.text), std::mem::take(&mut self.ends));
+        let mut start = 0;
+        for &end in &ends {
+            let outcome = match decoder.decode_record(&text[start..end], self.encoding) {
+                Ok(record) => Outcome {
+                    fate: maker.make(&record, self.old_images, scratch, self),
+                    change: matches!(record, Record::Change(_)),
+                },
+                Err(error) => Outcome { fate: Err(error.to_string()), change: false },
+            };
+            self.outcomes.push((outcome, self.kinds.len()));
+            start = end;
+        }
+        (self.text, self.ends) = (text, ends);
+    }
+}
+
+/// The threads, and the chunks that are with them.
+pub(crate) struct Makers {
+    threads: Vec<(Sender<Chunk>, Receiver<Chunk>)>,
+    /// The one that lines are added to.
+    open: Option<Chunk>,
+    /// The bytes of each chunk that is with a thread, the oldest first.
+    given: VecDeque<usize>,
+    /// How many chunks came back.
+    back: usize,
+    unused: Vec<Chunk>,
+}
+
+impl Makers {
+    /// So many threads, at least one.
+    pub(crate) fn start<'scope, M: Make>(scope: &'scope Scope<'scope, '_>, maker: &'scope M, threads: usize) -> Self {
+        let start = |_| {
+            let (give, given) = mpsc::channel::<Chunk>();
+            let (give_back, back) = mpsc::channel();
+            scope.spawn(move || {
+                let (mut decoder, mut scratch) = (Decoder::default(), M::Scratch::default());
+                for mut chunk in given {
+                    chunk.make(maker, &mut decoder, &mut scratch);
+                    if give_back.send(chunk).is_err() {
+                        return;
+                    }
+                }
+            });
+            (give, back)
+        };
+        let threads = (0..threads.max(1)).map(start).collect();
+        Self { threads, open: None, given: VecDeque::new(), back: 0, unused: Vec::new() }
+    }
+
+    /// Takes a line of that kind. Those of one chunk are all of one kind.
+    pub(crate) fn push(&mut self, line: &[u8], encoding: Encoding, old_images: bool) -> Result<(), Problem> {
+        let chunk = self.open.get_or_insert_with(|| {
+            let mut chunk = self.unused.pop().unwrap_or_default();
+            chunk.begin(encoding, old_images);
+            chunk
+        });
+        chunk.text.extend_from_slice(line);
+        chunk.ends.push(chunk.text.len());
+        if chunk.text.len() >= FULL { self.close() } else { Ok(()) }
+    }
+
+    /// Whether a chunk should be taken before more lines come.
+    pub(crate) fn are_busy(&self) -> bool {
+        self.given.len() >= 2 * self.threads.len() || self.given.iter().sum::<usize>() >= MOST
+    }
+
+    /// Gives the lines that have come to a thread.
+    pub(crate) fn close(&mut self) -> Result<(), Problem> {
+        let Some(chunk) = self.open.take() else { return Ok(()) };
+        let turn = (self.back + self.given.len()) % self.threads.len();
+        self.given.push_back(chunk.text.len());
+        self.threads[turn].0.send(chunk).map_err(|_| died())
+    }
+
+    /// The oldest chunk that was given, when it is made; nothing if there is none.
+    pub(crate) fn next_made(&mut self) -> Result<Option<Chunk>, Problem> {
+        if self.given.pop_front().is_none() {
+            return Ok(None);
+        }
+        let turn = self.back % self.threads.len();
+        self.back += 1;
+        self.threads[turn].1.recv().map(Some).map_err(|_| died())
+    }
+
+    /// Takes a chunk back of which nothing is needed any longer.
+    pub(crate) fn used(&mut self, chunk: Chunk) {
+        self.unused.push(chunk);
+    }
+}
+
+fn died() -> Problem {
+    Problem::new(Fault::Local, "a thread died: this is a bug")
+}
