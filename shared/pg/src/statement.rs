@@ -18,14 +18,36 @@ pub struct Statements {
     pub create: String,
     /// Prepares a session before its first transaction: settings, functions, the stage.
     pub prologue: String,
-    /// Takes the rows in text format into the stage, which is empty at the beginning of each transaction.
-    pub copy: String,
-    /// Takes the rows in text format into the table itself, which must have none of their keys.
-    pub load: String,
+    /// Takes the rows into the stage, which is empty at the beginning of each transaction.
+    pub stage: Copy,
+    /// Takes the rows into the table itself, which must have none of their keys.
+    pub load: Copy,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
     pub merge: String,
     /// Deletes the rows of the table whose keys are in the stage; where rows have a version, those that are not newer.
     pub delete: String,
+}
+
+/// The statements by which a table takes rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// In text format.
+    pub text: String,
+    /// In binary format, which needs values of just the types of the columns.
+    pub binary: String,
+    /// Has these columns, and no row.
+    pub columns: String,
+}
+
+impl Copy {
+    fn of(table: &str, columns: &str) -> Self {
+        let text = format!("copy {table} ({columns}) from stdin");
+        Self {
+            binary: format!("{text} (format binary)"),
+            columns: format!("select {columns} from {table} limit 0"),
+            text,
+        }
+    }
 }
 
 impl Statements {
@@ -69,8 +91,8 @@ impl Statements {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
-            copy: format!("copy pg_temp.{stage} ({list}) from stdin"),
-            load: format!("copy {table} ({list}) from stdin"),
+            stage: Copy::of(&format!("pg_temp.{stage}"), &list),
+            load: Copy::of(&table, &list),
             merge: format!(
                 "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict ({key}) {conflict}"
             ),

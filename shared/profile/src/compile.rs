@@ -178,6 +178,7 @@ impl Compiler<'_> {
                 }
             }
         }
+        order_fields(&mut values, &mut columns);
         let lookups = std::mem::take(&mut self.lookups);
         Plan { values, columns, parts: Vec::new(), lookups, load_time: format!("{:.6}", jiff::Timestamp::now()) }
     }
@@ -581,6 +582,19 @@ fn way(path: &Path) -> Way {
     match path {
         Path::Dotted(path) => dotted(path),
         Path::Names(names) => Way::of(names.clone()),
+    }
+}
+
+/// Puts the fields of objects into the order in which `jsonb` keeps them (the shorter name first, then by bytes), which
+/// spares PostgreSQL sorting them for every row. `json` keeps them as they come.
+fn order_fields(values: &mut [Slot], columns: &mut [Slot]) {
+    if columns.iter().filter_map(|column| column.ty.as_ref()).any(|ty| ty.base() == "json") {
+        return;
+    }
+    for slot in values.iter_mut().chain(columns) {
+        if let Origin::Object(fields) = &mut slot.origin {
+            fields.sort_by(|(one, _), (other, _)| one.len().cmp(&other.len()).then(one.cmp(other)));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rows in COPY's text format (PostgreSQL, "COPY", "Text Format"). What a cell is as a text, `profile::text_of` says.
+//! Rows in COPY's text format (PostgreSQL, "COPY", "Text Format"), which holds any value. What a cell is as a text,
+//! `profile::text_of` says; the format that the server reads faster is in `binary`.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -7,14 +8,15 @@ use memchr::{memchr, memchr3};
 use profile::row::NULL;
 use profile::{ColumnType, Kind, RowView, Schema, text_of};
 
+use crate::binary::BinaryEncoder;
 use crate::entries::Entries;
 use crate::settle::Refused;
 
 /// So many rows are fetched together.
-const AHEAD: usize = 8;
+pub(crate) const AHEAD: usize = 8;
 
 /// What is handed to the driver at once: with smaller pieces it spends its time between them.
-const PIECE: usize = 256 << 10;
+pub(crate) const PIECE: usize = 256 << 10;
 
 /// Why a row cannot be written, before the server was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,11 @@ impl Encoder {
         Self { columns: schema.columns.iter().map(|column| (column.name.clone(), column.ty.clone())).collect() }
     }
 
+    /// An encoder of the same rows in binary format, see [`BinaryEncoder::new`].
+    pub fn binary<'t>(&self, found: impl Iterator<Item = Option<&'t str>>) -> Option<BinaryEncoder<'_>> {
+        BinaryEncoder::new(self.columns.iter().map(|(_, ty)| ty), found)
+    }
+
     /// Sends the rows in these places, each with its place in front if that is wanted. Those that cannot be written are left
     /// out and returned.
     ///
@@ -45,14 +52,14 @@ impl Encoder {
     pub fn send(
         &self,
         rows: &Entries,
-        places: Range<usize>,
+        places: &[Range<usize>],
         numbered: bool,
         copy: &mut impl Write,
     ) -> io::Result<Vec<Refused>> {
         let mut unwritable = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + (16 << 10));
-        let end = places.end;
-        for place in places {
+        let places = places.iter().flat_map(|range| range.clone().map(|place| (place, range.end)));
+        for (place, end) in places {
             if place % AHEAD == 0 {
                 rows.fetch(place..end.min(place + AHEAD));
             }

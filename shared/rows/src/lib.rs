@@ -6,6 +6,7 @@
 //! policies in `profile`.
 
 pub mod batch;
+pub mod binary;
 pub mod copy;
 pub mod division;
 pub mod entries;

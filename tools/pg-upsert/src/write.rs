@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cli::Retry;
 use fault::{Failure, Problem};
-use pg::statement::Statements;
+use pg::statement::{Copy, Statements};
 use pg::{Client, Pool, Settings};
 use postgres::Transaction;
 use profile::Schema;
@@ -24,6 +24,9 @@ use crate::target::Prepared;
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
 
+/// Where more than one row in so many is left to text, all of them are.
+const OF_TEN: usize = 10;
+
 /// Writes batches of rows.
 pub(crate) struct Writer {
     tables: Vec<(Division, Target)>,
@@ -34,6 +37,8 @@ struct Target {
     pool: Pool,
     statements: Statements,
     encoder: Encoder,
+    /// Whether the binary format is used where the table's types allow it: not where many rows would be left to text.
+    binary: AtomicBool,
     retry: Retry,
     dry_run: bool,
     /// In a dry run without the table: what makes it, in each transaction.
@@ -66,8 +71,8 @@ impl Writer {
         for ((schema, Prepared { before, empty, .. }), statements) in tables.iter().zip(statements) {
             let division = Division::new(schema, limits.clone(), connections)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
-            let (before, empty) = (before.clone(), AtomicBool::new(*empty));
-            targets.push((division, Target { pool, statements, encoder, retry, dry_run, before, empty }));
+            let (before, empty, binary) = (before.clone(), AtomicBool::new(*empty), AtomicBool::new(true));
+            targets.push((division, Target { pool, statements, encoder, binary, retry, dry_run, before, empty }));
         }
         Ok(Self { tables: targets })
     }
@@ -163,10 +168,7 @@ impl Target {
         let failed = || pg::Error::on(ACTION);
         let mut transaction = client.transaction().map_err(failed())?;
         self.make_tables(&mut transaction).map_err(failed())?;
-        let mut copy = transaction.copy_in(self.statements.copy.as_str()).map_err(failed())?;
-        let unwritable = self.encoder.send(rows, places, false, &mut copy);
-        let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
-        copy.finish().map_err(failed())?;
+        let unwritable = self.copy(ACTION, &mut transaction, &self.statements.stage, rows, places)?;
         transaction.batch_execute(&self.statements.delete).map_err(failed())?;
         let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
         end.map_err(pg::Error::on("cannot commit"))?;
@@ -193,16 +195,47 @@ impl Target {
         let failed = || pg::Error::on(ACTION);
         let mut transaction = client.transaction().map_err(failed())?;
         self.make_tables(&mut transaction).map_err(failed())?;
-        let copy = if empty { &self.statements.load } else { &self.statements.copy };
-        let mut copy = transaction.copy_in(copy.as_str()).map_err(failed())?;
-        let unwritable = self.encoder.send(rows, places, false, &mut copy);
-        let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
-        copy.finish().map_err(failed())?;
+        let copy = if empty { &self.statements.load } else { &self.statements.stage };
+        let unwritable = self.copy(ACTION, &mut transaction, copy, rows, places)?;
         if !empty {
             transaction.batch_execute(&self.statements.merge).map_err(failed())?;
         }
         let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
         end.map_err(pg::Error::on("cannot commit"))?;
+        Ok(unwritable)
+    }
+
+    /// Sends rows, in the binary format as far as it can hold them. Those that cannot be sent at all are returned.
+    fn copy(
+        &self,
+        action: &str,
+        transaction: &mut Transaction<'_>,
+        copy: &Copy,
+        rows: &Entries,
+        places: Range<usize>,
+    ) -> Result<Vec<Refused>, pg::Error> {
+        let failed = || pg::Error::on(action);
+        let of_copy = |error| pg::Error::of_copy(action, error);
+        let mut left = vec![places.clone()];
+        if self.binary.load(Ordering::Relaxed) {
+            // In this transaction the types stay what they are now: to look at them locks the table.
+            let columns = transaction.prepare(&copy.columns).map_err(failed())?;
+            let types = columns.columns().iter().map(|column| column.type_());
+            let types = types.map(|ty| (ty.schema() == "pg_catalog").then(|| ty.name()));
+            if let Some(binary) = self.encoder.binary(types) {
+                let mut copy = transaction.copy_in(copy.binary.as_str()).map_err(failed())?;
+                left = binary.send(rows, places.clone(), &mut copy).map_err(of_copy)?;
+                copy.finish().map_err(failed())?;
+            }
+            let for_text: usize = left.iter().map(Range::len).sum();
+            self.binary.store(for_text * OF_TEN <= places.len(), Ordering::Relaxed);
+        }
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut copy = transaction.copy_in(copy.text.as_str()).map_err(failed())?;
+        let unwritable = self.encoder.send(rows, &left, false, &mut copy).map_err(of_copy)?;
+        copy.finish().map_err(failed())?;
         Ok(unwritable)
     }
 }

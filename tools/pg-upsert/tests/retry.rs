@@ -321,6 +321,24 @@ fn a_column_that_is_dropped_meanwhile_stops_the_run_at_once() {
     assert!(!said.contains("trying again"), "{said}");
 }
 
+/// What was looked up says that values of the old type can be sent, in a form that the new one does not have.
+#[test]
+fn a_column_that_is_given_another_type_meanwhile_takes_the_rows_that_come() {
+    for ty in ["integer", "numeric", "text"] {
+        let (dir, postgres) = migration();
+        let mut run = Running::start(upsert(&dir, &postgres).args(["-b", "1"]));
+        run.write(&Stream::new().schema().rows(&[row(1, "new", &[1])]));
+        postgres.wait_for("select count(*) from t where v = 'new'", "1");
+        postgres.query(&format!("alter table t alter id type {ty}"));
+        run.write(&Stream::new().rows(&[row(2, "new", &[2]), row(3, "new", &[3])]));
+
+        let (code, said) = run.end();
+
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(postgres.query("select string_agg(id::text || v, ' ' order by id) from t"), "1new 2new 3new");
+    }
+}
+
 #[test]
 fn a_stop_ends_the_wait_for_the_next_attempt() {
     let (dir, postgres) = migration();
