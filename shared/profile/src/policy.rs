@@ -254,10 +254,17 @@ impl Merger {
     /// The row that rows of one key become, which are in the order in which they came. It is what merging the first two,
     /// then the result with the third and so on gives, in one step.
     pub fn fold(&self, rows: &[RowView<'_>]) -> Row {
-        let chosen: Vec<_> = self.groups.iter().map(|side| side.choose(rows)).collect();
-        let newest: Vec<_> = self.versions.iter().map(|version| newest(*version, rows)).collect();
-        let mut row = Row::with_capacity(self.columns.len(), rows.iter().map(|row| row.text_size()).max().unwrap_or(0));
-        let mut cells = Vec::with_capacity(rows.len());
+        let mut row = Row::default();
+        self.fold_into(rows, &mut row);
+        row
+    }
+
+    /// The same, written into a row that is there.
+    pub fn fold_into(&self, rows: &[RowView<'_>], row: &mut Row) {
+        let chosen: SmallVec<[_; 4]> = self.groups.iter().map(|side| side.choose(rows)).collect();
+        let newest: SmallVec<[_; 4]> = self.versions.iter().map(|version| newest(*version, rows)).collect();
+        row.clear();
+        let mut cells: SmallVec<[_; 16]> = SmallVec::new();
         for (index, rule) in self.columns.iter().enumerate() {
             cells.clear();
             cells.extend(rows.iter().map(|row| row.cell(index)));
@@ -271,7 +278,6 @@ impl Merger {
             }
             row.end_cell();
         }
-        row
     }
 
     /// The row as merging would leave it if it met an empty one: arrays with a key, and those that are sets, are put in
@@ -303,8 +309,8 @@ impl Side {
 
     fn qualifies(&self, row: RowView<'_>) -> bool {
         let names = self.fields.iter().map(|(name, _)| name.as_str()).chain([self.has.as_str()]);
-        elements(row.cell(self.column)).into_iter().flatten().any(|element| {
-            let Some(found) = look_up(element, names.clone()) else { return false };
+        elements_with(row.cell(self.column), names).into_iter().flatten().any(|(_, found)| {
+            let Some(found) = found else { return false };
             let texts = found.iter().map(|value| value.and_then(field_text));
             // That which only must not be null comes last.
             let wanted = self.fields.iter().map(|(_, text)| Some(text.as_str())).chain([None]);
@@ -320,16 +326,32 @@ impl<'a> Object<'a> {
     /// The fields of a JSON object; nothing if it is another value.
     fn of(json: &'a str) -> Option<Self> {
         let mut fields = SmallVec::new();
-        let plain = plain_fields(json, |name, value| fields.push((Cow::Borrowed(name), value)));
-        if plain.is_some() { Some(Self(fields)) } else { serde_json::from_str(json).ok() }
+        let end = plain_fields(json, 0, |name, value| fields.push((Cow::Borrowed(name), value)));
+        if end == Some(json.len()) { Some(Self(fields)) } else { serde_json::from_str(json).ok() }
     }
 }
 
 /// The values of an object's fields with these names, in the order of the names; nothing if it is another value. Of a name
 /// that comes twice the last one holds, as in jsonb.
 fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) -> Option<Found<'a>> {
+    if let Some((found, end)) = look_up_at(json, 0, names.clone())
+        && end == json.len()
+    {
+        return Some(found);
+    }
+    let Object(fields) = serde_json::from_str(json).ok()?;
+    let last = |wanted| fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+    Some(names.map(last).collect())
+}
+
+/// The same of an object that begins at a place, if it is a plain one, and where it ends.
+fn look_up_at<'a, 'n>(
+    json: &'a str,
+    at: usize,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Option<(Found<'a>, usize)> {
     let mut found: Found<'a> = names.clone().map(|_| None).collect();
-    let plain = plain_fields(json, |name, value| {
+    let end = plain_fields(json, at, |name, value| {
         // One name may be asked for twice.
         for (found, wanted) in found.iter_mut().zip(names.clone()) {
             if wanted == name {
@@ -337,21 +359,17 @@ fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) 
             }
         }
     });
-    if plain.is_none() {
-        let Object(fields) = serde_json::from_str(json).ok()?;
-        let last = |wanted| fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| *value);
-        found = names.map(last).collect();
-    }
-    Some(found)
+    end.map(|end| (found, end))
 }
 
 /// What [`look_up`] has found.
 type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
 
-/// Hands over each field of an object, if it is one as this project writes nearly all of them: without white space, and
-/// without escapes in names. Of another value some may have been handed over already.
-fn plain_fields<'a>(json: &'a str, mut field: impl FnMut(&'a str, &'a str)) -> Option<()> {
-    split(json, b'{', b'}', |at| {
+/// Hands over each field of the object that begins at a place, if it is one as this project writes nearly all of them:
+/// without white space, and without escapes in names. Of another value some may have been handed over already. It says
+/// where the object ends.
+fn plain_fields<'a>(json: &'a str, at: usize, mut field: impl FnMut(&'a str, &'a str)) -> Option<usize> {
+    split(json, at, b'{', b'}', |at| {
         let colon = end_of_value(json.as_bytes(), at)?;
         let name = json[at..colon].strip_prefix('"')?.strip_suffix('"')?;
         let end = end_of_value(json.as_bytes(), colon + 1)?;
@@ -364,32 +382,55 @@ fn plain_fields<'a>(json: &'a str, mut field: impl FnMut(&'a str, &'a str)) -> O
 /// The elements of a JSON array; nothing if it is another value.
 fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
     let mut elements = SmallVec::new();
-    let plain = split(json, b'[', b']', |at| {
+    let end = split(json, 0, b'[', b']', |at| {
         let end = end_of_value(json.as_bytes(), at)?;
         elements.push(&json[at..end]);
         Some(end)
     });
-    if plain.is_some() {
+    if end == Some(json.len()) {
         return Some(elements);
     }
     let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// Goes through an object or array without white space: `element` passes one that begins at a place, and says where it
-/// ends.
-fn split(json: &str, begin: u8, end: u8, mut element: impl FnMut(usize) -> Option<usize>) -> Option<()> {
-    let bytes = json.as_bytes();
-    if bytes == [begin, end] {
-        return Some(());
+/// The elements of a JSON array, each with what [`look_up`] finds in it. Most are gone through but once.
+fn elements_with<'a, 'n>(
+    json: &'a str,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> Option<SmallVec<[(&'a str, Option<Found<'a>>); 2]>> {
+    let mut elements = SmallVec::new();
+    let end = split(json, 0, b'[', b']', |at| {
+        let (found, end) = look_up_at(json, at, names.clone())?;
+        elements.push((&json[at..end], Some(found)));
+        Some(end)
+    });
+    if end == Some(json.len()) {
+        return Some(elements);
     }
-    let mut at = 0;
+    let all = self::elements(json)?.into_iter();
+    Some(all.map(|element| (element, look_up(element, names.clone()))).collect())
+}
+
+/// Goes through the object or array without white space that begins at a place: `element` passes one that begins at a
+/// place, and says where it ends. It says where the whole ends.
+fn split(
+    json: &str,
+    mut at: usize,
+    begin: u8,
+    end: u8,
+    mut element: impl FnMut(usize) -> Option<usize>,
+) -> Option<usize> {
+    let bytes = json.as_bytes();
+    if bytes.get(at..at + 2) == Some(&[begin, end]) {
+        return Some(at + 2);
+    }
     let mut separator = begin;
     loop {
         (bytes.get(at) == Some(&separator)).then_some(())?;
         at = element(at + 1)?;
-        if bytes[at..] == [end] {
-            return Some(());
+        if bytes.get(at) == Some(&end) {
+            return Some(at + 1);
         }
         separator = b',';
     }
@@ -544,11 +585,13 @@ impl<'a> Member<'a> {
 
 impl KeyedArray {
     fn fold(&self, cells: &[&str], into: &mut String) {
-        let mut arrays = cells.iter().filter_map(|cell| elements(cell)).peekable();
+        let names = self.key.iter().chain(&self.prefer).map(String::as_str);
+        let mut arrays = cells.iter().filter_map(|cell| elements_with(cell, names.clone())).peekable();
         if arrays.peek().is_none() {
             return into.push_str(coalesce(cells));
         }
-        let mut elements: Vec<Element<'_>> = arrays.flatten().map(|json| Element::of(json, self)).collect();
+        let elements = arrays.flatten().map(|(json, found)| Element::of(json, &found.unwrap_or_default(), self));
+        let mut elements: SmallVec<[Element<'_>; 4]> = elements.collect();
         // Stable: of equal keys the later element stands last.
         elements.sort_by(|a, b| a.key.cmp(&b.key).then(a.preferred.cmp(&b.preferred)));
         into.push('[');
@@ -573,9 +616,8 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn of(json: &'a str, keyed: &KeyedArray) -> Self {
-        let names = keyed.key.iter().chain(&keyed.prefer).map(String::as_str);
-        let found = look_up(json, names).unwrap_or_default();
+    /// The element in which these values of the key, and of what is preferred, were found.
+    fn of(json: &'a str, found: &[Option<&'a str>], keyed: &KeyedArray) -> Self {
         let text = |place: usize| found.get(place).copied().flatten().and_then(field_text);
         let key = (0..keyed.key.len()).map(|place| text(place).unwrap_or(Cow::Borrowed(NULL))).collect();
         // Its name is the last one.

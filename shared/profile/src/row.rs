@@ -150,16 +150,20 @@ impl Rows {
         self.bounds.push((self.text.len(), self.ends.len()));
     }
 
-    /// Adds the next cell of a row that [`Rows::end_row`] ends.
-    pub fn push_cell(&mut self, json: &str) {
-        self.text.push_str(json);
-        let start = self.bounds.last().map_or(0, |&(text, _)| text);
-        self.ends.push(u32::try_from(self.text.len() - start).unwrap_or(u32::MAX));
-    }
-
-    /// Ends the row whose cells were added.
-    pub fn end_row(&mut self) {
+    /// Adds a row of these cells. Nothing is added, and nothing comes back, if one of them is nothing.
+    pub fn push_cells<'c>(&mut self, cells: impl Iterator<Item = Option<&'c str>>) -> Option<()> {
+        let (start, before) = (self.text.len(), self.ends.len());
+        for cell in cells {
+            let Some(cell) = cell else {
+                self.text.truncate(start);
+                self.ends.truncate(before);
+                return None;
+            };
+            self.text.push_str(cell);
+            self.ends.push(u32::try_from(self.text.len() - start).unwrap_or(u32::MAX));
+        }
         self.bounds.push((self.text.len(), self.ends.len()));
+        Some(())
     }
 
     /// One of the rows, in the order in which they came.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use ahash::RandomState;
 use profile::{Merger, Row, RowView, Rows};
+use smallvec::SmallVec;
 
 use crate::entries::{Entries, Origin, Records};
 use crate::key::Keys;
@@ -48,8 +49,9 @@ pub struct Gathered {
     pattern: Row,
     keys: Count,
     state: RandomState,
-    /// Where a key is put together.
+    /// Where a key is put together, and the cells of a row.
     key: Vec<u8>,
+    cells: Vec<u8>,
 }
 
 /// Rows on disk.
@@ -72,6 +74,7 @@ impl Default for Gathered {
             // Of one key always the same.
             state: RandomState::with_seeds(1, 2, 3, 4),
             key: Vec::new(),
+            cells: Vec::new(),
         }
     }
 }
@@ -107,7 +110,7 @@ impl Gathered {
         }
         self.keys.add(hash);
         self.index.push((hash, self.memory.len()));
-        encode(hash, segment, records, row, self.pattern.view(), &mut self.memory);
+        encode((hash, segment, records), row, self.pattern.view(), &mut self.cells, &mut self.memory);
         Ok(())
     }
 
@@ -233,20 +236,35 @@ type Identity = (Vec<u8>, usize);
 #[derive(Debug, Default)]
 struct Waiting {
     rows: Rows,
-    from: Vec<(Identity, Origin)>,
+    /// Their keys, one after the other.
+    keys: Vec<u8>,
+    /// Of each row, until it is in an entry.
+    from: Vec<Option<From>>,
+    /// What rows become that become one.
+    folded: Row,
+}
+
+/// Where a row comes from that waits.
+#[derive(Debug)]
+struct From {
+    key: Range<usize>,
+    /// The number of its segment where some are apart.
+    set: usize,
+    origin: Origin,
 }
 
 impl Waiting {
     fn clear(&mut self) {
         self.rows.clear();
+        self.keys.clear();
         self.from.clear();
     }
 
     /// Notes where the row comes from that was added last.
     fn push_last(&mut self, keys: &Keys, set: usize, origin: Origin) -> Result<(), String> {
-        let mut key = Vec::new();
-        keys.write(self.rows.get(self.rows.count() - 1), &mut key)?;
-        self.from.push(((key, set), origin));
+        let start = self.keys.len();
+        keys.write(self.rows.get(self.rows.count() - 1), &mut self.keys)?;
+        self.from.push(Some(From { key: start..self.keys.len(), set, origin }));
         Ok(())
     }
 
@@ -258,31 +276,36 @@ impl Waiting {
         known: &HashMap<Identity, usize>,
         into: &mut Entries,
     ) -> Result<(), String> {
-        let mut from: Vec<_> = self.from.drain(..).map(Some).collect();
+        let Self { rows, keys: bytes, from, folded } = self;
         for first in 0..from.len() {
-            let Some((key, origin)) = from[first].take() else { continue };
+            let Some(From { key, set, origin }) = from[first].take() else { continue };
             // Different keys of one hash are rare, and must not become one row.
-            let same = |from: &Option<(Identity, Origin)>| from.as_ref().is_some_and(|(other, _)| *other == key);
-            let others: Vec<_> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
-            let rows = std::iter::once(first).chain(others.iter().copied()).map(|place| self.rows.get(place));
-            let place = if let Some(&place) = known.get(&key) {
+            let same = |from: &Option<From>| {
+                from.as_ref().is_some_and(|other| other.set == set && bytes[other.key.clone()] == bytes[key.clone()])
+            };
+            let others: SmallVec<[usize; 8]> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
+            let these = std::iter::once(first).chain(others.iter().copied()).map(|place| rows.get(place));
+            let there = if known.is_empty() { None } else { known.get(&(bytes[key.clone()].to_vec(), set)) };
+            let place = if let Some(&place) = there {
                 let (entry, row) = into.at(place);
-                let folded = merger.fold(&std::iter::once(row).chain(rows).collect::<Vec<_>>());
+                merger.fold_into(&std::iter::once(row).chain(these).collect::<SmallVec<[_; 8]>>(), folded);
                 entry.add(origin);
                 into.replace(place, folded.view());
                 place
             } else {
                 if others.is_empty() {
-                    into.push(self.rows.get(first), keys, origin)?;
+                    into.push(rows.get(first), keys, origin)?;
                 } else {
-                    into.push(merger.fold(&rows.collect::<Vec<_>>()).view(), keys, origin)?;
+                    merger.fold_into(&these.collect::<SmallVec<[_; 8]>>(), folded);
+                    into.push(folded.view(), keys, origin)?;
                 }
                 into.len() - 1
             };
-            for (_, origin) in others.iter().filter_map(|&place| from[place].take()) {
+            for From { origin, .. } in others.iter().filter_map(|&place| from[place].take()) {
                 into.at(place).0.add(origin);
             }
         }
+        from.clear();
         Ok(())
     }
 }
@@ -333,8 +356,14 @@ fn part_of(hash: u64) -> usize {
 }
 
 /// Length in all (4 bytes), hash (8), segment, how many records and their numbers, then how many cells and for each 0 if
-/// it is that of the pattern, else its length + 1, then the cells.
-fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern: RowView<'_>, into: &mut Vec<u8>) {
+/// it is that of the pattern, else its length + 1, then the cells. `cells` is memory that is used again.
+fn encode(
+    (hash, segment, records): (u64, usize, &[u64]),
+    row: RowView<'_>,
+    pattern: RowView<'_>,
+    cells: &mut Vec<u8>,
+    into: &mut Vec<u8>,
+) {
     let start = into.len();
     into.extend_from_slice(&[0; 4]);
     into.extend_from_slice(&hash.to_le_bytes());
@@ -344,20 +373,17 @@ fn encode(hash: u64, segment: usize, records: &[u64], row: RowView<'_>, pattern:
         put(*record, into);
     }
     put(row.count() as u64, into);
-    let differs = |index: usize, cell: &str| index >= pattern.count() || pattern.cell(index) != cell;
-    let mut all_differ = true;
-    for (index, cell) in row.cells().enumerate() {
-        let differs = differs(index, cell);
-        all_differ &= differs;
-        put(if differs { cell.len() as u64 + 1 } else { 0 }, into);
-    }
-    if all_differ {
-        into.extend_from_slice(row.text().as_bytes());
-    } else {
-        for (_, cell) in row.cells().enumerate().filter(|(index, cell)| differs(*index, cell)) {
-            into.extend_from_slice(cell.as_bytes());
+    cells.clear();
+    let mut pattern = pattern.cells();
+    for cell in row.cells() {
+        if pattern.next() == Some(cell) {
+            put(0, into);
+        } else {
+            put(cell.len() as u64 + 1, into);
+            cells.extend_from_slice(cell.as_bytes());
         }
     }
+    into.extend_from_slice(cells);
     // A line of the stream has at most 32 MiB.
     let length = u32::try_from(into.len() - start).unwrap_or(u32::MAX);
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -378,17 +404,14 @@ fn decode(mut bytes: Bytes<'_>, pattern: RowView<'_>, rows: &mut Rows) -> Option
         bytes.take()?;
     }
     let mut text = simdutf8::basic::from_utf8(bytes.0).ok()?;
-    for index in 0..cells {
-        match sizes.take()? {
-            0 => rows.push_cell(pattern.cell(index)),
-            size => {
-                let (cell, rest) = text.split_at_checked(usize::try_from(size - 1).ok()?)?;
-                rows.push_cell(cell);
-                text = rest;
-            }
-        }
-    }
-    rows.end_row();
+    let mut pattern = pattern.cells();
+    rows.push_cells((0..cells).map(|_| {
+        let same = pattern.next();
+        let Some(size) = sizes.take()?.checked_sub(1) else { return same };
+        let (cell, rest) = text.split_at_checked(usize::try_from(size).ok()?)?;
+        text = rest;
+        Some(cell)
+    }))?;
     Some(Origin { segment, weight: count.max(1), records })
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct Args {
 
     /// Threads that make rows of records; what is written does not depend on it
     ///
-    /// By default half as many as there are processor cores, at least 1 and at most 4.
+    /// By default as many as there are processor cores, at most 4.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: Option<u16>,
 

@@ -74,7 +74,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     }
 }
 
-/// Half of the processor is for the programs beside this one, and more threads than a few wait for the one that writes.
+/// More threads than a few wait for the one that writes.
 fn usual_jobs() -> usize {
-    thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
