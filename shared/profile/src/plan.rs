@@ -360,14 +360,21 @@ impl Plan {
         if column.composes_its_cell(ty) {
             compose(&column.origin, known, into).map_err(|problem| column.complain(&problem))?;
         } else {
-            column.write(ty, self.evaluate(column, known)?, into)?;
+            let scalar = match column.as_it_stands(known) {
+                Some(found) => found,
+                None => self.evaluate(column, known)?,
+            };
+            column.write(ty, scalar, into)?;
         }
         if column.is_checked() { column.check(ty, &into[start..]) } else { Ok(()) }
     }
 
     /// Works out a value and makes it one of its type, if it has one.
     pub(crate) fn make<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
-        let scalar = self.evaluate(value, known)?;
+        let scalar = match value.as_it_stands(known) {
+            Some(found) => found,
+            None => self.evaluate(value, known)?,
+        };
         match &value.ty {
             Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar, known.memory),
             _ => Ok(scalar),
@@ -375,7 +382,6 @@ impl Plan {
     }
 
     /// Works out a value.
-    #[inline]
     fn evaluate<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
         let mut scalar = match &value.origin {
             Origin::Reference(reference) => known.find(reference),
@@ -709,6 +715,14 @@ fn follow<'a>(mut value: &'a Value<'a>, names: &[String]) -> Option<&'a Value<'a
 }
 
 impl Slot {
+    /// The earlier value or the attribute that it is, if it is one as it stands, and not null. It need not be evaluated.
+    #[inline]
+    fn as_it_stands<'a>(&self, known: &Known<'a>) -> Option<Scalar<'a>> {
+        let Origin::Reference(reference) = &self.origin else { return None };
+        let alone = self.steps.is_empty() && self.only_if.is_empty();
+        alone.then(|| known.find(reference)).filter(|scalar| !scalar.is_null())
+    }
+
     /// Writes a value as one of the type.
     #[inline]
     fn write(&self, ty: &ColumnType, scalar: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
