@@ -12,7 +12,7 @@ use profile::{Fate, RowView, Rows};
 use crate::output::Make;
 
 /// A chunk goes to a thread when it has so many bytes.
-const FULL: usize = 256 << 10;
+const FULL: usize = 64 << 10;
 
 /// With so many bytes at the threads no more are given to them.
 const MOST: usize = 4 << 20;
@@ -70,7 +70,7 @@ impl<'a> Made<'a> {
 impl Chunk {
     /// Empties it for lines of that kind, and keeps its memory unless it is large.
     fn begin(&mut self, encoding: Encoding, old_images: bool) {
-        if self.text.capacity() > 2 * FULL || self.rows.size() > 8 * FULL {
+        if self.text.capacity() > 8 * FULL || self.rows.size() > 32 * FULL {
             *self = Self::default();
         }
         let Self { text, ends, outcomes, rows, kinds, .. } = self;

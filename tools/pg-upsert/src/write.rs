@@ -24,7 +24,8 @@ use crate::target::Prepared;
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
 
-/// Where more than one row in so many is left to text, all of them are.
+/// Where of so many rows more than one in ten is left to text, all are from then on.
+const MANY: usize = 100;
 const OF_TEN: usize = 10;
 
 /// Writes batches of rows.
@@ -222,13 +223,19 @@ impl Target {
             let columns = transaction.prepare(&copy.columns).map_err(failed())?;
             let types = columns.columns().iter().map(|column| column.type_());
             let types = types.map(|ty| (ty.schema() == "pg_catalog").then(|| ty.name()));
-            if let Some(binary) = self.encoder.binary(types) {
+            let stays = if let Some(binary) = self.encoder.binary(types) {
                 let mut copy = transaction.copy_in(copy.binary.as_str()).map_err(failed())?;
                 left = binary.send(rows, places.clone(), &mut copy).map_err(of_copy)?;
                 copy.finish().map_err(failed())?;
+                let for_text: usize = left.iter().map(Range::len).sum();
+                // Of a few rows, as they are where one is to blame, nothing follows.
+                places.len() < MANY || for_text * OF_TEN <= places.len()
+            } else {
+                false
+            };
+            if !stays {
+                self.binary.store(false, Ordering::Relaxed);
             }
-            let for_text: usize = left.iter().map(Range::len).sum();
-            self.binary.store(for_text * OF_TEN <= places.len(), Ordering::Relaxed);
         }
         if left.is_empty() {
             return Ok(Vec::new());

@@ -49,10 +49,10 @@ fn rows_that_only_text_can_hold_are_written_in_the_same_transaction() {
 fn where_text_has_to_hold_most_rows_all_are_written_all_the_same() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
     postgres.query(TABLE);
-    let rows: Vec<_> = (1..=100).map(|id| row(id, if id % 3 == 0 { TIME } else { "infinity" })).collect();
+    let rows: Vec<_> = (1..=600).map(|id| row(id, if id % 3 == 0 { TIME } else { "infinity" })).collect();
 
-    upsert(&dir, &postgres, &rows).args(["-b", "10"]).run().exits(0).stderr_has("100 records = 100 rows written");
-    assert_eq!(found(&postgres), "100|10|67|33");
+    upsert(&dir, &postgres, &rows).args(["-b", "200"]).run().exits(0).stderr_has("600 records = 600 rows written");
+    assert_eq!(found(&postgres), "600|3|400|200");
 }
 
 #[test]
