@@ -187,7 +187,7 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut 
 
 /// The JSON of a value that is written as it stands.
 #[inline]
-fn as_written<'a>(kind: Kind, value: Scalar<'a>) -> Option<&'a str> {
+fn as_written(kind: Kind, value: Scalar<'_>) -> Option<&str> {
     match (kind, value) {
         (
             Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other,

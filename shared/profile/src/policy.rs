@@ -309,7 +309,7 @@ impl Side {
 
     fn qualifies(&self, row: RowView<'_>) -> bool {
         let names = self.fields.iter().map(|(name, _)| name.as_str()).chain([self.has.as_str()]);
-        elements_with(row.cell(self.column), names).into_iter().flatten().any(|(_, found)| {
+        elements_with(row.cell(self.column), &names).into_iter().flatten().any(|(_, found)| {
             let Some(found) = found else { return false };
             let texts = found.iter().map(|value| value.and_then(field_text));
             // That which only must not be null comes last.
@@ -334,7 +334,7 @@ impl<'a> Object<'a> {
 /// The values of an object's fields with these names, in the order of the names; nothing if it is another value. Of a name
 /// that comes twice the last one holds, as in jsonb.
 fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) -> Option<Found<'a>> {
-    if let Some((found, end)) = look_up_at(json, 0, names.clone())
+    if let Some((found, end)) = look_up_at(json, 0, &names)
         && end == json.len()
     {
         return Some(found);
@@ -348,7 +348,7 @@ fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) 
 fn look_up_at<'a, 'n>(
     json: &'a str,
     at: usize,
-    names: impl Iterator<Item = &'n str> + Clone,
+    names: &(impl Iterator<Item = &'n str> + Clone),
 ) -> Option<(Found<'a>, usize)> {
     let mut found: Found<'a> = names.clone().map(|_| None).collect();
     let end = plain_fields(json, at, |name, value| {
@@ -394,14 +394,17 @@ fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
+/// An element of an array, and what was found in it if it is an object.
+type ElementWith<'a> = (&'a str, Option<Found<'a>>);
+
 /// The elements of a JSON array, each with what [`look_up`] finds in it. Most are gone through but once.
 fn elements_with<'a, 'n>(
     json: &'a str,
-    names: impl Iterator<Item = &'n str> + Clone,
-) -> Option<SmallVec<[(&'a str, Option<Found<'a>>); 2]>> {
+    names: &(impl Iterator<Item = &'n str> + Clone),
+) -> Option<SmallVec<[ElementWith<'a>; 2]>> {
     let mut elements = SmallVec::new();
     let end = split(json, 0, b'[', b']', |at| {
-        let (found, end) = look_up_at(json, at, names.clone())?;
+        let (found, end) = look_up_at(json, at, names)?;
         elements.push((&json[at..end], Some(found)));
         Some(end)
     });
@@ -586,7 +589,7 @@ impl<'a> Member<'a> {
 impl KeyedArray {
     fn fold(&self, cells: &[&str], into: &mut String) {
         let names = self.key.iter().chain(&self.prefer).map(String::as_str);
-        let mut arrays = cells.iter().filter_map(|cell| elements_with(cell, names.clone())).peekable();
+        let mut arrays = cells.iter().filter_map(|cell| elements_with(cell, &names)).peekable();
         if arrays.peek().is_none() {
             return into.push_str(coalesce(cells));
         }

@@ -129,13 +129,13 @@ fn microseconds(text: &str) -> Option<i64> {
         [b'.', digits @ ..] => digits.iter().take_while(|byte| byte.is_ascii_digit()).count() + 1,
         _ => 0,
     };
-    let zone = match tail.get(fraction..)? {
-        [b'Z'] => true,
-        // Further away from UTC than 15 hours and something the server has no zone.
-        [b'+' | b'-', b'0', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9'] => true,
-        [b'+' | b'-', b'1', b'0'..=b'5', b':', b'0'..=b'5', b'0'..=b'9'] => true,
-        _ => false,
-    };
+    // Further away from UTC than 15 hours and something the server has no zone.
+    let zone = matches!(
+        tail.get(fraction..)?,
+        [b'Z']
+            | [b'+' | b'-', b'0', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9']
+            | [b'+' | b'-', b'1', b'0'..=b'5', b':', b'0'..=b'5', b'0'..=b'9']
+    );
     // There is no year 0 in SQL, and a leap second has to be counted as one.
     let known = shape && zone && fraction <= 7 && fraction != 1 && &head[..4] != b"0000" && head[17] <= b'5';
     let time: Timestamp = known.then(|| text.parse().ok())??;

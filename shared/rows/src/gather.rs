@@ -284,11 +284,11 @@ impl Waiting {
                 from.as_ref().is_some_and(|other| other.set == set && bytes[other.key.clone()] == bytes[key.clone()])
             };
             let others: SmallVec<[usize; 8]> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
-            let these = std::iter::once(first).chain(others.iter().copied()).map(|place| rows.get(place));
+            let folding = std::iter::once(first).chain(others.iter().copied()).map(|place| rows.get(place));
             let there = if known.is_empty() { None } else { known.get(&(bytes[key.clone()].to_vec(), set)) };
             let place = if let Some(&place) = there {
                 let (entry, row) = into.at(place);
-                merger.fold_into(&std::iter::once(row).chain(these).collect::<SmallVec<[_; 8]>>(), folded);
+                merger.fold_into(&std::iter::once(row).chain(folding).collect::<SmallVec<[_; 8]>>(), folded);
                 entry.add(origin);
                 into.replace(place, folded.view());
                 place
@@ -296,7 +296,7 @@ impl Waiting {
                 if others.is_empty() {
                     into.push(rows.get(first), keys, origin)?;
                 } else {
-                    merger.fold_into(&these.collect::<SmallVec<[_; 8]>>(), folded);
+                    merger.fold_into(&folding.collect::<SmallVec<[_; 8]>>(), folded);
                     into.push(folded.view(), keys, origin)?;
                 }
                 into.len() - 1

@@ -73,8 +73,11 @@ impl Chunk {
         if self.text.capacity() > 8 * FULL || self.rows.size() > 32 * FULL {
             *self = Self::default();
         }
-        let Self { text, ends, outcomes, rows, kinds, .. } = self;
-        (text.clear(), ends.clear(), outcomes.clear(), rows.clear(), kinds.clear());
+        self.text.clear();
+        self.ends.clear();
+        self.outcomes.clear();
+        self.rows.clear();
+        self.kinds.clear();
         (self.encoding, self.old_images) = (encoding, old_images);
     }
 

@@ -328,10 +328,10 @@ fn rows_stand_in_the_order_of_their_records_on_however_many_threads_they_are_mad
     let dir = Dir::new();
     let begin = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}"#;
     let end = r#"{"$file":{"event":"end","key":"x","records":30000,"rejected":0}}"#;
-    let record = |id: u64| match id {
+    let record = |id: usize| match id {
         id if id % 101 == 0 => format!(r#"{{"Item":{{"id":{{"N":"x{id}"}}}}}}"#),
         id if id % 7 == 0 => format!(r#"{{"Item":{{"id":{{"N":"{id}"}},"gone":{{"BOOL":true}}}}}}"#),
-        id => format!(r#"{{"Item":{{"id":{{"N":"{id}"}},"name":{{"S":"{}"}}}}}}"#, "n".repeat(id as usize % 90)),
+        id => format!(r#"{{"Item":{{"id":{{"N":"{id}"}},"name":{{"S":"{}"}}}}}}"#, "n".repeat(id % 90)),
     };
     let records: Vec<_> = (1..=30_000).map(record).collect();
     let input = format!("{begin}\n{}\n{end}\n", records.join("\n"));
@@ -350,7 +350,7 @@ fn rows_stand_in_the_order_of_their_records_on_however_many_threads_they_are_mad
                 assert!(line.starts_with(&expected) && line.contains(&format!(r#""data":{}"#, record(next))), "{line}");
                 (next, rejected) = (next + 1, rejected + 1);
             } else if line.starts_with(r#"{"id":"#) {
-                let name = "n".repeat(next as usize % 90);
+                let name = "n".repeat(next % 90);
                 assert_eq!(line, format!(r#"{{"id":{next},"name":"{name}","notes":null,"$records":[{next}]}}"#));
                 (next, rows) = (next + 1, rows + 1);
             }

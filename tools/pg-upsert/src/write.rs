@@ -8,7 +8,7 @@ use cli::Retry;
 use fault::{Failure, Problem};
 use pg::statement::{Copy, Statements};
 use pg::{Client, Pool, Settings};
-use postgres::Transaction;
+use postgres::{Column, Transaction};
 use profile::Schema;
 use rows::batch::{Batch, Held, Limits};
 use rows::copy::Encoder;
@@ -221,7 +221,7 @@ impl Target {
         if self.binary.load(Ordering::Relaxed) {
             // In this transaction the types stay what they are now: to look at them locks the table.
             let columns = transaction.prepare(&copy.columns).map_err(failed())?;
-            let types = columns.columns().iter().map(|column| column.type_());
+            let types = columns.columns().iter().map(Column::type_);
             let types = types.map(|ty| (ty.schema() == "pg_catalog").then(|| ty.name()));
             let stays = if let Some(binary) = self.encoder.binary(types) {
                 let mut copy = transaction.copy_in(copy.binary.as_str()).map_err(failed())?;

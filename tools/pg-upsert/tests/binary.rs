@@ -1,8 +1,6 @@
 //! Rows are sent in COPY's binary format where that can hold them. What it cannot hold does not show: such rows go as text,
 //! in the same transaction. That both formats fill a table alike is tested beside the encoder, in `rows`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Dir, Program, program};
 use postgres::{Client, NoTls};
@@ -12,7 +10,7 @@ const TABLE: &str =
     "create table t (id integer primary key, at timestamptz, n real, came bigint default txid_current())";
 
 fn upsert(dir: &Dir, postgres: &Postgres, rows: &[String]) -> Program {
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines = rows.join("\n") + "\n";
     let program = program!("pg-upsert").in_dir(dir).envs(postgres.envs());
     program.args(["--table", "t", "--key", "id", "--connections", "1"]).stdin(lines)
 }

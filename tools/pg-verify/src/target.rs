@@ -114,7 +114,7 @@ impl Target {
             self.pool.run(self.retry.stop(), |client| {
                 let mut transaction = client.transaction().map_err(failed())?;
                 let mut copy = transaction.copy_in(self.comparison.copy.as_str()).map_err(failed())?;
-                let unwritable = self.encoder.send(rows, std::slice::from_ref(&places), true, &mut copy);
+                let unwritable = self.encoder.send(rows, std::slice::from_ref(places), true, &mut copy);
                 let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
                 copy.finish().map_err(failed())?;
                 let answers = transaction.query(query, &[]).map_err(failed())?;
