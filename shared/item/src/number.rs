@@ -229,6 +229,12 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{sign}{whole}{dot}{fraction}"))
 }
 
+/// Whether no digit of a number in front of its exponent is another than 0: then it is zero, and not only too small for
+/// a float.
+pub fn is_zero(text: &str) -> bool {
+    !text.split(['e', 'E']).next().unwrap_or_default().contains(|digit| matches!(digit, '1'..='9'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

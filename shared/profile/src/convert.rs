@@ -214,16 +214,12 @@ fn number_as_written(kind: Kind, digits: &str) -> Option<&str> {
 
 /// Writes a value that has to be another text than the one that came.
 fn write_converted(kind: Kind, value: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
-    if let (Kind::Text | Kind::Uuid, Scalar::Text(text)) = (kind, value) {
-        return write_string(text, into);
-    }
-    if kind == Kind::Json {
-        return value.write_json(into);
-    }
+    // It allocates nothing before it is used.
     let memory = Bump::new();
     let text = || Ok::<_, Problem>(value.text(&memory)?.unwrap_or_default());
     match kind {
-        Kind::Json | Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => {
+        Kind::Json => value.write_json(into),
+        Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other => {
             write_string(text()?, into)
         }
         Kind::Boolean => {

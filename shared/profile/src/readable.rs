@@ -4,7 +4,7 @@
 //! Of times only the forms are known that `order` knows, whatever the settings of a session are. A type that only the
 //! server knows (`inet`, an enumeration) takes anything here.
 
-use item::number::{Decimal, plain};
+use item::number::{Decimal, is_zero, plain};
 use serde_json::value::RawValue;
 
 use crate::convert::shorten;
@@ -85,11 +85,10 @@ fn is_numeric(text: &str, modifiers: &[i64]) -> bool {
 
 /// Whether a number is neither too large nor too small for a float.
 fn is_float(text: &str, single: bool) -> bool {
-    let zero = !text.split(['e', 'E']).next().unwrap_or_default().contains(|digit| matches!(digit, '1'..='9'));
     if single {
-        text.parse().is_ok_and(|number: f32| number.is_finite() && (number != 0.0 || zero))
+        text.parse().is_ok_and(|number: f32| number.is_finite() && (number != 0.0 || is_zero(text)))
     } else {
-        text.parse().is_ok_and(|number: f64| number.is_finite() && (number != 0.0 || zero))
+        text.parse().is_ok_and(|number: f64| number.is_finite() && (number != 0.0 || is_zero(text)))
     }
 }
 

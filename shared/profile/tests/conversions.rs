@@ -37,6 +37,18 @@ fn a_value_that_is_wrong_is_said_whatever_is_made_of_those_after_it() {
     assert!(wrong.unwrap_err().contains("only columns are merged"));
 }
 
+/// PostgreSQL, "JSON Types": `jsonb` does not preserve the order of keys; it has shorter ones first. `json` does preserve it.
+#[test]
+fn fields_stand_as_jsonb_keeps_them_and_for_json_as_the_profile_has_them() {
+    let made = |ty: &str| {
+        let rest = "[columns]\nid = { type = \"bigint\" }\no = { type = \"TYPE\", object = { wide = \"id\", c = \"id\", ab = \"id\", b = \"id\" } }";
+        cells(&profile(&rest.replace("TYPE", ty)).unwrap(), r#""id":{"N":"1"}"#).unwrap()[1].clone()
+    };
+
+    assert_eq!(made("jsonb"), r#"{"b":1,"c":1,"ab":1,"wide":1}"#);
+    assert_eq!(made("json"), r#"{"wide":1,"c":1,"ab":1,"b":1}"#);
+}
+
 #[test]
 fn parts_of_a_composite_key_are_counted_from_both_ends() {
     let profile = profile(

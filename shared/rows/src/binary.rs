@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 
+use item::number::is_zero;
 use jiff::Timestamp;
 use memchr::memchr;
 use profile::{ColumnType, RowView, text_of};
@@ -91,11 +92,6 @@ impl Sent {
         }
         Some(())
     }
-}
-
-/// Whether a number that was read as zero is written as zero: others are too small, which the server refuses.
-fn is_zero(text: &str) -> bool {
-    !text.split(['e', 'E']).next().unwrap_or_default().contains(|digit| matches!(digit, '1'..='9'))
 }
 
 fn write_hex(digits: &[u8], into: &mut Vec<u8>) -> Option<()> {

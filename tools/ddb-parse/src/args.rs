@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Threads that make rows of records; what is written does not depend on it
     ///
     /// By default as many as there are processor cores, at most 4.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(crate) jobs: Option<u16>,
 
     /// Write data only, without the lines that the next program reads

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::Scope;
+use std::thread::{Scope, ScopedJoinHandle};
 
 use fault::{Fault, Problem};
 use item::{Decoder, Encoding, Record};
@@ -68,17 +68,18 @@ impl<'a> Made<'a> {
 }
 
 impl Chunk {
-    /// Empties it for lines of that kind, and keeps its memory unless it is large.
-    fn begin(&mut self, encoding: Encoding, old_images: bool) {
-        if self.text.capacity() > 8 * FULL || self.rows.size() > 32 * FULL {
-            *self = Self::default();
-        }
+    /// Empties it, and keeps its memory.
+    fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
         self.outcomes.clear();
         self.rows.clear();
         self.kinds.clear();
-        (self.encoding, self.old_images) = (encoding, old_images);
+    }
+
+    /// Whether it took so much memory that it is not worth keeping.
+    fn is_large(&self) -> bool {
+        self.text.len() > 4 * FULL || self.rows.size() > 8 * FULL
     }
 
     /// Adds a row of the line that is made into rows.
@@ -131,12 +132,16 @@ pub(crate) struct Makers {
 }
 
 impl Makers {
-    /// So many threads, at least one.
-    pub(crate) fn start<'scope, M: Make>(scope: &'scope Scope<'scope, '_>, maker: &'scope M, threads: usize) -> Self {
+    /// So many threads, at least one; they end when this does.
+    pub(crate) fn start<'scope, M: Make>(
+        scope: &'scope Scope<'scope, '_>,
+        maker: &'scope M,
+        threads: usize,
+    ) -> (Self, Vec<ScopedJoinHandle<'scope, ()>>) {
         let start = |_| {
             let (give, given) = mpsc::channel::<Chunk>();
             let (give_back, back) = mpsc::channel();
-            scope.spawn(move || {
+            let thread = scope.spawn(move || {
                 let (mut decoder, mut scratch) = (Decoder::default(), M::Scratch::default());
                 for mut chunk in given {
                     chunk.make(maker, &mut decoder, &mut scratch);
@@ -145,27 +150,24 @@ impl Makers {
                     }
                 }
             });
-            (give, back)
+            ((give, back), thread)
         };
-        let threads = (0..threads.max(1)).map(start).collect();
-        Self { threads, open: None, given: VecDeque::new(), back: 0, unused: Vec::new() }
+        let (threads, handles) = (0..threads.max(1)).map(start).unzip();
+        (Self { threads, open: None, given: VecDeque::new(), back: 0, unused: Vec::new() }, handles)
     }
 
-    /// Takes a line of that kind. Those of one chunk are all of one kind.
-    pub(crate) fn push(&mut self, line: &[u8], encoding: Encoding, old_images: bool) -> Result<(), Problem> {
-        let chunk = self.open.get_or_insert_with(|| {
-            let mut chunk = self.unused.pop().unwrap_or_default();
-            chunk.begin(encoding, old_images);
-            chunk
-        });
+    /// Takes a line of that kind; those of one chunk are all of one kind. True when a chunk should be taken before more
+    /// lines come.
+    pub(crate) fn push(&mut self, line: &[u8], encoding: Encoding, old_images: bool) -> Result<bool, Problem> {
+        let chunk =
+            self.open.get_or_insert_with(|| Chunk { encoding, old_images, ..self.unused.pop().unwrap_or_default() });
         chunk.text.extend_from_slice(line);
         chunk.ends.push(chunk.text.len());
-        if chunk.text.len() >= FULL { self.close() } else { Ok(()) }
-    }
-
-    /// Whether a chunk should be taken before more lines come.
-    pub(crate) fn are_busy(&self) -> bool {
-        self.given.len() >= 2 * self.threads.len() || self.given.iter().sum::<usize>() >= MOST
+        if chunk.text.len() < FULL {
+            return Ok(false);
+        }
+        self.close()?;
+        Ok(self.given.len() >= 2 * self.threads.len() || self.given.iter().sum::<usize>() >= MOST)
     }
 
     /// Gives the lines that have come to a thread.
@@ -187,8 +189,11 @@ impl Makers {
     }
 
     /// Takes a chunk back of which nothing is needed any longer.
-    pub(crate) fn used(&mut self, chunk: Chunk) {
-        self.unused.push(chunk);
+    pub(crate) fn used(&mut self, mut chunk: Chunk) {
+        if !chunk.is_large() {
+            chunk.clear();
+            self.unused.push(chunk);
+        }
     }
 }
 

@@ -67,7 +67,15 @@ impl<O: Output, W: Write> Parser<O, W> {
 
     /// Reads everything, with so many threads that make rows.
     pub(crate) fn run(mut self, input: impl Read, maker: &impl Make, threads: usize) -> Result<Exit, Failure> {
-        thread::scope(|scope| self.read(Reader::new(input), Makers::start(scope, maker, threads)))
+        thread::scope(|scope| {
+            let (makers, threads) = Makers::start(scope, maker, threads);
+            let exit = self.read(Reader::new(input), makers);
+            // One that died has not given its chunk back, which is said already.
+            for thread in threads {
+                drop(thread.join());
+            }
+            exit
+        })
     }
 
     fn read(&mut self, mut reader: Reader<impl Read>, mut makers: Makers) -> Result<Exit, Failure> {
@@ -80,8 +88,7 @@ impl<O: Output, W: Write> Parser<O, W> {
             let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
             match Line::of(line) {
                 Line::Data(line) => {
-                    makers.push(line, self.encoding, self.old_images)?;
-                    if makers.are_busy() {
+                    if makers.push(line, self.encoding, self.old_images)? {
                         self.take(&mut makers)?;
                     }
                 }
