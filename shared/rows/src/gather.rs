@@ -239,14 +239,14 @@ struct Waiting {
     /// Their keys, one after the other.
     keys: Vec<u8>,
     /// Of each row, until it is in an entry.
-    from: Vec<Option<From>>,
+    from: Vec<Option<Arrival>>,
     /// What rows become that become one.
     folded: Row,
 }
 
 /// Where a row comes from that waits.
 #[derive(Debug)]
-struct From {
+struct Arrival {
     key: Range<usize>,
     /// The number of its segment where some are apart.
     set: usize,
@@ -264,7 +264,7 @@ impl Waiting {
     fn push_last(&mut self, keys: &Keys, set: usize, origin: Origin) -> Result<(), String> {
         let start = self.keys.len();
         keys.write(self.rows.get(self.rows.count() - 1), &mut self.keys)?;
-        self.from.push(Some(From { key: start..self.keys.len(), set, origin }));
+        self.from.push(Some(Arrival { key: start..self.keys.len(), set, origin }));
         Ok(())
     }
 
@@ -278,9 +278,9 @@ impl Waiting {
     ) -> Result<(), String> {
         let Self { rows, keys: bytes, from, folded } = self;
         for first in 0..from.len() {
-            let Some(From { key, set, origin }) = from[first].take() else { continue };
+            let Some(Arrival { key, set, origin }) = from[first].take() else { continue };
             // Different keys of one hash are rare, and must not become one row.
-            let same = |from: &Option<From>| {
+            let same = |from: &Option<Arrival>| {
                 from.as_ref().is_some_and(|other| other.set == set && bytes[other.key.clone()] == bytes[key.clone()])
             };
             let others: SmallVec<[usize; 8]> = (first + 1..from.len()).filter(|&place| same(&from[place])).collect();
@@ -301,7 +301,7 @@ impl Waiting {
                 }
                 into.len() - 1
             };
-            for From { origin, .. } in others.iter().filter_map(|&place| from[place].take()) {
+            for Arrival { origin, .. } in others.iter().filter_map(|&place| from[place].take()) {
                 into.at(place).0.add(origin);
             }
         }

@@ -24,9 +24,8 @@ use crate::target::Prepared;
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
 
-/// Where of so many rows more than one in ten is left to text, all are from then on.
+/// Where of this many rows, or more, over a tenth is left to text, all are from then on.
 const MANY: usize = 100;
-const OF_TEN: usize = 10;
 
 /// Writes batches of rows.
 pub(crate) struct Writer {
@@ -229,7 +228,7 @@ impl Target {
                 copy.finish().map_err(failed())?;
                 let for_text: usize = left.iter().map(Range::len).sum();
                 // Of a few rows, as they are where one is to blame, nothing follows.
-                places.len() < MANY || for_text * OF_TEN <= places.len()
+                places.len() < MANY || for_text <= places.len() / 10
             } else {
                 false
             };
