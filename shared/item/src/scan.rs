@@ -39,27 +39,34 @@ fn special_in(word: [u8; 8]) -> Option<usize> {
     (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
+/// How many bytes both begin with.
+#[inline]
+pub fn common_length(one: &[u8], other: &[u8]) -> usize {
+    let (words, others) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
+    for (place, (word, other)) in words.iter().zip(others).enumerate() {
+        let differ = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
+        if differ != 0 {
+            return place * 8 + differ.trailing_zeros() as usize / 8;
+        }
+    }
+    let equal = words.len().min(others.len()) * 8;
+    equal + one[equal..].iter().zip(&other[equal..]).take_while(|(one, other)| one == other).count()
+}
+
 /// Where the JSON value ends that begins at `at`. Nothing if there is none, and also for white space between its parts:
 /// no writer of this project leaves any.
+#[inline]
 pub fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
     end_of(bytes, at, 0)
 }
 
+#[inline]
 fn end_of(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => end_of_string(bytes, at),
-        b'{' => end_of_elements(bytes, at, b'}', depth, |at| {
-            let colon = end_of_string(bytes, at)?;
-            (bytes.get(colon) == Some(&b':')).then_some(colon + 1)
-        }),
-        b'[' => end_of_elements(bytes, at, b']', depth, Some),
-        b'-' | b'0'..=b'9' => {
-            // What could be a part of the number, but is none, is no separator either.
-            let length = number::json_length(&bytes[at..]);
-            let more = bytes.get(at + length);
-            let part = matches!(more, Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-            (length > 0 && !part).then_some(at + length)
-        }
+        b'-' | b'0'..=b'9' => end_of_number(bytes, at),
+        b'{' => end_of_elements(bytes, at, b'}', depth),
+        b'[' => end_of_elements(bytes, at, b']', depth),
         _ => ["true", "false", "null"]
             .iter()
             .find(|word| bytes[at..].starts_with(word.as_bytes()))
@@ -67,14 +74,24 @@ fn end_of(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
     }
 }
 
-/// The end of an object or array that begins at `at`; `value` tells where the value of an element begins.
-fn end_of_elements(
-    bytes: &[u8],
-    at: usize,
-    end: u8,
-    depth: usize,
-    value: impl Fn(usize) -> Option<usize>,
-) -> Option<usize> {
+fn end_of_number(bytes: &[u8], at: usize) -> Option<usize> {
+    // Most are whole, and an element of something.
+    if let Some(digits) = bytes[at..].iter().position(|byte| !byte.is_ascii_digit())
+        && matches!(bytes[at], b'1'..=b'9')
+        && matches!(bytes[at + digits], b',' | b'}' | b']')
+    {
+        return Some(at + digits);
+    }
+    let length = number::json_length(&bytes[at..]);
+    // What could be a part of the number, but is none, is no separator either.
+    let part = matches!(bytes.get(at + length), Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    (length > 0 && !part).then_some(at + length)
+}
+
+/// The end of the object or array that begins at `at`, and ends with this byte.
+// Most elements are no objects or arrays themselves: without this they would be calls within calls.
+#[inline(never)]
+fn end_of_elements(bytes: &[u8], at: usize, end: u8, depth: usize) -> Option<usize> {
     if depth == DEEPEST {
         return None;
     }
@@ -83,7 +100,13 @@ fn end_of_elements(
     }
     let mut at = at;
     loop {
-        at = end_of(bytes, value(at + 1)?, depth + 1)?;
+        at += 1;
+        if end == b'}' {
+            let colon = end_of_string(bytes, at)?;
+            (bytes.get(colon) == Some(&b':')).then_some(())?;
+            at = colon + 1;
+        }
+        at = end_of(bytes, at, depth + 1)?;
         match bytes.get(at)? {
             b',' => {}
             byte if *byte == end => return Some(at + 1),
@@ -92,6 +115,15 @@ fn end_of_elements(
     }
 }
 
+/// Where the JSON string ends that begins at `at`. Nothing if there is none, and also for one with an escape.
+#[inline]
+pub fn end_of_plain_string(bytes: &[u8], at: usize) -> Option<usize> {
+    (bytes.get(at) == Some(&b'"')).then_some(())?;
+    let end = at + 1 + special(&bytes[at + 1..])?;
+    (bytes[end] == b'"').then_some(end + 1)
+}
+
+#[inline]
 fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     if bytes.get(at) != Some(&b'"') {
         return None;
@@ -149,9 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn a_string_without_escapes_ends_with_its_quote() {
+        for (json, expected) in [
+            ("\"\"", Some(2)),
+            ("\"a long string, é\": 1", Some(19)),
+            ("a\"", None),
+            ("\"a", None),
+            ("\"a\\\"\"", None),
+            ("\"a\nb\"", None),
+            ("", None),
+        ] {
+            assert_eq!(end_of_plain_string(json.as_bytes(), 0), expected, "{json}");
+        }
+    }
+
+    #[test]
     fn a_value_ends_where_it_ends() {
         for (json, expected) in [
             ("1,", Some(1)),
+            ("12", Some(2)),
+            ("120]", Some(3)),
+            ("12x", Some(2)),
+            ("0,", Some(1)),
+            ("-7}", Some(2)),
+            ("-,", None),
+            ("00,", None),
+            ("1-,", None),
             ("-1.5e+3]", Some(7)),
             ("\"a\\\"b\\u00e9\"x", Some(12)),
             ("{\"a\":[1,{\"b\":null},[]],\"c\":{}}}", Some(30)),
@@ -190,6 +245,17 @@ mod tests {
                 let expected = bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
                 prop_assert_eq!(special(bytes), expected);
             }
+        }
+
+        #[test]
+        fn what_two_have_in_common_is_found_whatever_follows(
+            common in proptest::collection::vec(0_u8..3, 0..40),
+            one in proptest::collection::vec(0_u8..3, 0..20),
+            other in proptest::collection::vec(0_u8..3, 0..20),
+        ) {
+            let (one, other) = ([&*common, &*one].concat(), [&*common, &*other].concat());
+            let expected = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            prop_assert_eq!(common_length(&one, &other), expected);
         }
 
         /// What serde_json takes for a value is one, and nothing else is.
