@@ -4,6 +4,7 @@
 //! it and checks it as a whole; then [`Profile::rows`] makes rows of items, [`Schema`] tells the next program what they
 //! are, and [`Merger`] merges rows of one key. The SQL of the same merging is in `pg`.
 
+mod cells;
 mod change;
 mod compile;
 mod condition;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use fault::FileError;
 use item::{Change, Item};
 
+pub use cells::Cells;
 pub use compile::Options;
 pub use error::Error;
 pub use policy::{Merger, Policy};

@@ -13,14 +13,15 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use indexmap::IndexMap;
-use item::scan::end_of_value;
+use item::scan::{end_of_plain_string, end_of_value};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use crate::cells::Cells;
 use crate::order;
-use crate::row::{NULL, Row, RowView};
+use crate::row::{NULL, Row};
 use crate::schema::{Column, ColumnType, Kind, Schema};
 use crate::text::element_text;
 
@@ -193,20 +194,63 @@ pub struct Merger {
     groups: Vec<Side>,
     /// Columns that say which row is the newer one.
     versions: Vec<(usize, Kind)>,
+    /// Columns whose arrays are looked through, once for all that is asked of them.
+    arrays: Vec<Lookup>,
 }
 
+/// How the cells of one column become one.
 #[derive(Clone, Debug)]
 enum Rule {
-    Own(Policy, ColumnType),
+    First,
+    Last,
+    Coalesce,
+    Objects { keep_text: bool },
+    Keyed(Keyed),
+    Furthest(Ordering, Kind),
+    Set(ColumnType),
     Group(usize),
     Newest(usize),
 }
 
+/// What is looked up in the elements of a column's arrays.
+#[derive(Clone, Debug)]
+struct Lookup {
+    column: usize,
+    names: Vec<String>,
+}
+
+/// A [`KeyedArray`] whose fields are places among the names of a [`Lookup`].
+#[derive(Clone, Debug)]
+struct Keyed {
+    lookup: usize,
+    key: Vec<usize>,
+    prefer: Option<usize>,
+}
+
+/// A [`PreferredSide`], in the same way.
 #[derive(Clone, Debug)]
 struct Side {
-    column: usize,
-    fields: Vec<(String, String)>,
-    has: String,
+    lookup: usize,
+    fields: Vec<(usize, String)>,
+    has: usize,
+}
+
+impl Lookup {
+    /// The place among others of that for a column, which is added if it is not there.
+    fn among(lookups: &mut Vec<Self>, column: usize) -> usize {
+        lookups.iter().position(|known| known.column == column).unwrap_or_else(|| {
+            lookups.push(Self { column, names: Vec::new() });
+            lookups.len() - 1
+        })
+    }
+
+    /// The place of a name, which is added if it is not there.
+    fn place(&mut self, name: &str) -> usize {
+        self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        })
+    }
 }
 
 impl Merger {
@@ -216,23 +260,38 @@ impl Merger {
     /// The first name that is meant to be a column's and is not.
     pub fn new(schema: &Schema) -> Result<Self, String> {
         let index = |name: &String| schema.index(name).ok_or_else(|| name.clone());
-        let own = |column: &Column| Rule::Own(column.merge.clone(), column.ty.clone());
-        let mut columns: Vec<_> = schema.columns.iter().map(own).collect();
-        let mut versions = Vec::new();
-        for (place, column) in schema.columns.iter().enumerate() {
-            if let Policy::Newest(Newest { by }) = &column.merge {
-                let by = index(by)?;
-                let known = versions.iter().position(|(version, _)| *version == by);
-                columns[place] = Rule::Newest(known.unwrap_or(versions.len()));
-                if known.is_none() {
-                    versions.push((by, schema.columns[by].ty.kind()));
+        let (mut columns, mut versions, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, Column { merge, ty, .. }) in schema.columns.iter().enumerate() {
+            columns.push(match merge {
+                Policy::Keep => Rule::First,
+                // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
+                Policy::Replace | Policy::Sql => Rule::Last,
+                Policy::Coalesce => Rule::Coalesce,
+                Policy::JsonbMerge => Rule::Objects { keep_text: false },
+                Policy::JsonbMergeText => Rule::Objects { keep_text: true },
+                Policy::KeyedArray(KeyedArray { key, prefer }) => {
+                    let number = Lookup::among(&mut lookups, place);
+                    let lookup = &mut lookups[number];
+                    let key = key.iter().map(|name| lookup.place(name)).collect();
+                    let prefer = prefer.as_ref().map(|name| lookup.place(name));
+                    Rule::Keyed(Keyed { lookup: number, key, prefer })
                 }
-            }
+                Policy::Greatest => Rule::Furthest(Ordering::Greater, ty.kind()),
+                Policy::Least => Rule::Furthest(Ordering::Less, ty.kind()),
+                Policy::Union => Rule::Set(ty.clone()),
+                Policy::Newest(Newest { by }) => {
+                    let by = index(by)?;
+                    let known = versions.iter().position(|(version, _)| *version == by);
+                    if known.is_none() {
+                        versions.push((by, schema.columns[by].ty.kind()));
+                    }
+                    Rule::Newest(known.unwrap_or(versions.len() - 1))
+                }
+            });
         }
         for key in &schema.key {
             // Equal by definition; the first spelling stays.
-            let place = index(key)?;
-            columns[place] = Rule::Own(Policy::Keep, schema.columns[place].ty.clone());
+            columns[index(key)?] = Rule::First;
         }
         let mut groups = Vec::new();
         for group in &schema.groups {
@@ -240,10 +299,12 @@ impl Merger {
                 columns[index(name)?] = Rule::Group(groups.len());
             }
             let PreferredSide { column, fields, has } = &group.preferred_side;
-            let fields = fields.iter().map(|(name, text)| (name.clone(), text.clone())).collect();
-            groups.push(Side { column: index(column)?, fields, has: has.clone() });
+            let number = Lookup::among(&mut lookups, index(column)?);
+            let lookup = &mut lookups[number];
+            let fields = fields.iter().map(|(name, text)| (lookup.place(name), text.clone())).collect();
+            groups.push(Side { lookup: number, fields, has: lookup.place(has) });
         }
-        Ok(Self { columns, groups, versions })
+        Ok(Self { columns, groups, versions, arrays: lookups })
     }
 
     /// The row that two rows of one key become: `a` came earlier, `b` later.
@@ -253,28 +314,34 @@ impl Merger {
 
     /// The row that rows of one key become, which are in the order in which they came. It is what merging the first two,
     /// then the result with the third and so on gives, in one step.
-    pub fn fold(&self, rows: &[RowView<'_>]) -> Row {
+    pub fn fold(&self, rows: &[impl Cells]) -> Row {
         let mut row = Row::default();
         self.fold_into(rows, &mut row);
         row
     }
 
     /// The same, written into a row that is there.
-    pub fn fold_into(&self, rows: &[RowView<'_>], row: &mut Row) {
-        let chosen: SmallVec<[_; 4]> = self.groups.iter().map(|side| side.choose(rows)).collect();
+    pub fn fold_into(&self, rows: &[impl Cells], row: &mut Row) {
+        let arrays: SmallVec<[_; 1]> = self.arrays.iter().map(|lookup| Elements::of(rows, lookup)).collect();
+        let chosen: SmallVec<[_; 4]> = self.groups.iter().map(|side| side.choose(&arrays[side.lookup])).collect();
         let newest: SmallVec<[_; 4]> = self.versions.iter().map(|version| newest(*version, rows)).collect();
         row.clear();
-        let mut cells: SmallVec<[_; 16]> = SmallVec::new();
         for (index, rule) in self.columns.iter().enumerate() {
-            cells.clear();
-            cells.extend(rows.iter().map(|row| row.cell(index)));
+            let mut cells = rows.iter().map(|row| row.cell(index));
+            let into = row.compose();
             match rule {
-                Rule::Own(policy, ty) => fold_cells(policy, ty, &cells, row.compose()),
-                Rule::Newest(version) => row.compose().push_str(cells[newest[*version]]),
-                Rule::Group(group) => row.compose().push_str(match chosen[*group] {
-                    Some(side) => cells[side],
-                    None => coalesce(&cells),
+                Rule::First => into.push_str(cells.next().unwrap_or(NULL)),
+                Rule::Last => into.push_str(cells.next_back().unwrap_or(NULL)),
+                Rule::Coalesce => into.push_str(coalesce(cells)),
+                Rule::Objects { keep_text } => fold_objects(cells, *keep_text, into),
+                Rule::Keyed(keyed) => keyed.fold(&arrays[keyed.lookup], cells, into),
+                Rule::Furthest(direction, kind) => into.push_str(furthest(*direction, *kind, cells)),
+                Rule::Set(ty) => fold_sets(ty, cells, into),
+                Rule::Group(group) => into.push_str(match chosen[*group] {
+                    Some(side) => rows[side].cell(index),
+                    None => coalesce(cells),
                 }),
+                Rule::Newest(version) => into.push_str(rows[newest[*version]].cell(index)),
             }
             row.end_cell();
         }
@@ -283,17 +350,20 @@ impl Merger {
     /// The row as merging would leave it if it met an empty one: arrays with a key, and those that are sets, are put in
     /// their order, each key or element once. So a row that comes alone looks like one that was merged.
     pub fn normalize(&self, row: Row) -> Row {
-        let lone = |rule: &Rule| matches!(rule, Rule::Own(Policy::KeyedArray(_) | Policy::Union, _));
-        if !self.columns.iter().any(lone) {
+        if !self.columns.iter().any(|rule| matches!(rule, Rule::Keyed(_) | Rule::Set(_))) {
             return row;
         }
+        let rows = [row.view()];
         let mut normal = Row::with_capacity(self.columns.len(), row.size());
         for (index, rule) in self.columns.iter().enumerate() {
+            let (cell, into) = (row.cell(index), normal.compose());
             match rule {
-                Rule::Own(policy @ (Policy::KeyedArray(_) | Policy::Union), ty) => {
-                    fold_cells(policy, ty, &[row.cell(index)], normal.compose());
+                Rule::Keyed(keyed) => {
+                    let elements = Elements::of(&rows, &self.arrays[keyed.lookup]);
+                    keyed.fold(&elements, std::iter::once(cell), into);
                 }
-                _ => normal.compose().push_str(row.cell(index)),
+                Rule::Set(ty) => fold_sets(ty, std::iter::once(cell), into),
+                _ => into.push_str(cell),
             }
             normal.end_cell();
         }
@@ -303,19 +373,76 @@ impl Merger {
 
 impl Side {
     /// The last row that qualifies. Merged with others it still does, so whatever came before has no say.
-    fn choose(&self, rows: &[RowView<'_>]) -> Option<usize> {
-        rows.iter().rposition(|row| self.qualifies(*row))
+    fn choose(&self, elements: &Elements<'_>) -> Option<usize> {
+        let qualifies = |element: &usize| {
+            let has = |(place, text): &(usize, String)| {
+                elements.text(*element, *place).is_some_and(|found| found == text.as_str())
+            };
+            self.fields.iter().all(has) && elements.text(*element, self.has).is_some()
+        };
+        (0..elements.count()).rev().find(qualifies).map(|element| elements.all[element].0)
+    }
+}
+
+/// The elements of the arrays that a column of several rows has, one after the other.
+struct Elements<'a> {
+    /// The place of the row, and the element's JSON text.
+    all: SmallVec<[(usize, &'a str); 8]>,
+    /// The values of each element's fields with the names of the [`Lookup`]; of what is no object there are none.
+    found: SmallVec<[Option<&'a str>; 24]>,
+    /// How many names there are.
+    names: usize,
+    /// Whether a row has an array at all.
+    any: bool,
+}
+
+impl<'a> Elements<'a> {
+    fn of(rows: &'a [impl Cells], Lookup { column, names }: &Lookup) -> Self {
+        let mut elements = Self { all: SmallVec::new(), found: SmallVec::new(), names: names.len(), any: false };
+        for (row, cells) in rows.iter().enumerate() {
+            elements.any |= elements.add(row, cells.cell(*column), names);
+        }
+        elements
     }
 
-    fn qualifies(&self, row: RowView<'_>) -> bool {
-        let names = self.fields.iter().map(|(name, _)| name.as_str()).chain([self.has.as_str()]);
-        elements_with(row.cell(self.column), &names).into_iter().flatten().any(|(_, found)| {
-            let Some(found) = found else { return false };
-            let texts = found.iter().map(|value| value.and_then(field_text));
-            // That which only must not be null comes last.
-            let wanted = self.fields.iter().map(|(_, text)| Some(text.as_str())).chain([None]);
-            texts.zip(wanted).all(|(text, wanted)| text.is_some_and(|text| wanted.is_none_or(|wanted| text == wanted)))
-        })
+    /// Adds those of a row's cell. False for a cell that is no array.
+    fn add(&mut self, row: usize, json: &'a str, names: &[String]) -> bool {
+        let (before, found_before) = (self.all.len(), self.found.len());
+        // Most are gone through but once.
+        let end = split(json, 0, b'[', b']', |at| {
+            let fields = self.found.len();
+            self.found.resize(fields + names.len(), None);
+            let end = plain_fields(json, at, |name, value| {
+                if let Some(place) = names.iter().position(|wanted| wanted == name) {
+                    // Of a name that comes twice the last one holds, as in jsonb.
+                    self.found[fields + place] = Some(value);
+                }
+            })?;
+            self.all.push((row, &json[at..end]));
+            Some(end)
+        });
+        if end == Some(json.len()) {
+            return true;
+        }
+        self.all.truncate(before);
+        self.found.truncate(found_before);
+        let Some(elements) = elements(json) else { return false };
+        for element in elements {
+            let fields = Object::of(element).map(|Object(fields)| fields).unwrap_or_default();
+            let last = |wanted| fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+            self.found.extend(names.iter().map(last));
+            self.all.push((row, element));
+        }
+        true
+    }
+
+    fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The text of an element's field; nothing if it is null or not there.
+    fn text(&self, element: usize, place: usize) -> Option<Cow<'a, str>> {
+        self.found[element * self.names + place].and_then(field_text)
     }
 }
 
@@ -331,50 +458,16 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The values of an object's fields with these names, in the order of the names; nothing if it is another value. Of a name
-/// that comes twice the last one holds, as in jsonb.
-fn look_up<'a, 'n>(json: &'a str, names: impl Iterator<Item = &'n str> + Clone) -> Option<Found<'a>> {
-    if let Some((found, end)) = look_up_at(json, 0, &names)
-        && end == json.len()
-    {
-        return Some(found);
-    }
-    let Object(fields) = serde_json::from_str(json).ok()?;
-    let last = |wanted| fields.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| *value);
-    Some(names.map(last).collect())
-}
-
-/// The same of an object that begins at a place, if it is a plain one, and where it ends.
-fn look_up_at<'a, 'n>(
-    json: &'a str,
-    at: usize,
-    names: &(impl Iterator<Item = &'n str> + Clone),
-) -> Option<(Found<'a>, usize)> {
-    let mut found: Found<'a> = names.clone().map(|_| None).collect();
-    let end = plain_fields(json, at, |name, value| {
-        // One name may be asked for twice.
-        for (found, wanted) in found.iter_mut().zip(names.clone()) {
-            if wanted == name {
-                *found = Some(value);
-            }
-        }
-    });
-    end.map(|end| (found, end))
-}
-
-/// What [`look_up`] has found.
-type Found<'a> = SmallVec<[Option<&'a str>; 4]>;
-
 /// Hands over each field of the object that begins at a place, if it is one as this project writes nearly all of them:
 /// without white space, and without escapes in names. Of another value some may have been handed over already. It says
 /// where the object ends.
 fn plain_fields<'a>(json: &'a str, at: usize, mut field: impl FnMut(&'a str, &'a str)) -> Option<usize> {
+    let bytes = json.as_bytes();
     split(json, at, b'{', b'}', |at| {
-        let colon = end_of_value(json.as_bytes(), at)?;
-        let name = json[at..colon].strip_prefix('"')?.strip_suffix('"')?;
-        let end = end_of_value(json.as_bytes(), colon + 1)?;
-        (json[colon..].starts_with(':') && !name.contains('\\')).then_some(())?;
-        field(name, &json[colon + 1..end]);
+        let colon = end_of_plain_string(bytes, at)?;
+        (bytes.get(colon) == Some(&b':')).then_some(())?;
+        let end = end_of_value(bytes, colon + 1)?;
+        field(&json[at + 1..colon - 1], &json[colon + 1..end]);
         Some(end)
     })
 }
@@ -392,27 +485,6 @@ fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
     }
     let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
-}
-
-/// An element of an array, and what was found in it if it is an object.
-type ElementWith<'a> = (&'a str, Option<Found<'a>>);
-
-/// The elements of a JSON array, each with what [`look_up`] finds in it. Most are gone through but once.
-fn elements_with<'a, 'n>(
-    json: &'a str,
-    names: &(impl Iterator<Item = &'n str> + Clone),
-) -> Option<SmallVec<[ElementWith<'a>; 2]>> {
-    let mut elements = SmallVec::new();
-    let end = split(json, 0, b'[', b']', |at| {
-        let (found, end) = look_up_at(json, at, names)?;
-        elements.push((&json[at..end], Some(found)));
-        Some(end)
-    });
-    if end == Some(json.len()) {
-        return Some(elements);
-    }
-    let all = self::elements(json)?.into_iter();
-    Some(all.map(|element| (element, look_up(element, names.clone()))).collect())
 }
 
 /// Goes through the object or array without white space that begins at a place: `element` passes one that begins at a
@@ -469,49 +541,35 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The last value that is not null.
-fn coalesce<'a>(cells: &[&'a str]) -> &'a str {
-    cells.iter().rev().find(|cell| **cell != NULL).copied().unwrap_or(NULL)
+fn coalesce<'a>(cells: impl DoubleEndedIterator<Item = &'a str>) -> &'a str {
+    cells.rev().find(|cell| *cell != NULL).unwrap_or(NULL)
 }
 
 /// The place of the last of the rows with the greatest version.
-fn newest((column, kind): (usize, Kind), rows: &[RowView<'_>]) -> usize {
+fn newest((column, kind): (usize, Kind), rows: &[impl Cells]) -> usize {
     // What cannot be compared is refused before rows are merged.
     let versions = rows.iter().map(|row| order::of(kind, row.cell(column)).ok().flatten()).enumerate();
     versions.max_by(|(_, one), (_, other)| one.cmp(other)).map_or(0, |(place, _)| place)
 }
 
 /// The cell that stands furthest in this direction, of equal ones the first.
-fn furthest<'a>(direction: Ordering, kind: Kind, cells: &[&'a str]) -> &'a str {
+fn furthest<'a>(direction: Ordering, kind: Kind, cells: impl Iterator<Item = &'a str>) -> &'a str {
     // What cannot be compared is refused before rows are merged.
-    let keyed = cells.iter().filter_map(|cell| order::of(kind, cell).ok().flatten().map(|key| (key, *cell)));
+    let keyed = cells.filter_map(|cell| order::of(kind, cell).ok().flatten().map(|key| (key, cell)));
     let furthest = keyed.reduce(|first, next| if next.0.cmp(&first.0) == direction { next } else { first });
     furthest.map_or(NULL, |(_, cell)| cell)
 }
 
-fn fold_cells(policy: &Policy, ty: &ColumnType, cells: &[&str], into: &mut String) {
-    match policy {
-        Policy::Greatest => into.push_str(furthest(Ordering::Greater, ty.kind(), cells)),
-        Policy::Least => into.push_str(furthest(Ordering::Less, ty.kind(), cells)),
-        Policy::Union => fold_sets(ty, cells, into),
-        Policy::Keep => into.push_str(cells.first().unwrap_or(&NULL)),
-        // The newest is found by another column, which is a rule of its own.
-        // Rows that SQL merges never meet here, but where somebody only wants to see the last one.
-        Policy::Replace | Policy::Newest(_) | Policy::Sql => into.push_str(cells.last().unwrap_or(&NULL)),
-        Policy::Coalesce => into.push_str(coalesce(cells)),
-        Policy::JsonbMerge => fold_objects(cells, false, into),
-        Policy::JsonbMergeText => fold_objects(cells, true, into),
-        Policy::KeyedArray(keyed) => keyed.fold(cells, into),
-    }
-}
-
-fn fold_objects(cells: &[&str], keep_text: bool, into: &mut String) {
-    let mut objects = cells.iter().filter_map(|cell| Object::of(cell));
+fn fold_objects<'a>(cells: impl DoubleEndedIterator<Item = &'a str> + Clone, keep_text: bool, into: &mut String) {
+    let mut objects = cells.clone().filter_map(Object::of);
     let Some(Object(mut all)) = objects.next() else { return into.push_str(coalesce(cells)) };
-    for (key, value) in objects.flat_map(|Object(later)| later) {
-        match all.iter_mut().find(|(known, _)| *known == key) {
-            None => all.push((key, value)),
-            Some(_) if keep_text && value == "\"\"" => {}
-            Some((_, earlier)) => *earlier = value,
+    for Object(later) in objects {
+        for (key, value) in later {
+            match all.iter_mut().find(|(known, _)| *known == key) {
+                None => all.push((key, value)),
+                Some(_) if keep_text && value == "\"\"" => {}
+                Some((_, earlier)) => *earlier = value,
+            }
         }
     }
     into.push('{');
@@ -538,8 +596,8 @@ fn write_json_string(text: &str, into: &mut String) {
     into.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-fn fold_sets(ty: &ColumnType, cells: &[&str], into: &mut String) {
-    let mut arrays = cells.iter().filter_map(|cell| elements(cell)).peekable();
+fn fold_sets<'a>(ty: &ColumnType, cells: impl DoubleEndedIterator<Item = &'a str> + Clone, into: &mut String) {
+    let mut arrays = cells.clone().filter_map(elements).peekable();
     if arrays.peek().is_none() {
         return into.push_str(coalesce(cells));
     }
@@ -586,46 +644,32 @@ impl<'a> Member<'a> {
     }
 }
 
-impl KeyedArray {
-    fn fold(&self, cells: &[&str], into: &mut String) {
-        let names = self.key.iter().chain(&self.prefer).map(String::as_str);
-        let mut arrays = cells.iter().filter_map(|cell| elements_with(cell, &names)).peekable();
-        if arrays.peek().is_none() {
+impl Keyed {
+    /// Writes what the elements of these cells become.
+    fn fold<'a>(&self, elements: &Elements<'a>, cells: impl DoubleEndedIterator<Item = &'a str>, into: &mut String) {
+        if !elements.any {
             return into.push_str(coalesce(cells));
         }
-        let elements = arrays.flatten().map(|(json, found)| Element::of(json, &found.unwrap_or_default(), self));
-        let mut elements: SmallVec<[Element<'_>; 4]> = elements.collect();
-        // Stable: of equal keys the later element stands last.
-        elements.sort_by(|a, b| a.key.cmp(&b.key).then(a.preferred.cmp(&b.preferred)));
+        let text = |element, place: &usize| elements.text(element, *place).unwrap_or(Cow::Borrowed(NULL));
+        let texts = (0..elements.count()).flat_map(|element| self.key.iter().map(move |place| text(element, place)));
+        let texts: SmallVec<[_; 16]> = texts.collect();
+        let key = |element: usize| &texts[element * self.key.len()..][..self.key.len()];
+        let preferred = |element: usize| self.prefer.is_some_and(|place| elements.text(element, place).is_some());
+        let mut order: SmallVec<[_; 8]> = (0..elements.count()).map(|element| (preferred(element), element)).collect();
+        // Of equal keys the later element stands last.
+        order.sort_unstable_by(|a, b| key(a.1).cmp(key(b.1)).then(a.cmp(b)));
         into.push('[');
         let mut begun = false;
-        for (place, element) in elements.iter().enumerate() {
-            let last_of_key = elements.get(place + 1).is_none_or(|next| next.key != element.key);
+        for (place, (_, element)) in order.iter().enumerate() {
+            let last_of_key = order.get(place + 1).is_none_or(|(_, next)| key(*next) != key(*element));
             if last_of_key {
                 if std::mem::replace(&mut begun, true) {
                     into.push(',');
                 }
-                into.push_str(element.json);
+                into.push_str(elements.all[*element].1);
             }
         }
         into.push(']');
-    }
-}
-
-struct Element<'a> {
-    key: SmallVec<[Cow<'a, str>; 2]>,
-    preferred: bool,
-    json: &'a str,
-}
-
-impl<'a> Element<'a> {
-    /// The element in which these values of the key, and of what is preferred, were found.
-    fn of(json: &'a str, found: &[Option<&'a str>], keyed: &KeyedArray) -> Self {
-        let text = |place: usize| found.get(place).copied().flatten().and_then(field_text);
-        let key = (0..keyed.key.len()).map(|place| text(place).unwrap_or(Cow::Borrowed(NULL))).collect();
-        // Its name is the last one.
-        let preferred = keyed.prefer.is_some() && text(keyed.key.len()).is_some();
-        Self { key, preferred, json }
     }
 }
 
@@ -633,7 +677,7 @@ impl<'a> Element<'a> {
 fn field_text(json: &str) -> Option<Cow<'_, str>> {
     match json.as_bytes().first() {
         Some(b'n') => None,
-        Some(b'"') if !json.contains('\\') => json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed),
+        Some(b'"') if !json.as_bytes().contains(&b'\\') => json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed),
         Some(b'"') => serde_json::from_str(json).ok().map(|Key(text)| text),
         Some(b'-' | b'0'..=b'9') => Some(item::number::plain(json)),
         _ => Some(Cow::Borrowed(json)),

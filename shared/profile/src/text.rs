@@ -28,7 +28,7 @@ pub(crate) fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, Strin
         return Ok(Cow::Borrowed(cell));
     }
     let inner = cell.get(1..cell.len().saturating_sub(1)).unwrap_or_default();
-    if !inner.contains('\\') {
+    if !inner.as_bytes().contains(&b'\\') {
         return Ok(Cow::Borrowed(inner));
     }
     serde_json::from_str(cell).map(Cow::Owned).map_err(|error| error.to_string())
