@@ -85,17 +85,17 @@ impl Encoder {
         let start = into.len();
         let text = row.text().as_bytes();
         let clean = memchr(b'\\', text).is_none() && memchr3(b'\n', b'\r', b'\t', text).is_none();
-        for (index, (name, ty)) in self.columns.iter().enumerate() {
+        for (index, ((name, ty), cell)) in self.columns.iter().zip(row.cells()).enumerate() {
             if index > 0 {
                 into.push(b'\t');
             }
-            if write_plain(row.cell(index), ty, clean, into) {
+            if write_plain(cell, ty, clean, into) {
                 continue;
             }
             // SQLSTATE: invalid_text_representation, and character_not_in_repertoire for what PostgreSQL says of NUL.
             let unwritable =
                 |sqlstate, reason: String| Unwritable { sqlstate, reason: format!("column `{name}`: {reason}") };
-            let written = match text_of(row.cell(index), ty) {
+            let written = match text_of(cell, ty) {
                 Ok(None) => {
                     into.extend_from_slice(br"\N");
                     Ok(())

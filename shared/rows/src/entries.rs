@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use item::scan::common_length;
 use profile::row::Place;
-use profile::{Merger, RowView, Rows};
+use profile::{Cells, Merger, RowView, Rows};
 use smallvec::SmallVec;
 
 use crate::key::Keys;
@@ -110,43 +111,22 @@ impl Entries {
     }
 
     /// Adds a row. A column of its key that is null is the error; then it is not added.
-    pub fn push(&mut self, row: RowView<'_>, keys: &Keys, origin: Origin) -> Result<(), String> {
+    pub fn push(&mut self, row: impl Cells, keys: &Keys, origin: Origin) -> Result<(), String> {
         let start = self.keys.len();
         if let Err(reason) = keys.write(row, &mut self.keys) {
             self.keys.truncate(start);
             return Err(reason);
         }
-        self.rows.push(row);
-        self.note(start, origin);
-        Ok(())
-    }
-
-    /// Lends the memory of rows to add one there; [`Entries::push_last`] must follow.
-    pub(crate) fn compose(&mut self) -> &mut Rows {
-        &mut self.rows
-    }
-
-    /// Adds the row that was composed last. A column of its key that is null is the error.
-    pub(crate) fn push_last(&mut self, keys: &Keys, origin: Origin) -> Result<(), String> {
-        let start = self.keys.len();
-        keys.write(self.rows.get(self.rows.count() - 1), &mut self.keys)?;
-        self.note(start, origin);
-        Ok(())
-    }
-
-    /// The last row's key begins there.
-    fn note(&mut self, key: usize, origin: Origin) {
-        let row = self.rows.place(self.rows.count() - 1);
-        let key = key..self.keys.len();
+        row.add_to(&mut self.rows);
+        let (row, key) = (self.rows.place(self.rows.count() - 1), start..self.keys.len());
         self.bytes += (self.rows.at(row).text_size() + key.len() + 8 * origin.records.len()) as u64 + OVERHEAD;
         self.known.push(Entry { origin, merged: Vec::new(), row, key });
+        Ok(())
     }
 
-    /// The entry in a place, with its row.
-    pub(crate) fn at(&mut self, place: usize) -> (&mut Entry, RowView<'_>) {
-        let entry = &mut self.known[place];
-        let row = self.rows.at(entry.row);
-        (entry, row)
+    /// The entry in a place, to note what is merged into it.
+    pub(crate) fn entry_mut(&mut self, place: usize) -> &mut Entry {
+        &mut self.known[place]
     }
 
     /// Puts another row of the same key in the place of an entry's.
@@ -236,7 +216,7 @@ fn common<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
         if key.starts_with(&first[..common]) {
             return common;
         }
-        first[..common].iter().zip(key).take_while(|(one, other)| one == other).count()
+        common_length(&first[..common], key)
     })
 }
 
@@ -318,7 +298,7 @@ mod tests {
         let (mut entries, merger) = entries(&["a", "a", "b", "b", "b"].map(|text| (text.to_owned(), 1)));
         // All but the last two came from files of their own.
         for (place, segment) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)] {
-            entries.at(place).0.origin.segment = segment;
+            entries.entry_mut(place).origin.segment = segment;
         }
         entries.sort();
         entries.merge(&merger, &[0, 1, 2, 3]);
@@ -331,7 +311,7 @@ mod tests {
     fn records_of_one_segment_are_noted_together() {
         let (mut entries, _) = entries(&[("k".to_owned(), 1)]);
         let origin = |segment, record| Origin { segment, weight: 1, records: Records::from_slice(&[record]) };
-        let (entry, _) = entries.at(0);
+        let entry = entries.entry_mut(0);
         for origin in [origin(1, 5), origin(0, 6), origin(1, 7)] {
             entry.add(origin);
         }

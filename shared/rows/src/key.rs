@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 
 use item::number::{Decimal, plain};
+use memchr::memchr;
 use profile::row::NULL;
-use profile::{Column, Kind, RowView, Schema};
+use profile::{Cells, Column, Kind, Schema};
 
 /// Takes keys out of rows. The order of their bytes is near the order of the index.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Keys {
     }
 
     /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error.
-    pub fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Result<(), String> {
+    pub fn write(&self, row: impl Cells, into: &mut Vec<u8>) -> Result<(), String> {
         for (index, column) in &self.columns {
             let cell = row.cell(*index);
             if cell == NULL {
@@ -45,6 +46,20 @@ impl Keys {
             write_part(cell, column.ty.kind(), into);
         }
         Ok(())
+    }
+
+    /// Whether two rows have one key, neither with a column of it that is null.
+    pub fn equal(&self, one: impl Cells, other: impl Cells) -> bool {
+        let part = |cell, kind| {
+            let mut part = Vec::new();
+            write_part(cell, kind, &mut part);
+            part
+        };
+        self.columns.iter().all(|(index, column)| {
+            let (one, other, kind) = (one.cell(*index), other.cell(*index), column.ty.kind());
+            // Most are spelled as one.
+            one == other || part(one, kind) == part(other, kind)
+        })
     }
 }
 
@@ -82,7 +97,11 @@ fn integer(cell: &str) -> Option<i64> {
 
 fn unquoted(cell: &str) -> Cow<'_, str> {
     let Some(inner) = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"')) else { return cell.into() };
-    if inner.contains('\\') { serde_json::from_str(cell).map_or(Cow::Borrowed(cell), Cow::Owned) } else { inner.into() }
+    if memchr(b'\\', inner.as_bytes()).is_some() {
+        serde_json::from_str(cell).map_or(Cow::Borrowed(cell), Cow::Owned)
+    } else {
+        inner.into()
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +137,7 @@ mod tests {
             let keys = keys(&[ty]);
             let key = |cell| bytes(&keys, &[cell]).unwrap();
             assert_eq!(key(one) == key(other), equal, "{ty} {one} {other}");
+            assert_eq!(keys.equal(&[one][..], &[other][..]), equal, "{ty} {one} {other}");
         }
     }
 
@@ -126,6 +146,7 @@ mod tests {
         let keys = keys(&["text", "text"]);
         let key = |a, b| bytes(&keys, &[a, b]).unwrap();
         assert_ne!(key(r#""a""#, r#""bc""#), key(r#""ab""#, r#""c""#));
+        assert!(!keys.equal(&[r#""a""#, r#""bc""#][..], &[r#""ab""#, r#""c""#][..]));
         assert_eq!(bytes(&keys, &[r#""a""#, "null"]).unwrap_err(), "the key's column `c1` is null");
     }
 

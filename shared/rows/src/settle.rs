@@ -170,7 +170,7 @@ mod tests {
             |segment, records: &[u64]| Origin { segment, weight: records.len() as u64, records: records.into() };
         let (mut rows, keys) = (Entries::default(), Keys::of(&schema()).unwrap());
         rows.push(Row::of(["1", "\"y\""]).view(), &keys, origin(0, &[1, 2])).unwrap();
-        rows.at(0).0.add(origin(1, &[1]));
+        rows.entry_mut(0).add(origin(1, &[1]));
         rows.push(Row::of(["2", "\"z\""]).view(), &keys, origin(1, &[2])).unwrap();
         rows
     }
