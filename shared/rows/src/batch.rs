@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use memchr::{memchr, memrchr};
 use profile::row::NULL;
-use profile::{Column, Merger, Policy, Row, RowView, Schema};
+use profile::{Cells, Column, Merger, Policy, Row, Schema};
 use stream::FileEvent;
 use tracing::warn;
 
@@ -204,7 +205,7 @@ impl Batch {
     }
 
     /// Adds a row of a table that was made of these records; a column of its key that is null is the error.
-    pub fn add(&mut self, table: usize, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
+    pub fn add(&mut self, table: usize, row: impl Cells, keys: &Keys, records: &[u64]) -> Result<(), String> {
         let segment = self.segments.len() - 1;
         match &mut self.tables[table] {
             Held::Few(entries) => {
@@ -216,7 +217,7 @@ impl Batch {
     }
 
     /// Adds the key of a row of a table that is to be deleted, see [`Batch::add`].
-    pub fn delete(&mut self, table: usize, row: RowView<'_>, keys: &Keys, records: &[u64]) -> Result<(), String> {
+    pub fn delete(&mut self, table: usize, row: impl Cells, keys: &Keys, records: &[u64]) -> Result<(), String> {
         let segment = self.segments.len() - 1;
         let origin = Origin { segment, weight: (records.len() as u64).max(1), records: records.into() };
         self.deleted[table].push(row, keys, origin)
@@ -287,27 +288,24 @@ impl Normal {
     ///
     /// # Errors
     /// A value that cannot, in one sentence.
-    pub fn check(&self, row: RowView<'_>) -> Result<(), String> {
+    pub fn check(&self, row: impl Cells) -> Result<(), String> {
         self.checked.iter().try_for_each(|(index, Column { name, ty, merge, .. })| {
             merge.check(ty, row.cell(*index)).map_err(|problem| format!("column `{name}` {problem}"))
         })
     }
 
     /// The row with its arrays in order, if they are not.
-    pub fn row(&self, row: &Row, merger: &Merger) -> Option<Row> {
-        // An array with at most one object in it is in order.
-        let several = |&index: &usize| {
-            let mut elements = memchr::memchr_iter(b',', row.cell(index).as_bytes());
-            elements.next().is_some() && memchr::memchr_iter(b'{', row.cell(index).as_bytes()).nth(1).is_some()
-        };
-        let scalars = |&index: &usize| {
-            let cell = row.cell(index).as_bytes();
-            memchr::memchr(b',', cell).is_some() && memchr::memchr(b'{', cell).is_none()
-        };
-        let out_of_order = self.arrays.iter().any(|index| several(index) || scalars(index))
+    pub fn row(&self, row: impl Cells, merger: &Merger) -> Option<Row> {
+        let out_of_order = self.arrays.iter().any(|&index| may_be_out_of_order(row.bytes(index)))
             || self.sets.iter().any(|&index| row.cell(index) != NULL);
-        out_of_order.then(|| merger.normalize(row.clone()))
+        out_of_order.then(|| merger.normalize(Row::of(row.cells())))
     }
+}
+
+/// Whether an array may be out of order: with one object in it, it is not.
+fn may_be_out_of_order(array: &[u8]) -> bool {
+    let one_object = memchr(b'{', array).is_some_and(|first| memrchr(b'{', array) == Some(first));
+    !one_object && memchr(b',', array).is_some()
 }
 
 #[cfg(test)]
@@ -316,6 +314,17 @@ mod tests {
     use crate::gather::PARTS;
     use crate::key::Keys;
     use stream::{Begin, End, Fail, Mark};
+
+    #[test]
+    fn an_array_of_one_element_is_in_order() {
+        for array in ["null", "[]", "7", "[{}]", r#"[{"a":1,"b":[2,3]}]"#, r#"[{"a":1},null]"#, r#"[{"a":{}}]"#, "[7]"]
+        {
+            assert!(!may_be_out_of_order(array.as_bytes()), "{array}");
+        }
+        for array in [r#"[{"a":2},{"a":1}]"#, r#"[{"a":{"b":1},"c":2}]"#, "[2,1]", r#"[null,{"a":{}}]"#] {
+            assert!(may_be_out_of_order(array.as_bytes()), "{array}");
+        }
+    }
 
     fn schema() -> Schema {
         let schema =

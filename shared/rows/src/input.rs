@@ -300,10 +300,11 @@ impl Parser<'_> {
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
-            let checked = rows.normal.check(row.view());
-            let normal = rows.normal.row(row, &rows.merger);
-            let row = normal.as_ref().unwrap_or(row).view();
-            match checked.and_then(|()| self.batch.add(self.current, row, &rows.keys, records)) {
+            let added = rows.normal.check(row).and_then(|()| match rows.normal.row(row, &rows.merger) {
+                Some(normal) => self.batch.add(self.current, normal.view(), &rows.keys, records),
+                None => self.batch.add(self.current, row, &rows.keys, records),
+            });
+            match added {
                 Ok(()) => {
                     self.reading.came(records);
                     Ok(())
@@ -340,7 +341,7 @@ impl Parser<'_> {
             }
         };
         let read = rows.reader.read(row.get().as_bytes()).map_err(|no_row| no_row.reason);
-        let added = read.and_then(|parsed| self.batch.delete(self.current, parsed.row.view(), &rows.keys, &records));
+        let added = read.and_then(|parsed| self.batch.delete(self.current, parsed.row, &rows.keys, &records));
         match added {
             Ok(()) => {
                 self.reading.came(&records);

@@ -1,5 +1,5 @@
-//! A line of data becomes a row: its values stay JSON texts, put in the order of the columns. What they become in SQL
-//! is in `copy`.
+//! A line of data is a row: its values stay JSON texts where they are, and are known in the order of the columns. What
+//! they become in SQL is in `copy`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,9 +7,9 @@ use std::fmt;
 use std::ops::Range;
 
 use ahash::RandomState;
-use item::scan::end_of_value;
+use item::scan::{common_length, end_of_value};
 use profile::row::NULL;
-use profile::{Row, Schema};
+use profile::{Cells, Schema};
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,29 +17,73 @@ use serde_json::value::RawValue;
 /// The records that a row was made of travel under this key, which no column can have.
 const RECORDS: &str = "$records";
 
+/// A longer line is not kept to be compared with the next.
+const LONGEST_KEPT: usize = 64 << 10;
+
 /// Reads rows of one schema.
 #[derive(Debug)]
 pub struct RowReader {
-    names: Vec<String>,
-    /// `{"id":`, `,"path":` and so on.
-    prefixes: Vec<String>,
+    columns: Vec<Column>,
     places: HashMap<String, usize, RandomState>,
-    /// Where in the line each column's value stands.
-    slots: Vec<Option<Range<usize>>>,
-    /// The row that was read last, and its records.
-    row: Row,
+    /// The records of the row that was read last.
     records: Vec<u64>,
+    /// The last line of `ddb-parse` that was a row. Some cells are the same in nearly every row, and many of them stand side
+    /// by side.
+    earlier: Vec<u8>,
     /// Said of a key that is no column.
     why_unknown: &'static str,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// `{"id":`, `,"path":` and so on.
+    prefix: String,
+    /// Where in the line its value stands; nowhere, if the line has none.
+    slot: Range<usize>,
+    /// Where it stands in the earlier line.
+    earlier: Range<usize>,
+    /// Whether it was the same there as in the line before that: then it is expected to be the same again.
+    steady: bool,
 }
 
 /// A row with the numbers of the records that it was made of, lent until the next is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Parsed<'a> {
     /// Its cells, in the order of the columns.
-    pub row: &'a Row,
+    pub row: LineRow<'a>,
     /// The numbers, if it says them.
     pub records: &'a [u64],
+}
+
+/// A row in the line that it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct LineRow<'a> {
+    line: &'a str,
+    columns: &'a [Column],
+}
+
+impl Cells for LineRow<'_> {
+    fn count(&self) -> usize {
+        self.columns.len()
+    }
+
+    #[inline]
+    fn cell(&self, index: usize) -> &str {
+        self.slot(index).map_or(NULL, |slot| &self.line[slot])
+    }
+
+    #[inline]
+    fn bytes(&self, index: usize) -> &[u8] {
+        self.slot(index).map_or(NULL.as_bytes(), |slot| &self.line.as_bytes()[slot])
+    }
+}
+
+impl LineRow<'_> {
+    #[inline]
+    fn slot(&self, index: usize) -> Option<Range<usize>> {
+        self.columns.get(index).map(|column| column.slot.clone()).filter(|slot| !slot.is_empty())
+    }
 }
 
 /// A line that is no row, with what is known of the records behind it.
@@ -54,18 +98,23 @@ pub struct NoRow {
 impl RowReader {
     /// A reader of that schema's rows. `why_unknown` follows the name of a key that is no column.
     pub fn new(schema: &Schema, why_unknown: &'static str) -> Self {
-        let names: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
-        let places = names.iter().cloned().enumerate().map(|(place, name)| (name, place)).collect();
-        let prefixes = names.iter().enumerate().map(|(place, name)| {
+        let columns = schema.columns.iter().enumerate().map(|(place, column)| {
             let opening = if place == 0 { '{' } else { ',' };
-            format!("{opening}{}:", serde_json::Value::from(name.as_str()))
+            let prefix = format!("{opening}{}:", serde_json::Value::from(column.name.as_str()));
+            Column { name: column.name.clone(), prefix, slot: 0..0, earlier: 0..0, steady: false }
         });
-        let (slots, prefixes) = (vec![None; names.len()], prefixes.collect());
-        Self { slots, prefixes, names, places, why_unknown, row: Row::default(), records: Vec::new() }
+        let places = schema.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place));
+        Self {
+            columns: columns.collect(),
+            places: places.collect(),
+            records: Vec::new(),
+            earlier: Vec::new(),
+            why_unknown,
+        }
     }
 
     /// The row in a line.
-    pub fn read(&mut self, line: &[u8]) -> Result<Parsed<'_>, NoRow> {
+    pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Parsed<'a>, NoRow> {
         let no_row = |reason: String| NoRow { reason, records: Vec::new() };
         let line = match simdutf8::basic::from_utf8(line) {
             Ok(line) => line,
@@ -73,9 +122,10 @@ impl RowReader {
             Err(_) => std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?,
         };
         if self.read_plain(line).is_some() {
-            return Ok(Parsed { row: &self.row, records: &self.records });
+            self.keep(line);
+            return Ok(self.parsed(line));
         }
-        self.slots.fill(None);
+        self.columns.iter_mut().for_each(|column| column.slot = 0..0);
         let mut found = Found::default();
         let visitor = Pairs { reader: self, line, found: &mut found, next: 0 };
         let mut deserializer = serde_json::Deserializer::from_str(line);
@@ -95,27 +145,42 @@ impl RowReader {
         if bad_records {
             return Err(no_row(format!("`{RECORDS}` is not an array of record numbers")));
         }
-        self.row.clear();
-        for slot in &self.slots {
-            self.row.push(slot.clone().map_or(NULL, |range| &line[range]));
-        }
         self.records = records;
-        Ok(Parsed { row: &self.row, records: &self.records })
+        Ok(self.parsed(line))
+    }
+
+    fn parsed<'a>(&'a self, line: &'a str) -> Parsed<'a> {
+        Parsed { row: LineRow { line, columns: &self.columns }, records: &self.records }
     }
 
     /// Takes the row of a line as `ddb-parse` writes it: every column in its order, no white space. Nothing if it is any
     /// other.
     fn read_plain(&mut self, line: &str) -> Option<()> {
-        let Self { row, records, .. } = self;
+        let Self { columns, records, earlier, .. } = self;
         let bytes = line.as_bytes();
-        row.clear();
         records.clear();
-        let mut at = 0;
-        for prefix in &self.prefixes {
+        // Where the next cell's name begins, here and in the earlier line.
+        let (mut at, mut before, mut next) = (0, 0, 0);
+        while next < columns.len() {
+            if columns[next].steady {
+                let (here, there, begun) = (at, before, next);
+                let equal = there + common_length(&bytes[here..], &earlier[there..]);
+                // What follows a cell has to be the same too: a number could go on.
+                while let Some(column) = columns.get_mut(next).filter(|column| column.earlier.end < equal) {
+                    column.slot = here + (column.earlier.start - there)..here + (column.earlier.end - there);
+                    (at, before) = (column.slot.end, column.earlier.end);
+                    next += 1;
+                }
+                if next > begun {
+                    continue;
+                }
+            }
+            let Column { prefix, slot, earlier: there, steady, .. } = &mut columns[next];
             at += bytes[at..].starts_with(prefix.as_bytes()).then_some(prefix.len())?;
-            let end = end_of_value(bytes, at)?;
-            row.push(&line[at..end]);
-            at = end;
+            *slot = at..end_of_value(bytes, at)?;
+            *steady = bytes[slot.clone()] == earlier[there.clone()];
+            (at, before) = (slot.end, there.end);
+            next += 1;
         }
         if let Some(numbers) = line[at..].strip_prefix(",\"$records\":[") {
             let (numbers, rest) = numbers.split_once(']')?;
@@ -126,6 +191,19 @@ impl RowReader {
             at = line.len() - rest.len();
         }
         (&line[at..] == "}").then_some(())
+    }
+
+    /// Keeps a line to compare the next one with.
+    fn keep(&mut self, line: &str) {
+        let Self { columns, earlier, .. } = self;
+        earlier.clear();
+        let kept = line.len() <= LONGEST_KEPT;
+        if kept {
+            earlier.extend_from_slice(line.as_bytes());
+        }
+        for column in columns {
+            column.earlier = if kept { column.slot.clone() } else { 0..0 };
+        }
     }
 }
 
@@ -164,13 +242,13 @@ impl<'de> Visitor<'de> for Pairs<'_> {
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
-            let expected = self.reader.names.get(self.next).is_some_and(|expected| *expected == *name);
+            let expected = self.reader.columns.get(self.next).is_some_and(|expected| *expected.name == *name);
             let place = if expected { Some(self.next) } else { self.reader.places.get(&*name).copied() };
             if let Some(place) = place {
                 let value = map.next_value::<&'de RawValue>()?.get();
                 // The value is a piece of the line: only its place is kept.
                 let start = value.as_ptr() as usize - self.line.as_ptr() as usize;
-                self.reader.slots[place] = Some(start..start + value.len());
+                self.reader.columns[place].slot = start..start + value.len();
                 self.next = place + 1;
             } else if name == RECORDS {
                 let value = map.next_value::<&'de RawValue>()?.get();
@@ -203,7 +281,8 @@ mod tests {
             let row: Result<HashMap<String, &RawValue>, _> = serde_json::from_str(line);
             row.ok().map(|row| row["j"].get().to_owned())
         });
-        let ours = reader().read(&line).map(|parsed| parsed.row.cell(2).to_owned()).ok();
+        let mut reader = reader();
+        let ours = reader.read(&line).map(|parsed| parsed.row.cell(2).to_owned()).ok();
         prop_assert_eq!(ours, theirs, "{}", shown);
         Ok(())
     }
@@ -239,6 +318,58 @@ mod tests {
                 None => bytes.truncate(place),
             }
             agrees(&bytes)?;
+        }
+    }
+
+    /// Lines as `ddb-parse` writes them, the same line with other cells, and lines that are none.
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let id = prop::sample::select(vec!["1", "12", "123", "-1", "1.5", "1e5", "01", "\"1\"", "null"]);
+        let text =
+            prop::sample::select(vec!["null", "\"\"", "\"x\"", "\"xy\"", "\"é\"", "\"x\\\"\"", "\"x\\\\\"", "x"]);
+        let json = prop::sample::select(vec!["null", "[]", "[1]", "[1,2]", "{\"k\":\"x\"}", "{\"k\":\"é\"}", "[", "1"]);
+        let end =
+            prop::sample::select(vec!["}", ",\"$records\":[1]}", ",\"$records\":[1,2]}", ",\"id\":3}", " }", "", "}}"]);
+        let colon = prop::sample::select(vec![":", ":", ":", ":", ": "]);
+        (id, text, json, end, colon, any::<prop::sample::Index>(), 0..40_u8).prop_map(
+            |(id, text, json, end, colon, place, cut)| {
+                let mut line = format!("{{\"id\"{colon}{id},\"a b\":{text},\"j\":{json}{end}").into_bytes();
+                if cut == 0 {
+                    line.truncate(place.index(line.len()));
+                }
+                line
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        /// Whatever lines came before, a line says what it says to a reader that has read none.
+        #[test]
+        fn a_reader_with_a_memory_says_what_one_without_says(lines in prop::collection::vec(line(), 1..8)) {
+            let mut with_memory = reader();
+            let said = |read: Result<Parsed<'_>, NoRow>| {
+                read.map(|Parsed { row, records }| (row.cells().map(str::to_owned).collect::<Vec<_>>(), records.to_vec()))
+            };
+            for line in lines {
+                prop_assert_eq!(
+                    said(with_memory.read(&line)),
+                    said(reader().read(&line)),
+                    "{}", String::from_utf8_lossy(&line)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_not_kept() {
+        let mut reader = reader();
+        let long = format!(r#"{{"id":1,"a b":"{}","j":[]}}"#, "x".repeat(LONGEST_KEPT));
+        let short = r#"{"id":1,"a b":"x","j":[]}"#;
+        for line in [short, short, &long, &long, short, short] {
+            let cells: Vec<_> = reader.read(line.as_bytes()).unwrap().row.cells().map(str::len).collect();
+            assert_eq!(cells, [1, line.len() - 22, 2]);
+            assert!(reader.earlier.len() <= LONGEST_KEPT);
         }
     }
 

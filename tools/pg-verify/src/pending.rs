@@ -124,7 +124,7 @@ impl Pending {
             if let Ok(Line { from, row }) = serde_json::from_slice(&line)
                 && from.iter().any(|from| from.file.as_deref().is_none_or(&is_done))
                 && let Ok(parsed) = reader.read(row.get().as_bytes())
-                && keys.write(parsed.row.view(), &mut key).is_ok()
+                && keys.write(parsed.row, &mut key).is_ok()
             {
                 self.mark(&key);
                 self.append(&line)?;
@@ -212,7 +212,7 @@ impl Pending {
         while lines.read_until(b'\n', &mut line).map_err(FileError::on("read", self.name()))? > 0 {
             let Line { row, .. } = serde_json::from_slice(&line).map_err(|_| broken())?;
             let row = reader.read(row.get().as_bytes()).map_err(|_| broken())?.row;
-            batch.add(0, row.view(), &keys, &[begin]).map_err(|_| broken())?;
+            batch.add(0, row, &keys, &[begin]).map_err(|_| broken())?;
             begin += line.len() as u64;
             if let [Held::Many(rows)] = batch.tables.as_mut_slice()
                 && rows.in_memory() > MEMORY
