@@ -42,15 +42,19 @@ fn special_in(word: [u8; 8]) -> Option<usize> {
 /// How many bytes both begin with.
 #[inline]
 pub fn common_length(one: &[u8], other: &[u8]) -> usize {
-    let (words, others) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
-    for (place, (word, other)) in words.iter().zip(others).enumerate() {
+    // Most of it in steps for which a processor has instructions.
+    let blocks = one.as_chunks::<32>().0.iter().zip(other.as_chunks::<32>().0);
+    let equal = blocks.take_while(|(one, other)| one == other).count() * 32;
+    let (one, other) = (&one[equal..], &other[equal..]);
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    for (place, (word, other)) in words.enumerate() {
         let differ = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
         if differ != 0 {
-            return place * 8 + differ.trailing_zeros() as usize / 8;
+            return equal + place * 8 + differ.trailing_zeros() as usize / 8;
         }
     }
-    let equal = words.len().min(others.len()) * 8;
-    equal + one[equal..].iter().zip(&other[equal..]).take_while(|(one, other)| one == other).count()
+    let rest = one.len().min(other.len()) / 8 * 8;
+    equal + rest + one[rest..].iter().zip(&other[rest..]).take_while(|(one, other)| one == other).count()
 }
 
 /// Where the JSON value ends that begins at `at`. Nothing if there is none, and also for white space between its parts:
@@ -249,7 +253,7 @@ mod tests {
 
         #[test]
         fn what_two_have_in_common_is_found_whatever_follows(
-            common in proptest::collection::vec(0_u8..3, 0..40),
+            common in proptest::collection::vec(0_u8..3, 0..80),
             one in proptest::collection::vec(0_u8..3, 0..20),
             other in proptest::collection::vec(0_u8..3, 0..20),
         ) {

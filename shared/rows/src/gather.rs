@@ -430,14 +430,15 @@ impl<'b> Text<'b> {
     /// Takes what [`put`] wrote.
     #[inline]
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(6) {
+        let (mut number, mut shift) = (0, 0);
+        while shift < u64::BITS {
             let byte = *self.text.as_bytes().get(self.at)?;
             self.at += 1;
             number |= u64::from(byte % MORE) << shift;
             if byte < MORE {
                 return Some(number);
             }
+            shift += 6;
         }
         None
     }

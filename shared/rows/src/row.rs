@@ -17,6 +17,9 @@ use serde_json::value::RawValue;
 /// The records that a row was made of travel under this key, which no column can have.
 const RECORDS: &str = "$records";
 
+/// How they begin in a line of `ddb-parse`, behind the columns.
+const RECORDS_PREFIX: &[u8] = br#","$records":["#;
+
 /// A longer line is not kept to be compared with the next.
 const LONGEST_KEPT: usize = 64 << 10;
 
@@ -182,15 +185,19 @@ impl RowReader {
             (at, before) = (slot.end, there.end);
             next += 1;
         }
-        if let Some(numbers) = line[at..].strip_prefix(",\"$records\":[") {
-            let (numbers, rest) = numbers.split_once(']')?;
-            for number in numbers.split(',') {
+        if bytes[at..].starts_with(RECORDS_PREFIX) {
+            at += RECORDS_PREFIX.len();
+            let mut separator = b',';
+            while separator == b',' {
                 // Digits alone: what else `parse` takes is no JSON.
-                records.push(number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))?);
+                let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                records.push(line[at..at + digits].parse().ok()?);
+                separator = *bytes.get(at + digits)?;
+                at += digits + 1;
             }
-            at = line.len() - rest.len();
+            (separator == b']').then_some(())?;
         }
-        (&line[at..] == "}").then_some(())
+        (&bytes[at..] == b"}").then_some(())
     }
 
     /// Keeps a line to compare the next one with.
