@@ -195,7 +195,7 @@ pub struct Merger {
     /// Columns that say which row is the newer one.
     versions: Vec<(usize, Kind)>,
     /// Columns whose arrays are looked through, once for all that is asked of them.
-    arrays: Vec<Lookup>,
+    lookups: Vec<Lookup>,
 }
 
 /// How the cells of one column become one.
@@ -204,11 +204,15 @@ enum Rule {
     First,
     Last,
     Coalesce,
-    Objects { keep_text: bool },
+    Objects {
+        keep_text: bool,
+    },
     Keyed(Keyed),
     Furthest(Ordering, Kind),
     Set(ColumnType),
+    /// As the side of this place says.
     Group(usize),
+    /// As the version of this place says.
     Newest(usize),
 }
 
@@ -236,7 +240,7 @@ struct Side {
 }
 
 impl Lookup {
-    /// The place among others of that for a column, which is added if it is not there.
+    /// The place of the one for a column, which is added if it is not there.
     fn among(lookups: &mut Vec<Self>, column: usize) -> usize {
         lookups.iter().position(|known| known.column == column).unwrap_or_else(|| {
             lookups.push(Self { column, names: Vec::new() });
@@ -304,7 +308,7 @@ impl Merger {
             let fields = fields.iter().map(|(name, text)| (lookup.place(name), text.clone())).collect();
             groups.push(Side { lookup: number, fields, has: lookup.place(has) });
         }
-        Ok(Self { columns, groups, versions, arrays: lookups })
+        Ok(Self { columns, groups, versions, lookups })
     }
 
     /// The row that two rows of one key become: `a` came earlier, `b` later.
@@ -322,7 +326,7 @@ impl Merger {
 
     /// The same, written into a row that is there.
     pub fn fold_into(&self, rows: &[impl Cells], row: &mut Row) {
-        let arrays: SmallVec<[_; 1]> = self.arrays.iter().map(|lookup| Elements::of(rows, lookup)).collect();
+        let arrays: SmallVec<[_; 1]> = self.lookups.iter().map(|lookup| Elements::of(rows, lookup)).collect();
         let chosen: SmallVec<[_; 4]> = self.groups.iter().map(|side| side.choose(&arrays[side.lookup])).collect();
         let newest: SmallVec<[_; 4]> = self.versions.iter().map(|version| newest(*version, rows)).collect();
         row.clear();
@@ -359,7 +363,7 @@ impl Merger {
             let (cell, into) = (row.cell(index), normal.compose());
             match rule {
                 Rule::Keyed(keyed) => {
-                    let elements = Elements::of(&rows, &self.arrays[keyed.lookup]);
+                    let elements = Elements::of(&rows, &self.lookups[keyed.lookup]);
                     keyed.fold(&elements, std::iter::once(cell), into);
                 }
                 Rule::Set(ty) => fold_sets(ty, std::iter::once(cell), into),
