@@ -3,9 +3,10 @@
 
 #![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
 
-use crate::decode::{Attributes, Encoding, Names, Result, Scanner};
+use crate::decode::{Attributes, Encoding, Result, Scanner};
 use crate::error::{Error, shorten};
 use crate::number::Decimal;
+use crate::shape::{Names, Shape};
 use crate::value::{Item, Text, Value};
 
 /// The last state of an item that was written in a period, and how it was before.
@@ -96,10 +97,10 @@ impl<'a> Scanner<'a> {
             return Err(no_change(format!("`{name}` must be an object, not {found}")));
         }
         let start = self.at;
-        self.nul = false;
+        (self.nul, self.shape) = (false, Shape::default());
         let attributes = read(self).map_err(|error| Box::new(error.within(name)))?;
         let json = self.text[start..self.at].trim_end();
-        Ok(Item { attributes, json, alone: false, encoding: Encoding::DynamodbJson, nul: self.nul })
+        Ok(Item { attributes, shape: self.shape, json, alone: false, encoding: Encoding::DynamodbJson, nul: self.nul })
     }
 
     /// The time of the write. What else stands there is passed over: it says nothing about the item.
@@ -144,7 +145,7 @@ impl<'a> Scanner<'a> {
         let text = self.text[start..self.at].trim_end();
         let number = match value {
             Value::S(text) => Text::get(text),
-            Value::N(digits) => digits,
+            Value::N(number) => number.get(),
             _ => return Err(wrong(found)),
         };
         let written = Decimal::parse(&number).ok().and_then(|number| number.to_i64().ok());

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::change::{self, Change};
 use crate::error::{Error, shorten};
 use crate::number;
 use crate::scan::special;
-use crate::value::{Item, Text, Type, Value};
+use crate::shape::{Names, Shape};
+use crate::value::{Form, Item, Number, Text, Type, Value};
 
 /// DynamoDB nests at most 32 levels ("Service, account, and table quotas"); a line that goes on much deeper is an
 /// attack on the stack.
@@ -17,9 +17,6 @@ const DEEPEST: usize = 128;
 
 /// Room for as many attributes as most items have.
 const ATTRIBUTES: usize = 16;
-
-/// So many of the known names are looked at for one: an item may lack some that the one before had.
-const FEW: usize = 4;
 
 pub(crate) type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
 
@@ -54,8 +51,8 @@ pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
 }
 
 /// Decodes line after line. Most items of a table have the same attributes in the same order, so those of the item
-/// before are looked for first; what is found does not depend on it.
-#[derive(Debug, Default)]
+/// before are looked for first; what is found does not depend on it. A clone gives items the same shapes.
+#[derive(Clone, Debug, Default)]
 pub struct Decoder {
     names: Names,
 }
@@ -81,44 +78,6 @@ impl Decoder {
         }
         let change = scanner.change(&mut self.names).map_err(|error| *error)?;
         Ok(Record::Change(Box::new(change)))
-    }
-}
-
-/// The names of an item's attributes in their order, none twice and none with an escape, each as `"name":`.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    text: String,
-    /// Where each of them ends.
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn count(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Which name stands at the beginning of a text, and how long it is, if it is one of the next few.
-    #[inline]
-    fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
-        let mut start = next.checked_sub(1).map_or(0, |before| self.ends[before]);
-        for (few, &end) in self.ends[next..].iter().take(FEW).enumerate() {
-            if text.starts_with(&self.text.as_bytes()[start..end]) {
-                return Some((next + few, end - start));
-            }
-            start = end;
-        }
-        None
-    }
-
-    /// Forgets its names for those of another item, all of them different.
-    fn learn(&mut self, attributes: &[(Text<'_>, Value<'_>)]) {
-        self.text.clear();
-        self.ends.clear();
-        for (name, _) in attributes.iter().filter(|(name, _)| !name.escaped) {
-            self.text.push_str(name.json);
-            self.text.push(':');
-            self.ends.push(self.text.len());
-        }
     }
 }
 
@@ -155,6 +114,8 @@ pub(crate) struct Scanner<'a> {
     depth: usize,
     /// Whether some text held U+0000.
     pub(crate) nul: bool,
+    /// Of the item that was read.
+    pub(crate) shape: Shape,
 }
 
 impl<'a> Scanner<'a> {
@@ -164,11 +125,11 @@ impl<'a> Scanner<'a> {
             // The other one says where.
             Err(_) => std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?,
         };
-        Ok(Self { text, bytes: line, at: 0, depth: 0, nul: false })
+        Ok(Self { text, bytes: line, at: 0, depth: 0, nul: false, shape: Shape::default() })
     }
 
     fn item_of(&self, attributes: Attributes<'a>, encoding: Encoding) -> Item<'a> {
-        Item { attributes, json: self.text, alone: true, encoding, nul: self.nul }
+        Item { attributes, shape: self.shape, json: self.text, alone: true, encoding, nul: self.nul }
     }
 
     #[cold]
@@ -399,7 +360,7 @@ impl<'a> Scanner<'a> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
         let mut entries = Vec::with_capacity(names.count().max(ATTRIBUTES));
-        let (mut next, mut all_known) = (0, true);
+        let (mut next, mut all_known, mut has) = (0, true, 0);
         while self.more(entries.is_empty(), b'}')? {
             let name = if let Some((place, length)) = names.find(next, &self.bytes[self.at..]) {
                 let colon = self.at + length - 1;
@@ -407,6 +368,8 @@ impl<'a> Scanner<'a> {
                 self.at = colon + 1;
                 self.space();
                 next = place + 1;
+                // With more than 64 names the list has no number, and no item a shape.
+                has |= 1 << (place % 64);
                 name
             } else {
                 all_known = false;
@@ -419,10 +382,12 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         // Names that are all known come in one order, and so none of them twice.
-        if !all_known {
+        self.shape = if all_known {
+            names.shape(has)
+        } else {
             unique(&entries)?;
-            names.learn(&entries);
-        }
+            names.learn(&entries)
+        };
         Ok(entries)
     }
 
@@ -534,15 +499,16 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn number(&mut self) -> Result<Cow<'a, str>> {
+    fn number(&mut self) -> Result<Number<'a>> {
         // As DynamoDB writes them all.
         let start = self.at + 1;
         if self.peek() == Some(b'"') {
-            let end = start + number::json_length(&self.bytes[start..]);
-            if end > start && self.bytes.get(end) == Some(&b'"') {
+            let (length, form) = number::begin(&self.bytes[start..]);
+            let end = start + length;
+            if length > 0 && self.bytes.get(end) == Some(&b'"') {
                 self.at = end + 1;
                 self.space();
-                return Ok(Cow::Borrowed(&self.text[start..end]));
+                return Ok(Number { text: &self.text[start..end], form });
             }
         }
         self.other_number()
@@ -550,12 +516,14 @@ impl<'a> Scanner<'a> {
 
     /// A number in a form that JSON does not have (`+7`, `.5`) or with escapes.
     #[inline(never)]
-    fn other_number(&mut self) -> Result<Cow<'a, str>> {
-        let digits = self.string("N")?.get();
-        if number::Decimal::parse(&digits).is_err() {
-            return Err(attribute(format!("`{}` is not a number", shorten(&digits))));
+    fn other_number(&mut self) -> Result<Number<'a>> {
+        let text = self.string("N")?;
+        let form = if text.escaped { Form::Escaped } else { Form::Other };
+        let number = Number { text: &text.json[1..text.json.len() - 1], form };
+        if number::Decimal::parse(&number.get()).is_err() {
+            return Err(attribute(format!("`{}` is not a number", shorten(&text.get()))));
         }
-        Ok(digits)
+        Ok(number)
     }
 
     fn list<T>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
@@ -607,13 +575,14 @@ impl<'a> Scanner<'a> {
                 let rest = &self.bytes[self.at..];
                 let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
                 let length = rest.iter().take_while(|byte| part(byte)).count();
-                if !number::is_json(&rest[..length]) {
+                let (found, form) = number::begin(&rest[..length]);
+                if found == 0 || found < length {
                     return Err(self.error("a number was expected"));
                 }
-                let digits = &self.text[self.at..self.at + length];
+                let text = &self.text[self.at..self.at + length];
                 self.at += length;
                 self.space();
-                Ok(Value::N(Cow::Borrowed(digits)))
+                Ok(Value::N(Number { text, form }))
             }
             _ => Err(self.error("a value was expected")),
         }

@@ -11,9 +11,10 @@ mod decode;
 mod error;
 pub mod number;
 pub mod scan;
+mod shape;
 mod value;
 
 pub use change::Change;
 pub use decode::{Decoder, Encoding, Record, decode};
 pub use error::Error;
-pub use value::{Item, Text, Type, Value};
+pub use value::{Item, Number, Text, Type, Value};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::value::Form;
+
 /// Beyond this power of ten a number is not written out; PostgreSQL's `numeric` ends near it.
 const LARGEST_EXPONENT: i64 = 131_072;
 
@@ -165,6 +167,12 @@ pub fn is_json(text: &[u8]) -> bool {
 /// is not looked at: of `01` the number is `0`.
 #[inline]
 pub(crate) fn json_length(text: &[u8]) -> usize {
+    begin(text).0
+}
+
+/// The same, and how that number is written.
+#[inline]
+pub(crate) fn begin(text: &[u8]) -> (usize, Form) {
     let digits = |mut end: usize| {
         while text.get(end).is_some_and(u8::is_ascii_digit) {
             end += 1;
@@ -177,14 +185,14 @@ pub(crate) fn json_length(text: &[u8]) -> usize {
         _ => digits(start),
     };
     if end == start {
-        return 0;
+        return (0, Form::Json);
     }
+    let whole = end;
     if text.get(end) == Some(&b'.') {
         let fraction = digits(end + 1);
-        if fraction == end + 1 {
-            return end;
+        if fraction > end + 1 {
+            end = fraction;
         }
-        end = fraction;
     }
     if let Some(b'e' | b'E') = text.get(end) {
         let first = end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
@@ -193,7 +201,7 @@ pub(crate) fn json_length(text: &[u8]) -> usize {
             end = exponent;
         }
     }
-    end
+    (end, if start == 0 && end == whole { Form::Whole } else { Form::Json })
 }
 
 /// A number as PostgreSQL's `numeric` prints it: without an exponent, zeros at the end kept, no negative zero.

@@ -1,10 +1,11 @@
 //! Attribute values, lent from a line. How they are found in it, `decode` knows.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::decode::Encoding;
 use crate::number;
+use crate::shape::Shape;
 
 /// A JSON string as it stands in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,12 @@ impl<'a> Text<'a> {
         serde_json::from_str(self.json).map_or(Cow::Borrowed(inner), Cow::Owned)
     }
 
+    /// The text, if it stands there without an escape.
+    #[inline]
+    pub fn plain(self) -> Option<&'a str> {
+        (!self.escaped).then(|| &self.json[1..self.json.len() - 1])
+    }
+
     /// Whether it holds U+0000, which no text of PostgreSQL can.
     pub fn has_nul(self) -> bool {
         self.nul
@@ -41,6 +48,50 @@ impl<'a> Text<'a> {
             return self.get() == text;
         }
         self.json.len() == text.len() + 2 && self.json.as_bytes()[1..].starts_with(text.as_bytes())
+    }
+}
+
+/// A number: a decimal text with every digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number<'a> {
+    /// As it stands between its quotes.
+    pub(crate) text: &'a str,
+    pub(crate) form: Form,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Digits alone, the first one not 0 unless it is the only one.
+    Whole,
+    /// As JSON writes numbers (RFC 8259, section 6).
+    Json,
+    /// In a way that JSON does not have, `+7` or `.5`.
+    Other,
+    /// With escapes of JSON in it.
+    Escaped,
+}
+
+impl<'a> Number<'a> {
+    /// The digits, as they were written.
+    pub fn get(self) -> Cow<'a, str> {
+        if self.form != Form::Escaped {
+            return Cow::Borrowed(self.text);
+        }
+        // The escapes were checked when the line was decoded.
+        serde_json::from_str(&format!("\"{}\"", self.text)).map_or(Cow::Borrowed(self.text), Cow::Owned)
+    }
+
+    /// The number in JSON, if it is written so.
+    #[inline]
+    pub fn json(self) -> Option<&'a str> {
+        matches!(self.form, Form::Whole | Form::Json).then_some(self.text)
+    }
+
+    /// Its digits, if it is a whole number without a sign, an exponent or zeros in front.
+    #[inline]
+    pub fn whole(self) -> Option<&'a str> {
+        (self.form == Form::Whole).then_some(self.text)
     }
 }
 
@@ -101,8 +152,8 @@ impl Type {
 pub enum Value<'a> {
     /// A string.
     S(Text<'a>),
-    /// A number: a decimal text with every digit.
-    N(Cow<'a, str>),
+    /// A number.
+    N(Number<'a>),
     /// Binary, as base64.
     B(Text<'a>),
     /// The boolean true. (One variant with a `bool` would make every value slow to move: its place is odd.)
@@ -118,7 +169,7 @@ pub enum Value<'a> {
     /// A set of strings.
     Ss(Vec<Text<'a>>),
     /// A set of numbers.
-    Ns(Vec<Cow<'a, str>>),
+    Ns(Vec<Number<'a>>),
     /// A set of binaries.
     Bs(Vec<Text<'a>>),
 }
@@ -145,14 +196,14 @@ impl Value<'_> {
     pub fn write_json(&self, into: &mut String) {
         match self {
             Self::S(text) | Self::B(text) => into.push_str(text.json()),
-            Self::N(digits) => write_number(digits, into),
+            Self::N(number) => write_number(*number, into),
             Self::True => into.push_str("true"),
             Self::False => into.push_str("false"),
             Self::Null => into.push_str("null"),
             Self::M(entries) => write_object(entries, into),
             Self::L(values) => write_array(values, into, Self::write_json),
             Self::Ss(texts) | Self::Bs(texts) => write_array(texts, into, |text, into| into.push_str(text.json())),
-            Self::Ns(numbers) => write_array(numbers, into, |digits, into| write_number(digits, into)),
+            Self::Ns(numbers) => write_array(numbers, into, |number, into| write_number(*number, into)),
         }
     }
 
@@ -168,9 +219,12 @@ impl Value<'_> {
     }
 }
 
-fn write_number(digits: &str, into: &mut String) {
-    // It was checked when the line was decoded.
-    into.push_str(&number::to_json(digits).unwrap_or(Cow::Borrowed("null")));
+fn write_number(number: Number<'_>, into: &mut String) {
+    match number.json() {
+        Some(json) => into.push_str(json),
+        // It was checked when the line was decoded.
+        None => into.push_str(&number::to_json(&number.get()).unwrap_or(Cow::Borrowed("null"))),
+    }
 }
 
 fn write_array<T>(values: &[T], into: &mut String, write: impl Fn(&T, &mut String)) {
@@ -201,6 +255,7 @@ fn write_object(entries: &[(Text<'_>, Value<'_>)], into: &mut String) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item<'a> {
     pub(crate) attributes: Vec<(Text<'a>, Value<'a>)>,
+    pub(crate) shape: Shape,
     /// Where it was found: a line, or an image in one.
     pub(crate) json: &'a str,
     /// Whether that is a line.
@@ -215,18 +270,21 @@ impl<'a> Item<'a> {
         self.attributes.iter().find(|(text, _)| text.is(name)).map(|(_, value)| value)
     }
 
-    /// The attribute of that name, first looked for at the place where another item of the table had it, which is then
-    /// set to where it is.
+    /// The attribute of that name. Where it was found is kept in `place` (0 in the beginning), so that it is not looked for
+    /// again in items of the same shape; one name has one place.
     #[inline]
-    pub fn get_near(&self, name: &str, place: &AtomicUsize) -> Option<&Value<'a>> {
-        let expected = self.attributes.get(place.load(Ordering::Relaxed));
-        if let Some((text, value)) = expected
-            && text.is(name)
-        {
-            return Some(value);
+    pub fn get_at(&self, name: &str, place: &AtomicU64) -> Option<&Value<'a>> {
+        match self.shape.position(place.load(Ordering::Relaxed)) {
+            Some(position) => Some(&self.attributes.get(position?)?.1),
+            None => self.find(name, place),
         }
+    }
+
+    fn find(&self, name: &str, place: &AtomicU64) -> Option<&Value<'a>> {
         let found = self.attributes.iter().position(|(text, _)| text.is(name))?;
-        place.store(found, Ordering::Relaxed);
+        if let Some(known) = self.shape.place(found) {
+            place.store(known, Ordering::Relaxed);
+        }
         Some(&self.attributes[found].1)
     }
 

@@ -323,6 +323,7 @@ impl Compiler<'_> {
             accept: accept.transpose()?,
             required: definition.required,
             checked: None,
+            plain: None,
         })
     }
 

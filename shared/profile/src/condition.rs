@@ -85,7 +85,7 @@ impl Test {
         // A number is compared as it is written out, so that 1E2 equals 100.
         let text = value.and_then(|value| match value {
             Value::S(text) => Some(text.get()),
-            Value::N(digits) => Some(Cow::Owned(plain(digits).into_owned())),
+            Value::N(number) => Some(Cow::Owned(plain(&number.get()).into_owned())),
             Value::True => Some(Cow::Borrowed(written(true))),
             Value::False => Some(Cow::Borrowed(written(false))),
             _ => None,
@@ -128,7 +128,7 @@ impl Bound {
     /// How the value compares with this, if it does.
     fn compare(&self, value: Option<&Value<'_>>) -> Option<Ordering> {
         match (self, value?) {
-            (Self::Number { order, .. }, Value::N(digits)) => Some(number(digits)?.cmp(order)),
+            (Self::Number { order, .. }, Value::N(found)) => Some(number(&found.get())?.cmp(order)),
             (Self::Text(bound), Value::S(text)) => Some((*text.get()).cmp(bound)),
             _ => None,
         }

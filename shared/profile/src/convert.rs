@@ -45,7 +45,7 @@ impl<'a> Scalar<'a> {
             Self::Null => return Ok(None),
             Self::Text(text) | Self::Number(text) | Self::Bool(text) => text,
             Self::Raw(Value::S(text)) => keep(text.get(), memory),
-            Self::Raw(Value::N(digits)) => digits,
+            Self::Raw(Value::N(number)) => keep(number.get(), memory),
             Self::Raw(Value::True) => written(true),
             Self::Raw(Value::False) => written(false),
             Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name()).into()),
@@ -136,9 +136,9 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mu
             }
         }
         Scalar::Raw(Value::Ns(numbers)) => {
-            for digits in numbers {
+            for number in numbers {
                 elements.next();
-                write_one(kind, accept, Scalar::Raw(&Value::N(digits.clone())), elements.into)?;
+                write_one(kind, accept, Scalar::Raw(&Value::N(*number)), elements.into)?;
             }
         }
         Scalar::Raw(Value::Bs(binaries)) => {
@@ -176,7 +176,18 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut 
     if let Scalar::Raw(raw) = value {
         check_type(kind, accept, raw)?;
     }
-    match as_written(kind, value) {
+    let json = match (kind, value) {
+        (_, Scalar::Raw(value)) => as_written(kind, value),
+        (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
+        (Kind::Integer(_, most), Scalar::Number(digits)) => {
+            Some(digits).filter(|digits| is_whole(digits) && are_few(digits, most))
+        }
+        (Kind::Numeric | Kind::Float, Scalar::Number(digits)) => {
+            Some(digits).filter(|digits| is_json(digits.as_bytes()))
+        }
+        _ => None,
+    };
+    match json {
         Some(json) => {
             into.push_str(json);
             Ok(())
@@ -185,31 +196,34 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut 
     }
 }
 
-/// The JSON of a value that is written as it stands.
+/// The JSON of an attribute that is written as it stands.
 #[inline]
-fn as_written(kind: Kind, value: Scalar<'_>) -> Option<&str> {
+pub(crate) fn as_written<'a>(kind: Kind, value: &Value<'a>) -> Option<&'a str> {
     match (kind, value) {
-        (
-            Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other,
-            Scalar::Raw(Value::S(text)),
-        ) if !text.has_nul() => Some(text.json()),
-        (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
-        (Kind::Boolean, Scalar::Raw(Value::True)) => Some(written(true)),
-        (Kind::Boolean, Scalar::Raw(Value::False)) => Some(written(false)),
-        (Kind::Integer(..) | Kind::Numeric | Kind::Float, Scalar::Raw(Value::N(digits))) => {
-            number_as_written(kind, digits)
+        (Kind::Text | Kind::Uuid | Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Other, Value::S(text))
+            if !text.has_nul() =>
+        {
+            Some(text.json())
         }
-        (Kind::Integer(..) | Kind::Numeric | Kind::Float, Scalar::Number(digits)) => number_as_written(kind, digits),
+        (Kind::Boolean, Value::True) => Some(written(true)),
+        (Kind::Boolean, Value::False) => Some(written(false)),
+        (Kind::Integer(_, most), Value::N(number)) => number.whole().filter(|digits| are_few(digits, most)),
+        (Kind::Numeric | Kind::Float, Value::N(number)) => number.json(),
         _ => None,
     }
 }
 
-fn number_as_written(kind: Kind, digits: &str) -> Option<&str> {
-    let as_it_stands = match kind {
-        Kind::Integer(_, most) => is_integer_below(digits, most),
-        _ => is_json(digits.as_bytes()),
-    };
-    as_it_stands.then_some(digits)
+/// The attribute as a value of the kind, if it is one as it stands.
+#[inline]
+pub(crate) fn as_it_stands<'a>(kind: Kind, value: &Value<'a>) -> Option<Scalar<'a>> {
+    match kind {
+        Kind::Text => match value {
+            Value::S(text) => text.plain().map(Scalar::Text),
+            _ => None,
+        },
+        Kind::Integer(..) | Kind::Numeric | Kind::Float => as_written(kind, value).map(Scalar::Number),
+        _ => None,
+    }
 }
 
 /// Writes a value that has to be another text than the one that came.
@@ -252,9 +266,17 @@ fn write_converted(kind: Kind, value: Scalar<'_>, into: &mut String) -> Result<(
     }
 }
 
-/// Whether the digits are an integer as it is printed, with so few of them that it cannot be more than `most`.
-pub(crate) fn is_integer_below(digits: &str, most: i64) -> bool {
-    let bytes = digits.as_bytes();
+/// Whether a number is an integer as it is printed, and not negative.
+fn is_whole(number: &str) -> bool {
+    match number.as_bytes() {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Whether a number of so many digits cannot be more than `most`.
+fn are_few(digits: &str, most: i64) -> bool {
     let fewer = if most > i64::from(i32::MAX) {
         18
     } else if most > i64::from(i16::MAX) {
@@ -262,7 +284,7 @@ pub(crate) fn is_integer_below(digits: &str, most: i64) -> bool {
     } else {
         4
     };
-    (1..=fewer).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) && (bytes[0] != b'0' || bytes.len() == 1)
+    digits.len() <= fewer
 }
 
 fn number_error(text: &str, error: NumberError) -> String {

@@ -2,7 +2,7 @@
 //! it is written is in `file`, how one value becomes another in `convert`, which tables an item goes to in `tables`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 
 use bumpalo::{Bump, collections as memory};
 use item::number::plain;
@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::convert::{
-    NUL, Problem, Scalar, epoch, is_integer_below, keep, split_extension, uuid_v5, write_as, write_string, written,
+    NUL, Problem, Scalar, as_it_stands, as_written, epoch, keep, split_extension, uuid_v5, write_as, write_string,
+    written,
 };
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
@@ -74,6 +75,8 @@ pub(crate) struct Slot {
     pub(crate) required: bool,
     /// The merge policy of a column, if it cannot merge all that the type would take.
     pub(crate) checked: Option<Policy>,
+    /// The kind of what is nothing but an attribute; set when everything else is known.
+    pub(crate) plain: Option<Kind>,
 }
 
 /// What stands for the element of a row in a profile.
@@ -86,13 +89,13 @@ pub(crate) type Lookup = HashMap<String, Constant, ahash::RandomState>;
 #[derive(Debug)]
 pub(crate) struct Way {
     names: Vec<String>,
-    /// Where the last item had it.
-    place: AtomicUsize,
+    /// Where items have it, see [`Item::get_at`].
+    place: AtomicU64,
 }
 
 impl Way {
     pub(crate) fn of(names: Vec<String>) -> Self {
-        Self { names, place: AtomicUsize::new(0) }
+        Self { names, place: AtomicU64::new(0) }
     }
 
     /// The first name.
@@ -245,8 +248,11 @@ impl Plan {
         self.columns.iter().map(|slot| known(slot, &values)).collect()
     }
 
-    /// Writes once what is the same in every row. What cannot be written is complained of with the first row.
+    /// Makes ready what is the same in every row. What cannot be written is complained of with the first row.
     pub(crate) fn fix(mut self) -> Self {
+        for slot in self.values.iter_mut().chain(&mut self.columns) {
+            slot.plain = slot.plain();
+        }
         let (nothing, memory) = (Item::default(), Bump::new());
         let known = Known::of(Source::of(&nothing), &memory, 0);
         let mut parts = Vec::new();
@@ -338,6 +344,11 @@ impl Plan {
         // Every column has a type.
         let Some(ty) = &column.ty else { return Ok(()) };
         let into = row.compose();
+        if let Some(json) = column.attribute(known).and_then(|(kind, value)| as_written(kind, value)) {
+            into.push_str(json);
+            row.end_cell();
+            return Ok(());
+        }
         let start = into.len();
         if let Err(problem) = self.write(column, ty, known, into) {
             into.truncate(start);
@@ -371,6 +382,9 @@ impl Plan {
 
     /// Works out a value and makes it one of its type, if it has one.
     pub(crate) fn make<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+        if let Some(scalar) = value.attribute(known).and_then(|(kind, value)| as_it_stands(kind, value)) {
+            return Ok(scalar);
+        }
         let scalar = match value.as_it_stands(known) {
             Some(found) => found,
             None => self.evaluate(value, known)?,
@@ -474,14 +488,10 @@ fn write_attributes<'a>(
 fn make_typed<'a>(ty: &ColumnType, value: &Slot, scalar: Scalar<'a>, memory: &'a Bump) -> Result<Scalar<'a>, Problem> {
     // The common cases need no new text.
     if value.accept.is_none() && !value.gives_way() && !ty.is_array() {
-        match (ty.kind(), scalar) {
-            (Kind::Text, Scalar::Raw(Value::S(text))) if !text.has_nul() => {
-                return Ok(Scalar::Text(keep(text.get(), memory)));
-            }
-            (Kind::Integer(_, most), Scalar::Raw(Value::N(digits))) if is_integer_below(digits, most) => {
-                return Ok(Scalar::Number(digits));
-            }
-            _ => {}
+        if let (Kind::Text, Scalar::Raw(Value::S(text))) = (ty.kind(), scalar)
+            && !text.has_nul()
+        {
+            return Ok(Scalar::Text(keep(text.get(), memory)));
         }
     }
     let mut json = String::new();
@@ -687,7 +697,7 @@ impl<'a> Source<'a> {
     #[inline]
     pub(crate) fn follow(self, way: &Way) -> Option<&'a Value<'a>> {
         let (first, rest) = way.names.split_first()?;
-        follow(self.item.get_near(first, &way.place)?, rest)
+        follow(self.item.get_at(first, &way.place)?, rest)
     }
 
     /// The attributes of the item, or of the element if it is a map.
@@ -715,6 +725,23 @@ fn follow<'a>(mut value: &'a Value<'a>, names: &[String]) -> Option<&'a Value<'a
 }
 
 impl Slot {
+    /// The kind of what is nothing but an attribute, of which nothing is asked but that it is of that kind.
+    fn plain(&self) -> Option<Kind> {
+        let attribute = matches!(self.origin, Origin::Reference(Reference::Attribute(_)));
+        let asks = self.accept.is_some() || self.is_checked() || !self.steps.is_empty() || !self.only_if.is_empty();
+        let ty = self.ty.as_ref().filter(|ty| attribute && !asks && !ty.is_array())?;
+        Some(ty.kind())
+    }
+
+    /// The attribute that it is nothing but, and the kind that it should have.
+    #[inline]
+    fn attribute<'a>(&self, known: &Known<'a>) -> Option<(Kind, &'a Value<'a>)> {
+        match (self.plain, &self.origin) {
+            (Some(kind), Origin::Reference(Reference::Attribute(way))) => Some((kind, known.source.follow(way)?)),
+            _ => None,
+        }
+    }
+
     /// The earlier value or the attribute that it is, if it is one as it stands, and not null. It need not be evaluated.
     #[inline]
     fn as_it_stands<'a>(&self, known: &Known<'a>) -> Option<Scalar<'a>> {

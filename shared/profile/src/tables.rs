@@ -232,7 +232,7 @@ pub(crate) fn elements(
         Value::L(values) => values.iter().try_for_each(|value| one(value, None)),
         Value::M(entries) => entries.iter().try_for_each(|(name, value)| one(value, Some(*name))),
         Value::Ss(texts) => texts.iter().try_for_each(|text| one(&Value::S(*text), None)),
-        Value::Ns(numbers) => numbers.iter().try_for_each(|digits| one(&Value::N(digits.clone()), None)),
+        Value::Ns(numbers) => numbers.iter().try_for_each(|number| one(&Value::N(*number), None)),
         Value::Bs(binaries) => binaries.iter().try_for_each(|binary| one(&Value::B(*binary), None)),
         other => {
             let (name, ty) = (way.name(), other.ty().name());
@@ -245,7 +245,7 @@ pub(crate) fn elements(
 fn number(source: Source<'_>, way: &Way) -> Result<i64, String> {
     let name = || way.name();
     let digits = match source.follow(way) {
-        Some(Value::N(digits)) => digits.clone(),
+        Some(Value::N(number)) => number.get(),
         Some(Value::S(text)) => text.get(),
         Some(other) => return Err(format!("attribute `{}` is {}, but N or S is wanted", name(), other.ty().name())),
         None => return Err(format!("attribute `{}` is missing", name())),

@@ -84,8 +84,8 @@ impl Attribute {
         self.types[place.unwrap_or_default()] += 1;
         match value {
             Value::S(text) => self.texts.add(&text.get()),
-            Value::N(digits) => self.numbers.add(digits),
-            Value::Ns(numbers) => numbers.iter().for_each(|digits| self.members.add(digits)),
+            Value::N(number) => self.numbers.add(&number.get()),
+            Value::Ns(numbers) => numbers.iter().for_each(|number| self.members.add(&number.get())),
             Value::L(values) if with_elements => {
                 for value in values {
                     match value {

@@ -213,7 +213,7 @@ fn different(items: &[Item<'_>], names: &[String]) -> u64 {
 pub(crate) fn key_text(value: &Value<'_>) -> Option<String> {
     match value {
         Value::S(text) | Value::B(text) => Some(text.get().into_owned()),
-        Value::N(digits) => Some(item::number::plain(digits).into_owned()),
+        Value::N(number) => Some(item::number::plain(&number.get()).into_owned()),
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
-//! Lines of data on their way through threads that make rows of them. The threads get chunks in turns and give them back
-//! in turns, so that what comes out is in the order of what went in. What becomes of the rows, `parse` and `output` know.
+//! Lines of data on their way to rows, in chunks. Threads get them in turns and give them back in turns, so that what comes
+//! out is in the order of what went in; a single job does without. What becomes of the rows, `parse` and `output` know.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -98,53 +98,68 @@ impl Chunk {
             (of_line, outcome, made)
         })
     }
+}
 
+/// Makes rows of lines.
+struct Maker<'m, M: Make> {
+    maker: &'m M,
+    decoder: Decoder,
+    scratch: M::Scratch,
+}
+
+impl<M: Make> Maker<'_, M> {
     /// Makes rows of every line.
-    fn make<M: Make>(&mut self, maker: &M, decoder: &mut Decoder, scratch: &mut M::Scratch) {
+    fn make(&mut self, chunk: &mut Chunk) {
         // Taken out, so that rows can be added beside them.
-        let (text, ends) = (std::mem::take(&mut self.text), std::mem::take(&mut self.ends));
+        let (text, ends) = (std::mem::take(&mut chunk.text), std::mem::take(&mut chunk.ends));
         let mut start = 0;
         for &end in &ends {
-            let outcome = match decoder.decode_record(&text[start..end], self.encoding) {
+            let outcome = match self.decoder.decode_record(&text[start..end], chunk.encoding) {
                 Ok(record) => Outcome {
-                    fate: maker.make(&record, self.old_images, scratch, self),
+                    fate: self.maker.make(&record, chunk.old_images, &mut self.scratch, chunk),
                     change: matches!(record, Record::Change(_)),
                 },
                 Err(error) => Outcome { fate: Err(error.to_string()), change: false },
             };
-            self.outcomes.push((outcome, self.kinds.len()));
+            chunk.outcomes.push((outcome, chunk.kinds.len()));
             start = end;
         }
-        (self.text, self.ends) = (text, ends);
+        (chunk.text, chunk.ends) = (text, ends);
     }
 }
 
-/// The threads, and the chunks that are with them.
-pub(crate) struct Makers {
+/// The jobs, and the chunks that are with them.
+pub(crate) struct Makers<'m, M: Make> {
+    /// Without threads, what makes rows in their place.
+    own: Maker<'m, M>,
+    waiting: VecDeque<Chunk>,
     threads: Vec<(Sender<Chunk>, Receiver<Chunk>)>,
     /// The one that lines are added to.
     open: Option<Chunk>,
-    /// The bytes of each chunk that is with a thread, the oldest first.
+    /// The bytes of each chunk that was given away, the oldest first.
     given: VecDeque<usize>,
     /// How many chunks came back.
     back: usize,
     unused: Vec<Chunk>,
 }
 
-impl Makers {
-    /// So many threads, at least one; they end when this does.
-    pub(crate) fn start<'scope, M: Make>(
+impl<'scope, M: Make> Makers<'scope, M> {
+    /// So many threads, which end when this does; none for one job.
+    pub(crate) fn start(
         scope: &'scope Scope<'scope, '_>,
         maker: &'scope M,
-        threads: usize,
+        jobs: usize,
     ) -> (Self, Vec<ScopedJoinHandle<'scope, ()>>) {
+        // Clones find attributes in the same places.
+        let decoder = Decoder::default();
+        let new = || Maker { maker, decoder: decoder.clone(), scratch: M::Scratch::default() };
         let start = |_| {
             let (give, given) = mpsc::channel::<Chunk>();
             let (give_back, back) = mpsc::channel();
+            let mut maker = new();
             let thread = scope.spawn(move || {
-                let (mut decoder, mut scratch) = (Decoder::default(), M::Scratch::default());
                 for mut chunk in given {
-                    chunk.make(maker, &mut decoder, &mut scratch);
+                    maker.make(&mut chunk);
                     if give_back.send(chunk).is_err() {
                         return;
                     }
@@ -152,8 +167,10 @@ impl Makers {
             });
             ((give, back), thread)
         };
-        let (threads, handles) = (0..threads.max(1)).map(start).unzip();
-        (Self { threads, open: None, given: VecDeque::new(), back: 0, unused: Vec::new() }, handles)
+        let (threads, handles) = (0..if jobs > 1 { jobs } else { 0 }).map(start).unzip();
+        let own = new();
+        let (open, waiting, given, unused) = (None, VecDeque::new(), VecDeque::new(), Vec::new());
+        (Self { own, waiting, threads, open, given, back: 0, unused }, handles)
     }
 
     /// Takes a line of that kind; those of one chunk are all of one kind. True when a chunk should be taken before more
@@ -170,18 +187,28 @@ impl Makers {
         Ok(self.given.len() >= 2 * self.threads.len() || self.given.iter().sum::<usize>() >= MOST)
     }
 
-    /// Gives the lines that have come to a thread.
+    /// Gives away the lines that have come.
     pub(crate) fn close(&mut self) -> Result<(), Problem> {
         let Some(chunk) = self.open.take() else { return Ok(()) };
-        let turn = (self.back + self.given.len()) % self.threads.len();
+        let turn = (self.back + self.given.len()).checked_rem(self.threads.len());
         self.given.push_back(chunk.text.len());
-        self.threads[turn].0.send(chunk).map_err(|_| died())
+        match turn {
+            Some(turn) => self.threads[turn].0.send(chunk).map_err(|_| died()),
+            None => {
+                self.waiting.push_back(chunk);
+                Ok(())
+            }
+        }
     }
 
     /// The oldest chunk that was given, when it is made; nothing if there is none.
     pub(crate) fn next_made(&mut self) -> Result<Option<Chunk>, Problem> {
         if self.given.pop_front().is_none() {
             return Ok(None);
+        }
+        if let Some(mut chunk) = self.waiting.pop_front() {
+            self.own.make(&mut chunk);
+            return Ok(Some(chunk));
         }
         let turn = self.back % self.threads.len();
         self.back += 1;

@@ -17,7 +17,7 @@ use crate::window::Window;
 /// What makes rows of records. It is used by several threads, each with a scratch of its own.
 pub(crate) trait Make: Sync {
     /// Memory that is used again.
-    type Scratch: Default;
+    type Scratch: Default + Send;
 
     /// Makes all rows of a record, which it adds to the chunk, or none. Without an old image an item is new, if there are
     /// `old_images`.

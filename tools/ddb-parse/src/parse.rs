@@ -65,10 +65,10 @@ impl<O: Output, W: Write> Parser<O, W> {
         }
     }
 
-    /// Reads everything, with so many threads that make rows.
-    pub(crate) fn run(mut self, input: impl Read, maker: &impl Make, threads: usize) -> Result<Exit, Failure> {
+    /// Reads everything, with so many jobs that make rows.
+    pub(crate) fn run(mut self, input: impl Read, maker: &impl Make, jobs: usize) -> Result<Exit, Failure> {
         thread::scope(|scope| {
-            let (makers, threads) = Makers::start(scope, maker, threads);
+            let (makers, threads) = Makers::start(scope, maker, jobs);
             let exit = self.read(Reader::new(input), makers);
             // One that died has not given its chunk back, which is said already.
             for thread in threads {
@@ -78,7 +78,7 @@ impl<O: Output, W: Write> Parser<O, W> {
         })
     }
 
-    fn read(&mut self, mut reader: Reader<impl Read>, mut makers: Makers) -> Result<Exit, Failure> {
+    fn read(&mut self, mut reader: Reader<impl Read>, mut makers: Makers<'_, impl Make>) -> Result<Exit, Failure> {
         loop {
             // Before it waits for more, everything that can go on does: `tail -f | ddb-parse` must not hold lines back.
             if !self.writer.markers() && reader.drained() {
@@ -113,14 +113,14 @@ impl<O: Output, W: Write> Parser<O, W> {
     }
 
     /// Takes every line that has come.
-    fn take_all(&mut self, makers: &mut Makers) -> Result<(), Failure> {
+    fn take_all(&mut self, makers: &mut Makers<'_, impl Make>) -> Result<(), Failure> {
         makers.close()?;
         while self.take(makers)? {}
         Ok(())
     }
 
     /// Takes what was made of the next chunk, if there is one.
-    fn take(&mut self, makers: &mut Makers) -> Result<bool, Failure> {
+    fn take(&mut self, makers: &mut Makers<'_, impl Make>) -> Result<bool, Failure> {
         let Some(chunk) = makers.next_made()? else { return Ok(false) };
         for (line, outcome, made) in chunk.made() {
             self.record(line, outcome, made)?;
