@@ -411,6 +411,11 @@ impl<'a> Scanner<'a> {
     fn value(&mut self) -> Result<Value<'a>> {
         let ty = match usual_type(&self.bytes[self.at..]) {
             Some((ty, length)) => {
+                if let Some((value, end)) = self.usual_value(ty, self.at + length) {
+                    self.at = end;
+                    self.space();
+                    return Ok(value);
+                }
                 self.at += length;
                 self.space();
                 ty
@@ -447,6 +452,29 @@ impl<'a> Scanner<'a> {
             Some(b',') => Err(attribute("more than one type")),
             _ => Err(self.error("`}` was expected")),
         }
+    }
+
+    /// The string or number that begins there, without white space or an escape, and where its attribute value ends.
+    #[inline]
+    fn usual_value(&self, ty: Type, start: usize) -> Option<(Value<'a>, usize)> {
+        let inner = self.bytes.get(start..)?.strip_prefix(b"\"")?;
+        let (length, form) = match ty {
+            Type::S => (special(inner)?, None),
+            Type::N => {
+                let (length, form) = number::begin(inner);
+                (length, Some(form))
+            }
+            _ => return None,
+        };
+        if inner.get(length..length + 2)? != b"\"}" || (length == 0 && form.is_some()) {
+            return None;
+        }
+        let end = start + length + 2;
+        let value = match form {
+            None => Value::S(Text { json: &self.text[start..end], escaped: false, nul: false }),
+            Some(form) => Value::N(Number { text: &self.text[start + 1..end - 1], form }),
+        };
+        Some((value, end + 1))
     }
 
     /// Passes the beginning of a value up to the colon after its type, however it is written.

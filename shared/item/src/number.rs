@@ -163,6 +163,16 @@ pub fn is_json(text: &[u8]) -> bool {
     !text.is_empty() && json_length(text) == text.len()
 }
 
+/// Whether the text is a whole number without a sign, an exponent or zeros in front.
+#[inline]
+pub fn is_whole(text: &str) -> bool {
+    match text.as_bytes() {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
 /// How long the number is that stands at the beginning of a text by JSON's grammar; 0 if none does. What comes after it
 /// is not looked at: of `01` the number is `0`.
 #[inline]
@@ -207,11 +217,15 @@ pub(crate) fn begin(text: &[u8]) -> (usize, Form) {
 /// A number as PostgreSQL's `numeric` prints it: without an exponent, zeros at the end kept, no negative zero.
 ///
 /// What is no number, or too large to be written out, comes back as it is.
+#[inline]
 pub fn plain(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) && (bytes[0] != b'0' || bytes.len() == 1) {
-        return Cow::Borrowed(text);
+    match text.as_bytes() {
+        [b'0'..=b'9' | b'+' | b'-' | b'.', ..] if !is_whole(text) => written_out(text),
+        _ => Cow::Borrowed(text),
     }
+}
+
+fn written_out(text: &str) -> Cow<'_, str> {
     let Ok(number) = Decimal::parse(text) else { return Cow::Borrowed(text) };
     if number.exponent.abs() > LARGEST_EXPONENT {
         return Cow::Borrowed(text);

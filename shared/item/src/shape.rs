@@ -51,34 +51,53 @@ impl Shape {
     }
 }
 
-/// The names of an item's attributes in their order, none twice and none with an escape, each as `"name":`.
+/// The names of an item's attributes in their order, none twice and none with an escape.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
+    /// Each as `"name":`.
     text: String,
-    /// Where each of them ends.
-    ends: Vec<usize>,
+    names: Vec<Name>,
     /// The number of this list.
     list: u64,
     /// The numbers of all lists. Those who share them give one list one number.
     lists: Arc<Mutex<HashMap<String, u64>>>,
 }
 
+/// A name of the list.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    /// Its first bytes, and which of them count.
+    word: u64,
+    mask: u64,
+    /// Where it begins and ends in the text of the list.
+    start: usize,
+    end: usize,
+}
+
 impl Names {
     pub(crate) fn count(&self) -> usize {
-        self.ends.len()
+        self.names.len()
     }
 
-    /// Which name stands at the beginning of a text, and how long it is, if it is one of the next few.
+    /// Which name, one of the next few, stands at the beginning of a text, and how long it is.
     #[inline]
     pub(crate) fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
-        let mut start = next.checked_sub(1).map_or(0, |before| self.ends[before]);
-        for (few, &end) in self.ends[next..].iter().take(FEW).enumerate() {
-            if text.starts_with(&self.text.as_bytes()[start..end]) {
-                return Some((next + few, end - start));
-            }
-            start = end;
+        let word = u64::from_le_bytes(*text.first_chunk()?);
+        let few = self.names[next..].iter().take(FEW);
+        let place = few.enumerate().find(|(_, name)| (word ^ name.word) & name.mask == 0 && self.is(name, text));
+        place.map(|(few, name)| (next + few, name.end - name.start))
+    }
+
+    /// Whether a text whose first word is right begins with the name.
+    #[inline]
+    fn is(&self, name: &Name, text: &[u8]) -> bool {
+        let name = &self.text.as_bytes()[name.start..name.end];
+        // Most names have at most sixteen bytes: then the last eight are the rest, and more.
+        match (name.len(), text.get(..name.len())) {
+            (0..=8, _) => true,
+            (9..=16, Some(text)) => text.last_chunk::<8>() == name.last_chunk(),
+            (_, text) => text == Some(name),
         }
-        None
     }
 
     /// The shape of an item that has these of the names and no other.
@@ -91,11 +110,17 @@ impl Names {
         // None has two numbers.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         self.text.clear();
-        self.ends.clear();
+        self.names.clear();
         for (name, _) in attributes.iter().filter(|(name, _)| !name.escaped) {
+            let start = self.text.len();
             self.text.push_str(name.json);
             self.text.push(':');
-            self.ends.push(self.text.len());
+            let mut word = [0; 8];
+            let bytes = &self.text.as_bytes()[start..];
+            let length = bytes.len().min(word.len());
+            word[..length].copy_from_slice(&bytes[..length]);
+            let (word, mask) = (u64::from_le_bytes(word), u64::MAX >> (64 - 8 * length));
+            self.names.push(Name { word, mask, start, end: self.text.len() });
         }
         self.list = 0;
         if self.count() == attributes.len() && self.count() <= MOST {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bumpalo::Bump;
-use item::number::{Decimal, NumberError, is_json, to_json};
+use item::number::{Decimal, NumberError, is_json, is_whole, to_json};
 use item::scan::special;
 use item::{Type, Value};
 use sha1::{Digest as _, Sha1};
@@ -180,11 +180,9 @@ fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut 
         (_, Scalar::Raw(value)) => as_written(kind, value),
         (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
         (Kind::Integer(_, most), Scalar::Number(digits)) => {
-            Some(digits).filter(|digits| is_whole(digits) && are_few(digits, most))
+            (is_whole(digits) && are_few(digits, most)).then_some(digits)
         }
-        (Kind::Numeric | Kind::Float, Scalar::Number(digits)) => {
-            Some(digits).filter(|digits| is_json(digits.as_bytes()))
-        }
+        (Kind::Numeric | Kind::Float, Scalar::Number(digits)) => is_json(digits.as_bytes()).then_some(digits),
         _ => None,
     };
     match json {
@@ -216,12 +214,9 @@ pub(crate) fn as_written<'a>(kind: Kind, value: &Value<'a>) -> Option<&'a str> {
 /// The attribute as a value of the kind, if it is one as it stands.
 #[inline]
 pub(crate) fn as_it_stands<'a>(kind: Kind, value: &Value<'a>) -> Option<Scalar<'a>> {
-    match kind {
-        Kind::Text => match value {
-            Value::S(text) => text.plain().map(Scalar::Text),
-            _ => None,
-        },
-        Kind::Integer(..) | Kind::Numeric | Kind::Float => as_written(kind, value).map(Scalar::Number),
+    match (kind, value) {
+        (Kind::Text, Value::S(text)) => text.plain().map(Scalar::Text),
+        (Kind::Integer(..) | Kind::Numeric | Kind::Float, _) => as_written(kind, value).map(Scalar::Number),
         _ => None,
     }
 }
@@ -263,15 +258,6 @@ fn write_converted(kind: Kind, value: Scalar<'_>, into: &mut String) -> Result<(
             Scalar::Raw(Value::B(binary)) => write_hex(&binary.get(), into),
             _ => write_string(text()?, into),
         },
-    }
-}
-
-/// Whether a number is an integer as it is printed, and not negative.
-fn is_whole(number: &str) -> bool {
-    match number.as_bytes() {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
     }
 }
 

@@ -120,7 +120,7 @@ impl Plan {
         let mut lines = Vec::new();
         for value in &self.values {
             let why = self.why(value, &known);
-            let made = self.make(value, &known);
+            let made = self.make(value, &known, &mut String::new());
             let why = because(value, why, made.as_ref().err());
             let made = made.or_else(|problem| value.instead(problem));
             let outcome = match &made {

@@ -280,7 +280,7 @@ impl Plan {
         row.clear();
         let mut known = Known::of(source, memory, self.values.len());
         for value in &self.values {
-            let made = match self.make(value, &known) {
+            let made = match self.make(value, &known, row.compose()) {
                 Ok(made) => made,
                 Err(problem) => value.instead(problem)?,
             };
@@ -306,7 +306,7 @@ impl Plan {
         row.clear();
         let mut known = Known::of(source, memory, self.values.len());
         for value in &self.values {
-            let made = self.make(value, &known).unwrap_or(Scalar::Null);
+            let made = self.make(value, &known, row.compose()).unwrap_or(Scalar::Null);
             known.values.push(made);
         }
         for (place, column) in self.columns.iter().enumerate() {
@@ -373,21 +373,27 @@ impl Plan {
         } else {
             let scalar = match column.as_it_stands(known) {
                 Some(found) => found,
-                None => self.evaluate(column, known)?,
+                None => self.evaluate(column, known, into)?,
             };
             column.write(ty, scalar, into)?;
         }
         if column.is_checked() { column.check(ty, &into[start..]) } else { Ok(()) }
     }
 
-    /// Works out a value and makes it one of its type, if it has one.
-    pub(crate) fn make<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+    /// Works out a value and makes it one of its type, if it has one. What is written behind the `scratch` on the way is
+    /// gone afterwards.
+    pub(crate) fn make<'a>(
+        &'a self,
+        value: &'a Slot,
+        known: &Known<'a>,
+        scratch: &mut String,
+    ) -> Result<Scalar<'a>, Problem> {
         if let Some(scalar) = value.attribute(known).and_then(|(kind, value)| as_it_stands(kind, value)) {
             return Ok(scalar);
         }
         let scalar = match value.as_it_stands(known) {
             Some(found) => found,
-            None => self.evaluate(value, known)?,
+            None => self.evaluate(value, known, scratch)?,
         };
         match &value.ty {
             Some(ty) if !scalar.is_null() => make_typed(ty, value, scalar, known.memory),
@@ -395,15 +401,15 @@ impl Plan {
         }
     }
 
-    /// Works out a value.
-    fn evaluate<'a>(&'a self, value: &'a Slot, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+    /// Works out a value, see [`Plan::make`].
+    fn evaluate<'a>(&'a self, value: &'a Slot, known: &Known<'a>, scratch: &mut String) -> Result<Scalar<'a>, Problem> {
         let mut scalar = match &value.origin {
             Origin::Reference(reference) => known.find(reference),
             Origin::Constant(constant) => constant.scalar(),
             Origin::LoadTime => Scalar::Text(&self.load_time),
             Origin::Null => Scalar::Null,
             Origin::Template(pieces) => fill_template(pieces, known).map_err(|problem| value.complain(&problem))?,
-            origin => make_several(origin, known).map_err(|problem| value.complain(&problem))?,
+            origin => make_several(origin, known, scratch).map_err(|problem| value.complain(&problem))?,
         };
         for step in &value.steps {
             if scalar.is_null() {
@@ -509,7 +515,7 @@ fn make_typed<'a>(ty: &ColumnType, value: &Slot, scalar: Scalar<'a>, memory: &'a
 
 /// Makes a value of several, or by a filter.
 #[inline(never)]
-fn make_several<'a>(origin: &Origin, known: &Known<'a>) -> Result<Scalar<'a>, Problem> {
+fn make_several<'a>(origin: &Origin, known: &Known<'a>, scratch: &mut String) -> Result<Scalar<'a>, Problem> {
     match origin {
         Origin::Jq(filter) => {
             let found = filter.one(known.source)?;
@@ -517,9 +523,11 @@ fn make_several<'a>(origin: &Origin, known: &Known<'a>) -> Result<Scalar<'a>, Pr
         }
         Origin::Rest(taken) if left(taken, known.source).next().is_none() => Ok(Scalar::Null),
         _ => {
-            let mut json = String::with_capacity(160);
-            compose(origin, known, &mut json)?;
-            Ok(Scalar::Json(keep(json.into(), known.memory)))
+            let start = scratch.len();
+            let composed = compose(origin, known, scratch);
+            let json = &*known.memory.alloc_str(&scratch[start..]);
+            scratch.truncate(start);
+            composed.map(|()| Scalar::Json(json))
         }
     }
 }
@@ -733,7 +741,7 @@ impl Slot {
         Some(ty.kind())
     }
 
-    /// The attribute that it is nothing but, and the kind that it should have.
+    /// The attribute that it is nothing but, and the kind that this should be of.
     #[inline]
     fn attribute<'a>(&self, known: &Known<'a>) -> Option<(Kind, &'a Value<'a>)> {
         match (self.plain, &self.origin) {
