@@ -166,6 +166,7 @@ fn no_change(message: String) -> Box<Error> {
 mod tests {
     use super::*;
     use crate::{Decoder, Record, decode};
+    use bumpalo::Bump;
     use proptest::prelude::*;
 
     /// The records of the developer guide's table of changes, byte for byte.
@@ -184,7 +185,11 @@ mod tests {
             item.write_json(&mut json);
             json
         };
-        match decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())? {
+        let memory = Bump::new();
+        match decoder
+            .decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory)
+            .map_err(|error| error.to_string())?
+        {
             Record::Change(change) => {
                 let Change { written, keys, old, new } = *change;
                 Ok((written, json(&keys), old.as_ref().map(json), new.as_ref().map(json)))
@@ -233,10 +238,13 @@ mod tests {
     #[test]
     fn an_item_is_an_item_whatever_its_attributes_are_called() {
         let line = br#"{"Item":{"Keys":{"S":"x"},"Metadata":{"M":{}},"NewImage":{"NULL":true}}}"#;
-        let Ok(Record::Item(item)) = Decoder::default().decode_record(line, Encoding::DynamodbJson) else { panic!() };
-        assert_eq!(item, decode(line, Encoding::DynamodbJson).unwrap());
+        let memory = Bump::new();
+        let Ok(Record::Item(item)) = Decoder::default().decode_record(line, Encoding::DynamodbJson, &memory) else {
+            panic!()
+        };
+        assert_eq!(item, decode(line, Encoding::DynamodbJson, &memory).unwrap());
         let line = br#"{"Keys":{"a":1},"Metadata":2}"#;
-        let Ok(Record::Item(item)) = Decoder::default().decode_record(line, Encoding::Json) else { panic!() };
+        let Ok(Record::Item(item)) = Decoder::default().decode_record(line, Encoding::Json, &memory) else { panic!() };
         assert_eq!(item.attributes().len(), 2);
     }
 
@@ -289,7 +297,8 @@ mod tests {
             let line = format!(r#"{{{TIME},{KEYS},"NewImage":{image}}}"#);
             assert_eq!(change(&line), Err(message.to_owned()), "{line}");
         }
-        let error = decode(DELETE.as_bytes(), Encoding::DynamodbJson).unwrap_err();
+        let memory = Bump::new();
+        let error = decode(DELETE.as_bytes(), Encoding::DynamodbJson, &memory).unwrap_err();
         assert_eq!(error.to_string(), "not an item: it is a record of an incremental export");
     }
 
@@ -305,7 +314,8 @@ mod tests {
     #[test]
     fn an_image_can_be_a_line_of_its_own_without_nul() {
         let line = r#"{"Metadata":{"WriteTimestampMicros":1},"Keys":{"a":{"S":"k"}},"OldImage":{"a":{"S":"\u0000"}},"NewImage":{"a":{"S":"k"},"\u0000":{"S":"x\u0000"}} }"#;
-        let record = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson);
+        let memory = Bump::new();
+        let record = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory);
         let Ok(Record::Change(change)) = record else { panic!("{record:?}") };
         let (old, new) = (change.old.unwrap(), change.new.unwrap());
         assert_eq!((change.keys.has_nul(), old.has_nul(), new.has_nul()), (false, true, true));
@@ -317,7 +327,8 @@ mod tests {
     #[test]
     fn of_several_images_each_knows_whether_it_holds_nul() {
         let line = r#"{"Keys":{"a":{"S":"k"}},"OldImage":{"a":{"S":"\u0000"}},"NewImage":{"a":{"S":"k"}},"Metadata":{"WriteTimestampMicros":1}}"#;
-        let record = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson);
+        let memory = Bump::new();
+        let record = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory);
         let Ok(Record::Change(change)) = record else { panic!("{record:?}") };
         let nul = |image: Option<Item<'_>>| image.is_some_and(|image| image.has_nul());
         assert_eq!((change.keys.has_nul(), nul(change.old), nul(change.new)), (false, true, false));
@@ -331,7 +342,11 @@ mod tests {
             let line = format!(
                 r#"{{"Metadata":{{"WriteTimestampMicros":1}},"Keys":{{"a":{value}}},"NewImage":{{"a":{value}}}}}"#
             );
-            (change(&line), decode(format!(r#"{{"Item":{{"a":{value}}}}}"#).as_bytes(), Encoding::DynamodbJson).is_ok())
+            let memory = Bump::new();
+            (
+                change(&line),
+                decode(format!(r#"{{"Item":{{"a":{value}}}}}"#).as_bytes(), Encoding::DynamodbJson, &memory).is_ok(),
+            )
         };
         for levels in [1, 127, 128, 129, 1000] {
             let (ours, item) = nested(levels);
@@ -358,7 +373,8 @@ mod tests {
                 let keys = if place == 0 { String::new() } else { r#","Keys":{"k":{"S":""}}"#.to_owned() };
                 let line = format!(r#"{{"Metadata":{{"WriteTimestampMicros":1}}{keys},"{name}":{image}}}"#);
                 let item = format!("{{\"Item\":{image}}}");
-                match (decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson), decode(item.as_bytes(), Encoding::DynamodbJson)) {
+                let memory = Bump::new();
+                match (decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory), decode(item.as_bytes(), Encoding::DynamodbJson, &memory)) {
                     (Ok(Record::Change(change)), Ok(item)) => {
                         let found = [Some(change.keys), change.old, change.new].into_iter().nth(place).flatten().unwrap();
                         prop_assert_eq!(found.attributes(), item.attributes());
@@ -384,13 +400,15 @@ mod tests {
             for (line, place, inserted) in lines {
                 let mut line = line.to_owned();
                 line.insert_str(place.min(line.len()), &inserted);
-                let alone = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson);
+                let memory = Bump::new();
+                let alone = Decoder::default().decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory);
                 let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&line);
                 prop_assert!(alone.is_err() || theirs.is_ok(), "{line}");
                 if let Ok(Record::Item(item)) = &alone {
-                    prop_assert_eq!(item, &decode(line.as_bytes(), Encoding::DynamodbJson).unwrap());
+                    prop_assert_eq!(item, &decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap());
                 }
-                prop_assert_eq!(decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson), alone, "{}", line);
+                let memory = Bump::new();
+                prop_assert_eq!(decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory), alone, "{}", line);
             }
         }
     }

@@ -4,6 +4,8 @@
 
 use std::collections::HashSet;
 
+use bumpalo::{Bump, collections as memory};
+
 use crate::change::{self, Change};
 use crate::error::{Error, shorten};
 use crate::number;
@@ -18,7 +20,7 @@ const DEEPEST: usize = 128;
 /// Room for as many attributes as most items have.
 const ATTRIBUTES: usize = 16;
 
-pub(crate) type Attributes<'a> = Vec<(Text<'a>, Value<'a>)>;
+pub(crate) type Attributes<'a> = &'a [(Text<'a>, Value<'a>)];
 
 /// An error in a box, so that what is returned in its place fits into registers.
 pub(crate) type Result<T, E = Box<Error>> = std::result::Result<T, E>;
@@ -45,9 +47,9 @@ pub enum Record<'a> {
     Change(Box<Change<'a>>),
 }
 
-/// Decodes one line.
-pub fn decode(line: &[u8], encoding: Encoding) -> Result<Item<'_>, Error> {
-    Decoder::default().decode(line, encoding)
+/// Decodes one line. The attributes lie in that memory.
+pub fn decode<'a>(line: &'a [u8], encoding: Encoding, memory: &'a Bump) -> Result<Item<'a>, Error> {
+    Decoder::default().decode(line, encoding, memory)
 }
 
 /// Decodes line after line. Most items of a table have the same attributes in the same order, so those of the item
@@ -59,20 +61,25 @@ pub struct Decoder {
 
 impl Decoder {
     /// Decodes one line, as [`decode`] does.
-    pub fn decode<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>, Error> {
-        let mut scanner = Scanner::new(line)?;
+    pub fn decode<'a>(&mut self, line: &'a [u8], encoding: Encoding, memory: &'a Bump) -> Result<Item<'a>, Error> {
+        let mut scanner = Scanner::new(line, memory)?;
         let attributes = scanner.line(encoding, &mut self.names).map_err(|error| *error)?;
         Ok(scanner.item_of(attributes, encoding))
     }
 
     /// Decodes one line of a full or an incremental export. In [`Encoding::Json`] every line is an item.
-    pub fn decode_record<'a>(&mut self, line: &'a [u8], encoding: Encoding) -> Result<Record<'a>, Error> {
-        let mut scanner = Scanner::new(line)?;
+    pub fn decode_record<'a>(
+        &mut self,
+        line: &'a [u8],
+        encoding: Encoding,
+        memory: &'a Bump,
+    ) -> Result<Record<'a>, Error> {
+        let mut scanner = Scanner::new(line, memory)?;
         // By the first key, so that neither is tried in vain.
         if encoding == Encoding::Json || !change::begins(scanner.text) {
             match scanner.line(encoding, &mut self.names).map_err(|error| *error) {
                 Ok(attributes) => return Ok(Record::Item(scanner.item_of(attributes, encoding))),
-                Err(Error::NoItem { message }) if message == IS_CHANGE => scanner = Scanner::new(line)?,
+                Err(Error::NoItem { message }) if message == IS_CHANGE => scanner = Scanner::new(line, memory)?,
                 Err(error) => return Err(error),
             }
         }
@@ -110,6 +117,7 @@ fn usual_type(value: &[u8]) -> Option<(Type, usize)> {
 pub(crate) struct Scanner<'a> {
     pub(crate) text: &'a str,
     bytes: &'a [u8],
+    memory: &'a Bump,
     pub(crate) at: usize,
     depth: usize,
     /// Whether some text held U+0000.
@@ -119,13 +127,13 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(line: &'a [u8]) -> Result<Self, Error> {
+    fn new(line: &'a [u8], memory: &'a Bump) -> Result<Self, Error> {
         let text = match simdutf8::basic::from_utf8(line) {
             Ok(text) => text,
             // The other one says where.
             Err(_) => std::str::from_utf8(line).map_err(|error| Error::Utf8 { column: error.valid_up_to() + 1 })?,
         };
-        Ok(Self { text, bytes: line, at: 0, depth: 0, nul: false, shape: Shape::default() })
+        Ok(Self { text, bytes: line, memory, at: 0, depth: 0, nul: false, shape: Shape::default() })
     }
 
     fn item_of(&self, attributes: Attributes<'a>, encoding: Encoding) -> Item<'a> {
@@ -359,7 +367,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn item(&mut self, names: &mut Names) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = Vec::with_capacity(names.count().max(ATTRIBUTES));
+        let mut entries = memory::Vec::with_capacity_in(names.count().max(ATTRIBUTES), self.memory);
         let (mut next, mut all_known, mut has) = (0, true, 0);
         while self.more(entries.is_empty(), b'}')? {
             let name = if let Some((place, length)) = names.find(next, &self.bytes[self.at..]) {
@@ -388,14 +396,14 @@ impl<'a> Scanner<'a> {
             unique(&entries)?;
             names.learn(&entries)
         };
-        Ok(entries)
+        Ok(entries.into_bump_slice())
     }
 
     /// An object of names and attribute values.
     pub(crate) fn attributes(&mut self) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = Vec::with_capacity(ATTRIBUTES);
+        let mut entries = memory::Vec::new_in(self.memory);
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
@@ -404,7 +412,7 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         unique(&entries)?;
-        Ok(entries)
+        Ok(entries.into_bump_slice())
     }
 
     /// `{"S":"text"}`: one type and its value.
@@ -554,18 +562,18 @@ impl<'a> Scanner<'a> {
         Ok(number)
     }
 
-    fn list<T>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    fn list<T: Copy>(&mut self, tag: &str, element: impl Fn(&mut Self) -> Result<T>) -> Result<&'a [T]> {
         if self.peek() != Some(b'[') {
             return Err(self.other(tag, "an array"));
         }
         self.enter()?;
         self.pass(b'[', "`[` was expected")?;
-        let mut values = Vec::new();
+        let mut values = memory::Vec::new_in(self.memory);
         while self.more(values.is_empty(), b']')? {
             values.push(element(self).map_err(|error| Box::new(error.within(&format!("[{}]", values.len()))))?);
         }
         self.depth -= 1;
-        Ok(values)
+        Ok(values.into_bump_slice())
     }
 
     /// An object of plain JSON.
@@ -582,7 +590,7 @@ impl<'a> Scanner<'a> {
             Some(b'{') => {
                 self.enter()?;
                 self.pass(b'{', "`{` was expected")?;
-                let mut entries = Vec::new();
+                let mut entries = memory::Vec::new_in(self.memory);
                 while self.more(entries.is_empty(), b'}')? {
                     let name = self.text()?;
                     self.pass(b':', "`:` was expected")?;
@@ -590,7 +598,7 @@ impl<'a> Scanner<'a> {
                 }
                 self.depth -= 1;
                 unique(&entries)?;
-                Ok(Value::M(entries))
+                Ok(Value::M(entries.into_bump_slice()))
             }
             Some(b'[') => Ok(Value::L(self.list("L", Self::plain_value)?)),
             Some(b't' | b'f') => self.boolean(),
@@ -639,11 +647,14 @@ fn unique(entries: &[(Text<'_>, Value<'_>)]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
     use proptest::prelude::*;
 
     fn plain(line: &str) -> Result<String, String> {
-        let item = decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
+        let memory = Bump::new();
+        let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).map_err(|error| error.to_string())?;
         let mut json = String::new();
         item.write_json(&mut json);
         Ok(json)
@@ -708,7 +719,8 @@ mod tests {
         let long = format!(r#"{{"Item":{{"{0}":{{"M":{{"b":{{"{0}":1}}}}}}}}}}"#, "x".repeat(1000));
         let short = format!("{}…", "x".repeat(40));
         assert_eq!(plain(&long).unwrap_err(), format!("attribute `{short}.b`: `{short}` is not a type of DynamoDB"));
-        let error = decode(b"{\"Item\":{\"a\":{\"S\":\"\xff\"}}}", Encoding::DynamodbJson).unwrap_err();
+        let memory = Bump::new();
+        let error = decode(b"{\"Item\":{\"a\":{\"S\":\"\xff\"}}}", Encoding::DynamodbJson, &memory).unwrap_err();
         assert_eq!(error.to_string(), "not UTF-8 at column 20");
     }
 
@@ -716,7 +728,9 @@ mod tests {
     fn the_names_of_the_item_before_are_known() {
         let mut decoder = Decoder::default();
         let mut names = |line: &str| {
-            let item = decoder.decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
+            let memory = Bump::new();
+            let item =
+                decoder.decode(line.as_bytes(), Encoding::DynamodbJson, &memory).map_err(|error| error.to_string())?;
             Ok::<_, String>(
                 item.attributes().iter().map(|(name, _)| name.get().into_owned()).collect::<Vec<_>>().join(" "),
             )
@@ -737,7 +751,8 @@ mod tests {
     #[test]
     fn texts_are_unescaped_only_when_asked() {
         let line = br#"{"Item":{"a":{"S":"\ud83d\ude00 \u0000\n"},"b":{"S":"\\u0000"},"c":{"S":"x"}}}"#;
-        let item = decode(line, Encoding::DynamodbJson).unwrap();
+        let memory = Bump::new();
+        let item = decode(line, Encoding::DynamodbJson, &memory).unwrap();
         let Some(Value::S(a)) = item.get("a") else { panic!("a") };
         assert_eq!((a.get().as_ref(), a.has_nul()), ("\u{1f600} \0\n", true));
         let Some(Value::S(b)) = item.get("b") else { panic!("b") };
@@ -763,7 +778,8 @@ mod tests {
     fn plain_json_is_read_with_the_same_exactness() {
         let line = br#"{"a":12345678901234567890.50,"b":[true,null,{"c":""}]}"#;
         let mut json = String::new();
-        decode(line, Encoding::Json).unwrap().write_json(&mut json);
+        let memory = Bump::new();
+        decode(line, Encoding::Json, &memory).unwrap().write_json(&mut json);
         assert_eq!(json.as_bytes(), line);
     }
 
@@ -772,7 +788,8 @@ mod tests {
         #[test]
         fn the_scanner_agrees_with_a_strict_parser(line in r#"[\[\]{}:,"\\a0-9eE.+\-truefalsn ]{0,24}"#) {
             let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&line);
-            let ours = decode(line.as_bytes(), Encoding::Json);
+            let memory = Bump::new();
+            let ours = decode(line.as_bytes(), Encoding::Json, &memory);
             let double = matches!(&ours, Err(Error::Attribute { message, .. }) if message == "the name comes twice");
             prop_assert!(ours.is_ok() == theirs.is_ok() || double, "{line}: {ours:?} {theirs:?}");
         }
@@ -781,21 +798,32 @@ mod tests {
         /// escaped, of another type, with white space, cut off.
         #[test]
         fn a_decoder_with_a_memory_says_what_one_without_says(
-            items in prop::collection::vec((prop::collection::vec((0..7_usize, 0..9_usize), 0..9), 0..200_usize), 1..8)
+            items in prop::collection::vec((prop::collection::vec((0..9_usize, 0..9_usize), 0..9), 0..400_usize), 1..12)
         ) {
-            const NAMES: [&str; 7] = ["a", "b", "long name", "b\":{", r"\u0061", "é", ""];
+            const NAMES: [&str; 9] =
+                ["a", "b", "long name", "b\":{", r"\u0061", "é", "", "names of more than sixteen bytes", "ab"];
             const VALUES: [&str; 9] = [
                 r#"{"S":"x"}"#, r#"{"N":"1.50"}"#, r#"{"BOOL":true}"#, r#"{"M":{"a":{"S":"\u0000"}}}"#, r#"{"L":[{"N":"1"}]}"#,
                 r#" { "SS" : ["x"] } "#, r#"{"S":"x","N":"1"}"#, r#"{"S":7}"#, r#"{"NULL":true}"#,
             ];
-            let mut decoder = Decoder::default();
-            for (attributes, cut) in items {
+            // Two share what they know, the third does not; all keep places in the same memory.
+            let shared = Decoder::default();
+            let mut decoders = [shared.clone(), shared, Decoder::default()];
+            let places: [AtomicU64; 8] = Default::default();
+            for (number, (attributes, cut)) in items.into_iter().enumerate() {
                 let pairs = attributes.iter().map(|&(name, value)| format!("\"{}\":{}", NAMES[name], VALUES[value]));
                 let mut line = format!("{{\"Item\":{{{}}}}}", pairs.collect::<Vec<_>>().join(","));
                 // Most lines are whole.
                 line.truncate(line.char_indices().nth(cut).map_or(line.len(), |(place, _)| place));
-                let alone = decode(line.as_bytes(), Encoding::DynamodbJson);
-                prop_assert_eq!(decoder.decode(line.as_bytes(), Encoding::DynamodbJson), alone, "{}", line);
+                let memory = Bump::new();
+                let alone = decode(line.as_bytes(), Encoding::DynamodbJson, &memory);
+                let found = decoders[number % 3].decode(line.as_bytes(), Encoding::DynamodbJson, &memory);
+                if let Ok(item) = &found {
+                    for (name, place) in ["a", "b", "long name", "é", "", "names of more than sixteen bytes", "ab", "x"].iter().zip(&places) {
+                        prop_assert_eq!(item.get_at(name, place), item.get(name), "{} in {}", name, line);
+                    }
+                }
+                prop_assert_eq!(found, alone, "{}", line);
             }
         }
 
@@ -803,7 +831,8 @@ mod tests {
         #[test]
         fn plain_json_survives(text in any::<String>(), number in any::<i64>()) {
             let line = serde_json::json!({ "text": text, "list": [number, { "n": null }] }).to_string();
-            let item = decode(line.as_bytes(), Encoding::Json).unwrap();
+            let memory = Bump::new();
+            let item = decode(line.as_bytes(), Encoding::Json, &memory).unwrap();
             let mut json = String::new();
             item.write_json(&mut json);
             prop_assert_eq!(&json, &line);

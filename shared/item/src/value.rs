@@ -1,4 +1,5 @@
-//! Attribute values, lent from a line. How they are found in it, `decode` knows.
+//! Attribute values, lent from a line; those that are lists lie in the memory of its decoder. How they are found, `decode`
+//! knows.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,7 +149,7 @@ impl Type {
 }
 
 /// An attribute value (DynamoDB API reference, "`AttributeValue`").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// A string.
     S(Text<'a>),
@@ -163,15 +164,15 @@ pub enum Value<'a> {
     /// Null.
     Null,
     /// A map.
-    M(Vec<(Text<'a>, Value<'a>)>),
+    M(&'a [(Text<'a>, Value<'a>)]),
     /// A list.
-    L(Vec<Value<'a>>),
+    L(&'a [Value<'a>]),
     /// A set of strings.
-    Ss(Vec<Text<'a>>),
+    Ss(&'a [Text<'a>]),
     /// A set of numbers.
-    Ns(Vec<Number<'a>>),
+    Ns(&'a [Number<'a>]),
     /// A set of binaries.
-    Bs(Vec<Text<'a>>),
+    Bs(&'a [Text<'a>]),
 }
 
 impl Value<'_> {
@@ -252,9 +253,9 @@ fn write_object(entries: &[(Text<'_>, Value<'_>)], into: &mut String) {
 }
 
 /// The attributes of an item, in the order of the line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Item<'a> {
-    pub(crate) attributes: Vec<(Text<'a>, Value<'a>)>,
+    pub(crate) attributes: &'a [(Text<'a>, Value<'a>)],
     pub(crate) shape: Shape,
     /// Where it was found: a line, or an image in one.
     pub(crate) json: &'a str,
@@ -266,21 +267,21 @@ pub struct Item<'a> {
 
 impl<'a> Item<'a> {
     /// The attribute of that name.
-    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+    pub fn get(&self, name: &str) -> Option<&'a Value<'a>> {
         self.attributes.iter().find(|(text, _)| text.is(name)).map(|(_, value)| value)
     }
 
     /// The attribute of that name. Where it was found is kept in `place` (0 in the beginning), so that it is not looked for
     /// again in items of the same shape; one name has one place.
     #[inline]
-    pub fn get_at(&self, name: &str, place: &AtomicU64) -> Option<&Value<'a>> {
+    pub fn get_at(&self, name: &str, place: &AtomicU64) -> Option<&'a Value<'a>> {
         match self.shape.position(place.load(Ordering::Relaxed)) {
             Some(position) => Some(&self.attributes.get(position?)?.1),
             None => self.find(name, place),
         }
     }
 
-    fn find(&self, name: &str, place: &AtomicU64) -> Option<&Value<'a>> {
+    fn find(&self, name: &str, place: &AtomicU64) -> Option<&'a Value<'a>> {
         let found = self.attributes.iter().position(|(text, _)| text.is(name))?;
         if let Some(known) = self.shape.place(found) {
             place.store(known, Ordering::Relaxed);
@@ -289,8 +290,8 @@ impl<'a> Item<'a> {
     }
 
     /// Every attribute.
-    pub fn attributes(&self) -> &[(Text<'a>, Value<'a>)] {
-        &self.attributes
+    pub fn attributes(&self) -> &'a [(Text<'a>, Value<'a>)] {
+        self.attributes
     }
 
     /// Whether a text or a name anywhere in the item holds U+0000.
@@ -329,6 +330,6 @@ impl<'a> Item<'a> {
 
     /// Writes the item as one plain JSON object.
     pub fn write_json(&self, into: &mut String) {
-        write_object(&self.attributes, into);
+        write_object(self.attributes, into);
     }
 }

@@ -4,6 +4,7 @@
 //! An export has one record for an item, so within one export a row that is written wins over one that is deleted. Where
 //! it is not known for sure which row an item had, the record is rejected: nothing is deleted on a guess.
 
+use bumpalo::Bump;
 use item::{Change, Encoding, Item, decode};
 
 use crate::plan::Source;
@@ -22,14 +23,14 @@ impl Gate {
         old_images: bool,
         made: &mut Made,
     ) -> Result<Fate, String> {
-        let keys_line = self.without_nul(&change.keys);
-        let keys = keys_line.as_ref().map(|line| decode(line.as_bytes(), Encoding::DynamodbJson)).transpose();
+        let (keys_line, memory) = (self.without_nul(&change.keys), Bump::new());
+        let keys = keys_line.as_ref().map(|line| decode(line.as_bytes(), Encoding::DynamodbJson, &memory)).transpose();
         let keys = keys.map_err(|error| error.to_string())?;
         let keys = keys.as_ref().unwrap_or(&change.keys);
         let new = change.new.as_ref().map(|image| self.mended(image)).transpose()?;
         // What could not be made into rows then is in no table.
         let old = change.old.as_ref().map(|image| self.mended(image).unwrap_or(Mended::Nothing));
-        let (old_again, new_again) = (again(old.as_ref())?, again(new.as_ref())?);
+        let (old_again, new_again) = (again(old.as_ref(), &memory)?, again(new.as_ref(), &memory)?);
         let old = Image::of(change.old.as_ref(), old.as_ref(), old_again.as_ref());
         let new = Image::of(change.new.as_ref(), new.as_ref(), new_again.as_ref());
         let written = change.written.to_string();
@@ -145,9 +146,9 @@ impl<'a> Image<'a> {
 }
 
 /// The item in a line.
-fn again(mended: Option<&Mended>) -> Result<Option<Item<'_>>, String> {
+fn again<'a>(mended: Option<&'a Mended>, memory: &'a Bump) -> Result<Option<Item<'a>>, String> {
     let Some(Mended::Line(line, encoding)) = mended else { return Ok(None) };
-    decode(line.as_bytes(), *encoding).map(Some).map_err(|error| error.to_string())
+    decode(line.as_bytes(), *encoding, memory).map(Some).map_err(|error| error.to_string())
 }
 
 /// Makes of the rows of the old image, which stand after the first `rows`, deletions, unless the new image has them too.

@@ -119,7 +119,7 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mu
     elements.into.push('[');
     match value {
         Scalar::Raw(Value::L(values)) => {
-            for value in values {
+            for value in *values {
                 elements.next();
                 let value = if matches!(value, Value::Null) { Scalar::Null } else { Scalar::Raw(value) };
                 if value.is_null() {
@@ -130,19 +130,19 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mu
             }
         }
         Scalar::Raw(Value::Ss(texts)) => {
-            for text in texts {
+            for text in *texts {
                 elements.next();
                 write_one(kind, accept, Scalar::Raw(&Value::S(*text)), elements.into)?;
             }
         }
         Scalar::Raw(Value::Ns(numbers)) => {
-            for number in numbers {
+            for number in *numbers {
                 elements.next();
                 write_one(kind, accept, Scalar::Raw(&Value::N(*number)), elements.into)?;
             }
         }
         Scalar::Raw(Value::Bs(binaries)) => {
-            for binary in binaries {
+            for binary in *binaries {
                 elements.next();
                 write_one(kind, accept, Scalar::Raw(&Value::B(*binary)), elements.into)?;
             }

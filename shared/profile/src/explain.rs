@@ -33,7 +33,7 @@ pub(crate) fn rows(tables: &[Table], made: &Made) -> String {
 pub(crate) fn explain(gate: &Gate, tables: &[Table], item: &Item<'_>, written: Option<&str>) -> String {
     match gate.mended(item) {
         Ok(Mended::AsItIs) => of_item(gate, tables, Source { written, ..Source::of(item) }),
-        Ok(Mended::Line(line, encoding)) => match decode(line.as_bytes(), encoding) {
+        Ok(Mended::Line(line, encoding)) => match decode(line.as_bytes(), encoding, &Bump::new()) {
             Ok(item) => format!(
                 "it is now {}\n{}",
                 shorten(&line),

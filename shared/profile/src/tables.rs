@@ -121,7 +121,8 @@ impl Gate {
         match self.mended(item)? {
             Mended::AsItIs => self.rows_of(tables, Source::of(item), made),
             Mended::Line(line, encoding) => {
-                let item = decode(line.as_bytes(), encoding).map_err(|error| error.to_string())?;
+                let memory = Bump::new();
+                let item = decode(line.as_bytes(), encoding, &memory).map_err(|error| error.to_string())?;
                 self.rows_of(tables, Source::of(&item), made)
             }
             Mended::Nothing => Ok(Fate::Filtered),
@@ -140,7 +141,8 @@ impl Gate {
         let Some(filter) = &self.jq else {
             return Ok(line.map_or(Mended::AsItIs, |line| Mended::Line(line, item.encoding())));
         };
-        let again = line.as_ref().map(|line| decode(line.as_bytes(), item.encoding())).transpose();
+        let memory = Bump::new();
+        let again = line.as_ref().map(|line| decode(line.as_bytes(), item.encoding(), &memory)).transpose();
         let again = again.map_err(|error| error.to_string())?;
         let Some(made) = filter.one(Source::of(again.as_ref().unwrap_or(item)))? else { return Ok(Mended::Nothing) };
         if !matches!(made, Val::Obj(_)) {

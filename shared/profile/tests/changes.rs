@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Decoder, Encoding, Record};
@@ -58,7 +59,9 @@ fn changes(profile: &Profile, images: &str) -> Result<Vec<String>, String> {
 fn changes_of(profile: &Profile, images: &str, old_images: bool) -> Result<Vec<String>, String> {
     let line = format!(r#"{{"Metadata":{{"WriteTimestampMicros":{{"N":"17"}}}},{images}}}"#).replace('\n', " ");
     let mut decoder = Decoder::default();
-    let Record::Change(change) = decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson).unwrap() else {
+    let memory = Bump::new();
+    let Record::Change(change) = decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap()
+    else {
         panic!("no change: {line}")
     };
     let mut made = Made::default();

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Encoding, decode};
@@ -16,7 +17,8 @@ fn profile(rest: &str) -> Result<Profile, String> {
 /// The cells of an item with these attributes.
 fn cells(profile: &Profile, attributes: &str) -> Result<Vec<String>, String> {
     let line = format!(r#"{{"Item":{{{attributes}}}}}"#);
-    let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
+    let memory = Bump::new();
+    let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
     let mut made = Made::default();
     profile.rows(&item, &mut made)?;
     Ok(made.rows().flat_map(|(_, row)| row.cells()).map(str::to_owned).collect())

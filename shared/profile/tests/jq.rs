@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Decoder, Encoding, Record, decode};
@@ -23,7 +24,8 @@ fn column(ty: &str, code: &str) -> Result<Profile, String> {
 fn rows(profile: &Profile, item: &str) -> Result<Vec<String>, String> {
     let line = format!("{{\"Item\":{item}}}");
     let mut made = Made::default();
-    match profile.rows(&decode(line.as_bytes(), Encoding::DynamodbJson).unwrap(), &mut made)? {
+    let memory = Bump::new();
+    match profile.rows(&decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap(), &mut made)? {
         Fate::Row => Ok(made.rows().map(|(_, row)| row.cells().collect::<Vec<_>>().join("|")).collect()),
         Fate::Filtered => Ok(vec!["filtered".to_owned()]),
     }
@@ -130,8 +132,10 @@ fn an_item_goes_through_a_filter_first() {
         rows(&profile, &ITEM.replace("true}", "false}").replace("NULL\":false", "NULL\":true")),
         Ok(vec!["filtered".to_owned()])
     );
+    let memory = Bump::new();
     let item =
-        decode(br#"{"Item":{"id":{"S":"a"},"ok":{"BOOL":true},"lines":{"L":[]}}}"#, Encoding::DynamodbJson).unwrap();
+        decode(br#"{"Item":{"id":{"S":"a"},"ok":{"BOOL":true},"lines":{"L":[]}}}"#, Encoding::DynamodbJson, &memory)
+            .unwrap();
     let told = profile.explain(&item);
     assert!(told.contains(r#"it is now {"id":"a!","total":null,"big":null}"#), "{told}");
 }
@@ -150,7 +154,8 @@ fn nothing_is_deleted_on_what_a_filter_may_have_looked_at() {
         let profile = profile(text).unwrap();
         let mut made = Made::default();
         let mut decoder = Decoder::default();
-        let Ok(Record::Change(change)) = decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson) else {
+        let memory = Bump::new();
+        let Ok(Record::Change(change)) = decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory) else {
             panic!("no change")
         };
         profile.changes(&change, old_images, &mut made)?;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Encoding, decode};
@@ -29,7 +30,8 @@ fn profile(nul: &str) -> Result<Profile, String> {
 fn cells(nul: &str, line: &str) -> Result<Vec<String>, String> {
     let profile = profile(nul).unwrap();
     let line = line.replace('\n', " ");
-    let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
+    let memory = Bump::new();
+    let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
     let mut made = Made::default();
     profile.rows(&item, &mut made)?;
     Ok(made.rows().flat_map(|(_, row)| row.cells()).map(str::to_owned).collect())

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Encoding, decode};
@@ -34,7 +35,8 @@ fn item(changes: &Value) -> String {
 
 fn row_of(profile: &Profile, changes: &Value) -> Result<Row, String> {
     let line = item(changes);
-    let item = decode(line.as_bytes(), Encoding::DynamodbJson).map_err(|error| error.to_string())?;
+    let memory = Bump::new();
+    let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).map_err(|error| error.to_string())?;
     let mut made = Made::default();
     assert_eq!(profile.rows(&item, &mut made)?, Fate::Row);
     Ok(made.rows().next().unwrap().1.to_row())
@@ -241,7 +243,8 @@ fn max_id_keeps_what_is_strictly_less() {
     for (limit, fate) in [(8, Fate::Row), (7, Fate::Filtered), (6, Fate::Filtered)] {
         let profile = pictures(Some(limit));
         let line = item(&json!({}));
-        let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
+        let memory = Bump::new();
+        let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
         assert_eq!(profile.rows(&item, &mut Made::default()), Ok(fate), "{limit}");
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Encoding, decode};
@@ -26,7 +27,8 @@ fn merged(profile: &Profile, items: &[&str]) -> Result<Vec<String>, String> {
     for attributes in items {
         let line = format!(r#"{{"Item":{{"id":{{"N":"1"}},{attributes}}}}}"#);
         let mut made = Made::default();
-        profile.rows(&decode(line.as_bytes(), Encoding::DynamodbJson).unwrap(), &mut made)?;
+        let memory = Bump::new();
+        profile.rows(&decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap(), &mut made)?;
         rows.extend(made.rows().map(|(_, row)| merger.normalize(row.to_row())));
     }
     let row = rows.into_iter().reduce(|a, b| merger.merge(&a, &b)).unwrap();

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Encoding, decode};
@@ -79,7 +80,8 @@ fn parse(text: &str) -> Result<Profile, String> {
 /// The rows of an item: the table, and its cells.
 fn rows(profile: &Profile, attributes: &str) -> Result<Vec<String>, String> {
     let line = format!(r#"{{"Item":{{{attributes}}}}}"#);
-    let item = decode(line.as_bytes(), Encoding::DynamodbJson).unwrap();
+    let memory = Bump::new();
+    let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
     let mut made = Made::default();
     let fate = profile.rows(&item, &mut made)?;
     let table = |table: usize| &profile.tables[table].schema.table;

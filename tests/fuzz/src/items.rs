@@ -2,35 +2,40 @@
 
 #![no_main]
 
+use bumpalo::Bump;
 use item::{Decoder, Encoding, Record, decode};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
 fuzz_target!(|data: &[u8]| {
     let theirs = serde_json::from_slice::<Map<String, Value>>(data);
-    if let Ok(item) = decode(data, Encoding::DynamodbJson) {
+    let memory = Bump::new();
+    if let Ok(item) = decode(data, Encoding::DynamodbJson, &memory) {
         assert!(theirs.is_ok(), "serde_json: {theirs:?}");
         let mut json = String::new();
         item.write_json(&mut json);
         serde_json::from_str::<Value>(&json).expect("what is written is JSON");
     }
-    if let Ok(Record::Change(change)) = Decoder::default().decode_record(data, Encoding::DynamodbJson) {
+    let memory = Bump::new();
+    if let Ok(Record::Change(change)) = Decoder::default().decode_record(data, Encoding::DynamodbJson, &memory) {
         assert!(theirs.is_ok(), "serde_json: {theirs:?}");
         // Without U+0000 two names may be one.
         let images = [Some(change.keys), change.old, change.new].into_iter().flatten();
         for image in images.filter(|image| !image.has_nul()) {
             let line = image.line_without_nul("");
-            decode(line.as_bytes(), Encoding::DynamodbJson).expect("an image can be an item");
+            let memory = Bump::new();
+            decode(line.as_bytes(), Encoding::DynamodbJson, &memory).expect("an image can be an item");
         }
     }
     // What the lines before were never shows.
     let mut decoder = Decoder::default();
     for line in data.split(|&byte| byte == b'\n') {
-        assert_eq!(decoder.decode(line, Encoding::DynamodbJson), decode(line, Encoding::DynamodbJson));
-        let alone = Decoder::default().decode_record(line, Encoding::DynamodbJson);
-        assert_eq!(decoder.decode_record(line, Encoding::DynamodbJson), alone);
+        let memory = Bump::new();
+        assert_eq!(decoder.decode(line, Encoding::DynamodbJson, &memory), decode(line, Encoding::DynamodbJson, &memory));
+        let alone = Decoder::default().decode_record(line, Encoding::DynamodbJson, &memory);
+        assert_eq!(decoder.decode_record(line, Encoding::DynamodbJson, &memory), alone);
     }
-    match (decode(data, Encoding::Json), theirs) {
+    match (decode(data, Encoding::Json, &memory), theirs) {
         (Ok(item), Ok(theirs)) => {
             let mut json = String::new();
             item.write_json(&mut json);

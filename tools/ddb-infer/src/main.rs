@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ahash::{AHashSet, RandomState};
+use bumpalo::Bump;
 use cli::Stop;
 use fault::{Exit, Failure, Fault, PipeError, Problem};
 use item::{Decoder, Encoding, Item, Record};
@@ -57,7 +58,8 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
         named = named.or(found.key);
         kept.lines.push(found.line);
     }
-    let items = kept.items()?;
+    let memory = Bump::new();
+    let items = kept.items(&memory)?;
     if items.is_empty() {
         let message = format!("there are no items on stdin, and {} of something else", number(input.strange, "line"));
         return Err(Problem::new(Fault::Input, message)
@@ -68,9 +70,10 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     for item in &items {
         counted.add(item);
     }
-    let mut decoder = Decoder::default();
+    let (mut decoder, mut memory) = (Decoder::default(), Bump::new());
     while let Some(found) = input.next()? {
-        counted.add(&decode(&mut decoder, &found.line, kept.encoding)?);
+        memory.reset();
+        counted.add(&decode(&mut decoder, &found.line, kept.encoding, &memory)?);
     }
     if input.strange > 0 {
         warn!("left out because ddb-parse will reject them: {}", number(input.strange, "line"));
@@ -92,6 +95,7 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
 struct Input<R> {
     reader: Reader<R>,
     decoder: Decoder,
+    memory: Bump,
     encoding: Encoding,
     left: u64,
     /// Lines that are no items.
@@ -109,7 +113,8 @@ struct Found {
 impl<R: Read> Input<R> {
     fn new(input: R, encoding: Encoding, sample: Option<u64>) -> Self {
         let left = sample.unwrap_or(u64::MAX);
-        Self { reader: Reader::new(input), decoder: Decoder::default(), encoding, left, strange: 0, nul: false }
+        let (reader, decoder, memory) = (Reader::new(input), Decoder::default(), Bump::new());
+        Self { reader, decoder, memory, encoding, left, strange: 0, nul: false }
     }
 
     /// The next item, as the profile will see it; of a record of an incremental export the item as it is now, if it is still
@@ -121,7 +126,8 @@ impl<R: Read> Input<R> {
                 Line::Data(line) => line,
                 Line::Foreign(_) | Line::Marker(_) => continue,
             };
-            let found = match self.decoder.decode_record(line, self.encoding) {
+            self.memory.reset();
+            let found = match self.decoder.decode_record(line, self.encoding, &self.memory) {
                 Ok(Record::Item(item)) => without_nul(&item, None),
                 Ok(Record::Change(change)) => {
                     let names = change.keys.attributes().iter().map(|(name, _)| name.get());
@@ -148,7 +154,7 @@ impl<R: Read> Input<R> {
 fn without_nul(item: &Item<'_>, key: Option<Vec<String>>) -> Option<(Found, bool)> {
     let line = item.line_without_nul(NUL_BECOMES).into_bytes();
     let nul = item.has_nul();
-    let good = !nul || Decoder::default().decode(&line, item.encoding()).is_ok();
+    let good = !nul || item::decode(&line, item.encoding(), &Bump::new()).is_ok();
     good.then_some((Found { line, key }, nul))
 }
 
@@ -160,16 +166,21 @@ struct Kept {
 }
 
 impl Kept {
-    fn items(&self) -> Result<Vec<Item<'_>>, Failure> {
+    fn items<'a>(&'a self, memory: &'a Bump) -> Result<Vec<Item<'a>>, Failure> {
         let mut decoder = Decoder::default();
-        self.lines.iter().map(|line| decode(&mut decoder, line, self.encoding)).collect()
+        self.lines.iter().map(|line| decode(&mut decoder, line, self.encoding, memory)).collect()
     }
 }
 
-fn decode<'a>(decoder: &mut Decoder, line: &'a [u8], encoding: Encoding) -> Result<Item<'a>, Failure> {
+fn decode<'a>(
+    decoder: &mut Decoder,
+    line: &'a [u8],
+    encoding: Encoding,
+    memory: &'a Bump,
+) -> Result<Item<'a>, Failure> {
     // A line that is an item is one again.
     let wrong = |error: item::Error| Problem::new(Fault::Input, error.to_string());
-    Ok(decoder.decode(line, encoding).map_err(wrong)?)
+    Ok(decoder.decode(line, encoding, memory).map_err(wrong)?)
 }
 
 fn kinds_of(items: &[Item<'_>], named: Option<Vec<String>>) -> Result<Kinds, Failure> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Scope, ScopedJoinHandle};
 
+use bumpalo::Bump;
 use fault::{Fault, Problem};
 use item::{Decoder, Encoding, Record};
 use profile::{Fate, RowView, Rows};
@@ -14,7 +15,7 @@ use crate::output::Make;
 /// A chunk goes to a thread when it has so many bytes.
 const FULL: usize = 64 << 10;
 
-/// With so many bytes at the threads no more are given to them.
+/// With so many bytes at the threads no more are given to them; nor does one keep more memory for the items.
 const MOST: usize = 4 << 20;
 
 /// Lines of data, and what was made of each.
@@ -105,6 +106,8 @@ struct Maker<'m, M: Make> {
     maker: &'m M,
     decoder: Decoder,
     scratch: M::Scratch,
+    /// For the attributes of an item.
+    memory: Bump,
 }
 
 impl<M: Make> Maker<'_, M> {
@@ -114,7 +117,8 @@ impl<M: Make> Maker<'_, M> {
         let (text, ends) = (std::mem::take(&mut chunk.text), std::mem::take(&mut chunk.ends));
         let mut start = 0;
         for &end in &ends {
-            let outcome = match self.decoder.decode_record(&text[start..end], chunk.encoding) {
+            self.memory.reset();
+            let outcome = match self.decoder.decode_record(&text[start..end], chunk.encoding, &self.memory) {
                 Ok(record) => Outcome {
                     fate: self.maker.make(&record, chunk.old_images, &mut self.scratch, chunk),
                     change: matches!(record, Record::Change(_)),
@@ -125,6 +129,9 @@ impl<M: Make> Maker<'_, M> {
             start = end;
         }
         (chunk.text, chunk.ends) = (text, ends);
+        if self.memory.allocated_bytes() > MOST {
+            self.memory = Bump::new();
+        }
     }
 }
 
@@ -152,7 +159,7 @@ impl<'scope, M: Make> Makers<'scope, M> {
     ) -> (Self, Vec<ScopedJoinHandle<'scope, ()>>) {
         // Clones find attributes in the same places.
         let decoder = Decoder::default();
-        let new = || Maker { maker, decoder: decoder.clone(), scratch: M::Scratch::default() };
+        let new = || Maker { maker, decoder: decoder.clone(), scratch: M::Scratch::default(), memory: Bump::new() };
         let start = |_| {
             let (give, given) = mpsc::channel::<Chunk>();
             let (give_back, back) = mpsc::channel();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use bumpalo::Bump;
 use fault::{Exit, Failure, PipeError};
 use item::{Decoder, Encoding, Record};
 use profile::Profile;
@@ -18,7 +19,7 @@ pub(crate) fn explain(
     let (mut reader, mut decoder, mut exit) = (Reader::new(input), Decoder::default(), Exit::Done);
     while let Some(line) = reader.next_line().map_err(PipeError::reading)? {
         let Line::Data(line) = Line::of(line) else { continue };
-        let text = match decoder.decode_record(line, encoding) {
+        let text = match decoder.decode_record(line, encoding, &Bump::new()) {
             Ok(Record::Item(item)) => profile.explain(&item),
             Ok(Record::Change(change)) => profile.explain_change(&change, old_images),
             Err(error) => {

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bumpalo::Bump;
 use harness::json::{Case, corpus};
 use harness::{Dir, Finished, program};
 use item::scan::end_of_value;
@@ -33,7 +34,8 @@ fn stricter(error: &Error) -> bool {
 /// The decoder and `serde_json` say the same of a plain object, and find the same in it.
 fn agrees(line: &[u8]) -> Result<(), TestCaseError> {
     let shown = String::from_utf8_lossy(&line[..line.len().min(300)]);
-    match (decode(line, Encoding::Json), object(line)) {
+    let memory = Bump::new();
+    match (decode(line, Encoding::Json, &memory), object(line)) {
         (Ok(item), Some(theirs)) => {
             let mut json = String::new();
             item.write_json(&mut json);
@@ -60,7 +62,8 @@ fn the_corpus_is_whole() {
 fn as_a_value_of_a_plain_object_it_is_taken_or_refused_as_the_corpus_says() {
     for Case { name, bytes } in corpus() {
         let line = within("{\"a\":", &bytes, "}");
-        let decoded = decode(&line, Encoding::Json);
+        let memory = Bump::new();
+        let decoded = decode(&line, Encoding::Json, &memory);
         let taken = decoded.as_ref().map_or_else(stricter, |_| true);
         match name.as_bytes()[0] {
             b'y' => assert!(taken, "{name}: {decoded:?}"),
@@ -79,7 +82,8 @@ fn in_dynamodb_json_only_an_empty_item_and_an_empty_list_mean_something() {
         for (before, after) in
             [("", ""), ("{\"Item\":", "}"), ("{\"Item\":{\"a\":", "}}"), ("{\"Item\":{\"a\":{\"L\":", "}}}")]
         {
-            if decode(&within(before, &bytes, after), Encoding::DynamodbJson).is_ok() {
+            let memory = Bump::new();
+            if decode(&within(before, &bytes, after), Encoding::DynamodbJson, &memory).is_ok() {
                 taken.push((before, name.clone()));
             }
         }
@@ -99,7 +103,8 @@ fn texts_of_the_corpus_are_texts_of_a_set() {
             continue;
         };
         let line = within("{\"Item\":{\"a\":{\"SS\":", &bytes, "}}}");
-        let item = decode(&line, Encoding::DynamodbJson).unwrap();
+        let memory = Bump::new();
+        let item = decode(&line, Encoding::DynamodbJson, &memory).unwrap();
         let Some(item::Value::Ss(found)) = item.get("a") else { panic!("{name}") };
         assert_eq!(found.iter().map(|text| text.get().into_owned()).collect::<Vec<_>>(), texts, "{name}");
         seen += 1;
@@ -214,7 +219,8 @@ proptest! {
         // In DynamoDB JSON nothing is taken that is no JSON.
         for (before, after) in [("", ""), ("{\"Item\":{\"a\":{\"L\":", "}}}"), ("{\"Item\":{\"a\":{\"SS\":", "}}}")] {
             let line = within(before, &text, after);
-            let decoded = decode(&line, Encoding::DynamodbJson);
+            let memory = Bump::new();
+            let decoded = decode(&line, Encoding::DynamodbJson, &memory);
             prop_assert!(decoded.is_err() || object(&line).is_some(), "{}: {:?}", String::from_utf8_lossy(&line), decoded);
         }
     }
