@@ -3,6 +3,7 @@
 #![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
 
 use std::collections::HashSet;
+use std::mem;
 
 use bumpalo::{Bump, collections as memory};
 
@@ -11,7 +12,7 @@ use crate::error::{Error, shorten};
 use crate::number;
 use crate::scan::special;
 use crate::shape::{Names, Shape};
-use crate::value::{Form, Item, Number, Text, Type, Value};
+use crate::value::{Elements, Form, Item, Number, Text, Type, Value};
 
 /// DynamoDB nests at most 32 levels ("Service, account, and table quotas"); a line that goes on much deeper is an
 /// attack on the stack.
@@ -443,10 +444,10 @@ impl<'a> Scanner<'a> {
                 _ => return Err(self.other("NULL", "true")),
             },
             Type::M => match self.peek() {
-                Some(b'{') => Value::M(self.attributes()?),
+                Some(b'{') => Value::M(self.elements(Self::attributes)?),
                 _ => return Err(self.other("M", "an object")),
             },
-            Type::L => Value::L(self.list("L", Self::value)?),
+            Type::L => Value::L(self.elements(|scanner| scanner.list("L", Self::value))?),
             Type::Ss => Value::Ss(self.list("SS", |scanner| scanner.string("SS"))?),
             Type::Ns => Value::Ns(self.list("NS", Self::number)?),
             Type::Bs => Value::Bs(self.list("BS", |scanner| scanner.binary("BS"))?),
@@ -576,31 +577,44 @@ impl<'a> Scanner<'a> {
         Ok(values.into_bump_slice())
     }
 
-    /// An object of plain JSON.
+    /// Reads the elements of a list or a map, and notes if there is a U+0000 in them.
+    #[inline]
+    fn elements<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<&'a [T]>) -> Result<Elements<'a, T>> {
+        let before = mem::take(&mut self.nul);
+        let elements = read(self)?;
+        let nul = mem::replace(&mut self.nul, before);
+        self.nul |= nul;
+        Ok(Elements { elements, nul })
+    }
+
+    /// An object of plain JSON, which the whole line is.
     fn plain_record(&mut self) -> Result<Attributes<'a>> {
         match self.plain_value()? {
-            Value::M(entries) => Ok(entries),
+            Value::M(entries) => Ok(entries.elements),
             _ => Err(Box::new(Error::NoItem { message: "the line is no JSON object".to_owned() })),
         }
+    }
+
+    /// An object of names and plain values.
+    fn plain_attributes(&mut self) -> Result<Attributes<'a>> {
+        self.enter()?;
+        self.pass(b'{', "`{` was expected")?;
+        let mut entries = memory::Vec::new_in(self.memory);
+        while self.more(entries.is_empty(), b'}')? {
+            let name = self.text()?;
+            self.pass(b':', "`:` was expected")?;
+            entries.push((name, self.plain_value()?));
+        }
+        self.depth -= 1;
+        unique(&entries)?;
+        Ok(entries.into_bump_slice())
     }
 
     pub(crate) fn plain_value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
             Some(b'"') => Ok(Value::S(self.text()?)),
-            Some(b'{') => {
-                self.enter()?;
-                self.pass(b'{', "`{` was expected")?;
-                let mut entries = memory::Vec::new_in(self.memory);
-                while self.more(entries.is_empty(), b'}')? {
-                    let name = self.text()?;
-                    self.pass(b':', "`:` was expected")?;
-                    entries.push((name, self.plain_value()?));
-                }
-                self.depth -= 1;
-                unique(&entries)?;
-                Ok(Value::M(entries.into_bump_slice()))
-            }
-            Some(b'[') => Ok(Value::L(self.list("L", Self::plain_value)?)),
+            Some(b'{') => Ok(Value::M(self.elements(Self::plain_attributes)?)),
+            Some(b'[') => Ok(Value::L(self.elements(|scanner| scanner.list("L", Self::plain_value))?)),
             Some(b't' | b'f') => self.boolean(),
             Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {
                 self.at += 4;

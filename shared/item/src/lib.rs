@@ -17,4 +17,4 @@ mod value;
 pub use change::Change;
 pub use decode::{Decoder, Encoding, Record, decode};
 pub use error::Error;
-pub use value::{Item, Number, Text, Type, Value};
+pub use value::{Elements, Item, Number, Text, Type, Value};

@@ -2,6 +2,7 @@
 //! knows.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::decode::Encoding;
@@ -96,6 +97,22 @@ impl<'a> Number<'a> {
     }
 }
 
+/// The elements of a map or a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elements<'a, T> {
+    pub(crate) elements: &'a [T],
+    /// Whether a text or a name anywhere in them holds U+0000.
+    pub(crate) nul: bool,
+}
+
+impl<T> Deref for Elements<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
 /// The type of an attribute value (DynamoDB developer guide, "Data types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -164,9 +181,9 @@ pub enum Value<'a> {
     /// Null.
     Null,
     /// A map.
-    M(&'a [(Text<'a>, Value<'a>)]),
+    M(Elements<'a, (Text<'a>, Value<'a>)>),
     /// A list.
-    L(&'a [Value<'a>]),
+    L(Elements<'a, Value<'a>>),
     /// A set of strings.
     Ss(&'a [Text<'a>]),
     /// A set of numbers.
@@ -212,8 +229,8 @@ impl Value<'_> {
     pub fn has_nul(&self) -> bool {
         match self {
             Self::S(text) => text.nul,
-            Self::M(entries) => entries.iter().any(|(name, value)| name.nul || value.has_nul()),
-            Self::L(values) => values.iter().any(Self::has_nul),
+            Self::M(entries) => entries.nul,
+            Self::L(values) => values.nul,
             Self::Ss(texts) => texts.iter().any(|text| text.nul),
             Self::N(_) | Self::B(_) | Self::True | Self::False | Self::Null | Self::Ns(_) | Self::Bs(_) => false,
         }

@@ -119,7 +119,7 @@ fn write_array(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mu
     elements.into.push('[');
     match value {
         Scalar::Raw(Value::L(values)) => {
-            for value in *values {
+            for value in values.iter() {
                 elements.next();
                 let value = if matches!(value, Value::Null) { Scalar::Null } else { Scalar::Raw(value) };
                 if value.is_null() {

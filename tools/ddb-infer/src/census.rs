@@ -87,7 +87,7 @@ impl Attribute {
             Value::N(number) => self.numbers.add(&number.get()),
             Value::Ns(numbers) => numbers.iter().for_each(|number| self.members.add(&number.get())),
             Value::L(values) if with_elements => {
-                for value in *values {
+                for value in values.iter() {
                     match value {
                         Value::M(fields) => self.elements.get_or_insert_default().add(fields, false),
                         _ => self.other_elements = true,
