@@ -763,6 +763,49 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_is_where_items_of_the_same_shape_have_it() {
+        let (mut decoder, places): (_, [AtomicU64; 3]) = (Decoder::default(), Default::default());
+        for (line, b, c) in [
+            (r#"{"Item":{"a":{"N":"1"},"b":{"N":"2"},"c":{"N":"3"}}}"#, Some("2"), Some("3")),
+            (r#"{"Item":{"a":{"N":"4"},"b":{"N":"5"},"c":{"N":"6"}}}"#, Some("5"), Some("6")),
+            (r#"{"Item":{"a":{"N":"4"},"c":{"N":"6"}}}"#, None, Some("6")),
+            (r#"{"Item":{"b":{"N":"7"}}}"#, Some("7"), None),
+            (r#"{"Item":{"c":{"N":"8"},"b":{"N":"9"}}}"#, Some("9"), Some("8")),
+            (r#"{"Item":{"b":{"N":"1"}}}"#, Some("1"), None),
+            // A name that is spelled with an escape is in no list.
+            (r#"{"Item":{"\u0061":{"N":"2"},"b":{"N":"3"}}}"#, Some("3"), None),
+            (r#"{"Item":{"b":{"N":"1"}}}"#, Some("1"), None),
+            (r#"{"Item":{"\u0061":{"N":"2"},"b":{"N":"3"}}}"#, Some("3"), None),
+        ] {
+            let memory = Bump::new();
+            let item = decoder.decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
+            let digits = |name, place| match item.get_at(name, place) {
+                Some(Value::N(number)) => Some(number.get().into_owned()),
+                _ => None,
+            };
+            assert_eq!(digits("b", &places[1]).as_deref(), b, "{line}");
+            assert_eq!(digits("c", &places[2]).as_deref(), c, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_list_or_map_knows_whether_there_is_a_u0000_in_it() {
+        for (value, expected) in [
+            (r#"{"M":{"a":{"L":[{"SS":["x","\u0000"]}]}}}"#, true),
+            (r#"{"M":{"a":{"M":{"\u0000":{"N":"1"}}}}}"#, true),
+            (r#"{"L":[{"M":{}},{"S":"\u0000"},{"L":[]}]}"#, true),
+            (r#"{"M":{"a":{"L":[{"SS":["x","\\u0000"]}]}}}"#, false),
+        ] {
+            let line = format!(r#"{{"Item":{{"before":{{"L":[{{"S":"\u0000"}}]}},"it":{value},"after":{{"L":[]}}}}}}"#);
+            let memory = Bump::new();
+            let item = decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap();
+            let has_nul = |name| item.get(name).unwrap().has_nul();
+            assert_eq!((has_nul("before"), has_nul("it"), has_nul("after")), (true, expected, false), "{value}");
+            assert!(item.has_nul());
+        }
+    }
+
+    #[test]
     fn texts_are_unescaped_only_when_asked() {
         let line = br#"{"Item":{"a":{"S":"\ud83d\ude00 \u0000\n"},"b":{"S":"\\u0000"},"c":{"S":"x"}}}"#;
         let memory = Bump::new();
@@ -812,10 +855,12 @@ mod tests {
         /// escaped, of another type, with white space, cut off.
         #[test]
         fn a_decoder_with_a_memory_says_what_one_without_says(
-            items in prop::collection::vec((prop::collection::vec((0..9_usize, 0..9_usize), 0..9), 0..400_usize), 1..12)
+            items in prop::collection::vec((prop::collection::vec((0..10_usize, 0..9_usize), 0..9), 0..400_usize), 1..12)
         ) {
-            const NAMES: [&str; 9] =
-                ["a", "b", "long name", "b\":{", r"\u0061", "é", "", "names of more than sixteen bytes", "ab"];
+            const NAMES: [&str; 10] = [
+                "a", "b", "long name", "long nape", "b\":{", r"\u0061", "é", "", "one of more than sixteen bytes",
+                "one of more than sixteen bites",
+            ];
             const VALUES: [&str; 9] = [
                 r#"{"S":"x"}"#, r#"{"N":"1.50"}"#, r#"{"BOOL":true}"#, r#"{"M":{"a":{"S":"\u0000"}}}"#, r#"{"L":[{"N":"1"}]}"#,
                 r#" { "SS" : ["x"] } "#, r#"{"S":"x","N":"1"}"#, r#"{"S":7}"#, r#"{"NULL":true}"#,
@@ -833,7 +878,7 @@ mod tests {
                 let alone = decode(line.as_bytes(), Encoding::DynamodbJson, &memory);
                 let found = decoders[number % 3].decode(line.as_bytes(), Encoding::DynamodbJson, &memory);
                 if let Ok(item) = &found {
-                    for (name, place) in ["a", "b", "long name", "é", "", "names of more than sixteen bytes", "ab", "x"].iter().zip(&places) {
+                    for (name, place) in ["a", "b", "long name", "long nape", "é", "", "one of more than sixteen bites", "x"].iter().zip(&places) {
                         prop_assert_eq!(item.get_at(name, place), item.get(name), "{} in {}", name, line);
                     }
                 }
