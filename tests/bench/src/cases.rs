@@ -278,15 +278,17 @@ impl Bench {
         self.report.add("ddb-cat: memory, MB", cat.2, AtMost(64.0 * 1.048_576));
         self.report.add("ddb-cat: zcat / ddb-cat, wall", zcat.0 / cat.0, AtLeast(3.0));
 
-        let parse = || {
+        let parse = |jobs: &[&str]| {
             let mut parse = quiet("ddb-parse")?;
-            parse.args(["-p", &profile(Kind::Orders)]).stdin(File::open(orders.file("records.ndjson"))?);
+            parse.args(["-p", &profile(Kind::Orders)]).args(jobs).stdin(File::open(orders.file("records.ndjson"))?);
             Ok(parse)
         };
-        let parse = self.alone(&[&parse])?[0];
-        self.report.add("ddb-parse: MB/s of DynamoDB JSON, a core", megabytes(records) / parse.1, AtLeast(400.0));
-        self.report.add("ddb-parse: CPU of a million orders, s", parse.1 * million, None);
-        self.report.add("ddb-parse: memory, MB", parse.2, AtMost(64.0 * 1.048_576));
+        let found = self.alone(&[&|| parse(&["--jobs", "1"]), &|| parse(&[])])?;
+        let (one, all) = (found[0], found[1]);
+        self.report.add("ddb-parse: MB/s of DynamoDB JSON, a core", megabytes(records) / one.1, AtLeast(400.0));
+        self.report.add("ddb-parse: MB/s of DynamoDB JSON, all cores, wall", megabytes(records) / all.0, None);
+        self.report.add("ddb-parse: CPU of a million orders, s", all.1 * million, None);
+        self.report.add("ddb-parse: memory, MB", all.2, AtMost(64.0 * 1.048_576));
 
         // jq would take too long for all of it.
         let first = files[0].clone();
