@@ -23,6 +23,9 @@ pub const PARTS: usize = 256;
 /// Of one part, about so many bytes are in memory at once.
 const AT_ONCE: usize = 16 << 20;
 
+/// Of one key so many cells are looked at together, or a few more; in tests so few that there are more.
+const CELLS_AT_ONCE: usize = if cfg!(test) { 64 } else { 1 << 18 };
+
 /// What stays free on the disk: bookmark, rejects and log are there too.
 const RESERVE: u64 = 64 << 20;
 
@@ -203,8 +206,18 @@ impl Gathered {
             let begun = into.len();
             let row_at = |in_memory, at: usize| if in_memory { &self.memory[at..] } else { &bytes[at..] };
             let mut waiting = Waiting::default();
+            let identities = |places: Range<usize>, into: &Entries| {
+                places
+                    .map(|place| ((into.key(place).to_vec(), set(&into.entry(place).origin)), place))
+                    .collect::<Vec<_>>()
+            };
             for same_hash in index.chunk_by(|(one, ..), (other, ..)| one == other) {
                 for &(_, in_memory, at) in same_hash {
+                    if waiting.cells.len() >= CELLS_AT_ONCE {
+                        let begun = into.len();
+                        waiting.combine(keys, merger, &known, &mut folded, into).map_err(|_| broken())?;
+                        known.extend(identities(begun..into.len(), into));
+                    }
                     let start = waiting.cells.len();
                     let row = Bytes(row_at(in_memory, at));
                     let origin = decode(row, &pattern, &mut waiting.cells).ok_or_else(broken)?;
@@ -215,8 +228,7 @@ impl Gathered {
             if last {
                 return Ok(());
             }
-            let added = begun..into.len();
-            known.extend(added.map(|place| ((into.key(place).to_vec(), set(&into.entry(place).origin)), place)));
+            known.extend(identities(begun..into.len(), into));
         }
     }
 }
@@ -527,8 +539,8 @@ mod tests {
             let mut gathered = Gathered::default();
             let mut expected: BTreeMap<i64, (Row, Vec<u64>)> = BTreeMap::new();
             for record in 0..1000_u64 {
-                // Some keys come often, some once.
-                let id = (record * record % 701).cast_signed();
+                // One key comes very often, some often, some once.
+                let id = if record % 5 == 0 { 5 } else { (record * record % 701).cast_signed() };
                 let row = row(id, &format!(r#"{{"w{}":{record}}}"#, record % 3), &format!("\"{record}\""));
                 parts.add(&mut gathered, &row, 0, &[record]);
                 expected
