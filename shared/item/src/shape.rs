@@ -35,12 +35,17 @@ impl PartialEq for Shape {
 impl Eq for Shape {}
 
 impl Shape {
-    /// Where an item of this shape has the attribute of that place, if it has it; nothing if that cannot be said.
+    /// Whether a place is one of its list.
     #[inline]
-    pub(crate) fn position(self, place: u64) -> Option<Option<usize>> {
+    pub(crate) fn knows(self, place: u64) -> bool {
+        self.list != 0 && place / MOST as u64 == self.list
+    }
+
+    /// Where an item of this shape has the attribute of a place that it knows, if it has it.
+    #[inline]
+    pub(crate) fn position(self, place: u64) -> Option<usize> {
         let bit = 1 << (place % MOST as u64);
-        let known = self.list != 0 && place / MOST as u64 == self.list;
-        known.then(|| (self.has & bit != 0).then(|| (self.has & (bit - 1)).count_ones() as usize))
+        (self.has & bit != 0).then(|| (self.has & (bit - 1)).count_ones() as usize)
     }
 
     /// The place of the attribute at a position.
@@ -56,7 +61,7 @@ impl Shape {
 pub(crate) struct Names {
     /// Each as `"name":`.
     text: String,
-    names: Vec<Name>,
+    entries: Vec<Name>,
     /// The number of this list.
     list: u64,
     /// The numbers of all lists. Those who share them give one list one number.
@@ -76,14 +81,14 @@ struct Name {
 
 impl Names {
     pub(crate) fn count(&self) -> usize {
-        self.names.len()
+        self.entries.len()
     }
 
     /// Which name, one of the next few, stands at the beginning of a text, and how long it is.
     #[inline]
     pub(crate) fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
         let word = u64::from_le_bytes(*text.first_chunk()?);
-        let few = self.names[next..].iter().take(FEW);
+        let few = self.entries[next..].iter().take(FEW);
         let place = few.enumerate().find(|(_, name)| (word ^ name.word) & name.mask == 0 && self.is(name, text));
         place.map(|(few, name)| (next + few, name.end - name.start))
     }
@@ -110,7 +115,7 @@ impl Names {
         // None has two numbers.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         self.text.clear();
-        self.names.clear();
+        self.entries.clear();
         for (name, _) in attributes.iter().filter(|(name, _)| !name.escaped) {
             let start = self.text.len();
             self.text.push_str(name.json);
@@ -120,7 +125,7 @@ impl Names {
             let length = bytes.len().min(word.len());
             word[..length].copy_from_slice(&bytes[..length]);
             let (word, mask) = (u64::from_le_bytes(word), u64::MAX >> (64 - 8 * length));
-            self.names.push(Name { word, mask, start, end: self.text.len() });
+            self.entries.push(Name { word, mask, start, end: self.text.len() });
         }
         self.list = 0;
         if self.count() == attributes.len() && self.count() <= MOST {

@@ -292,10 +292,11 @@ impl<'a> Item<'a> {
     /// again in items of the same shape; one name has one place.
     #[inline]
     pub fn get_at(&self, name: &str, place: &AtomicU64) -> Option<&'a Value<'a>> {
-        match self.shape.position(place.load(Ordering::Relaxed)) {
-            Some(position) => Some(&self.attributes.get(position?)?.1),
-            None => self.find(name, place),
+        let known = place.load(Ordering::Relaxed);
+        if self.shape.knows(known) {
+            return Some(&self.attributes.get(self.shape.position(known)?)?.1);
         }
+        self.find(name, place)
     }
 
     fn find(&self, name: &str, place: &AtomicU64) -> Option<&'a Value<'a>> {

@@ -492,13 +492,14 @@ fn write_attributes<'a>(
 
 /// Makes a value one of the type.
 fn make_typed<'a>(ty: &ColumnType, value: &Slot, scalar: Scalar<'a>, memory: &'a Bump) -> Result<Scalar<'a>, Problem> {
-    // The common cases need no new text.
-    if value.accept.is_none() && !value.gives_way() && !ty.is_array() {
-        if let (Kind::Text, Scalar::Raw(Value::S(text))) = (ty.kind(), scalar)
-            && !text.has_nul()
-        {
-            return Ok(Scalar::Text(keep(text.get(), memory)));
-        }
+    // The common case needs no new text.
+    if let (Kind::Text, Scalar::Raw(Value::S(text))) = (ty.kind(), scalar)
+        && value.accept.is_none()
+        && !value.gives_way()
+        && !ty.is_array()
+        && !text.has_nul()
+    {
+        return Ok(Scalar::Text(keep(text.get(), memory)));
     }
     let mut json = String::new();
     write_as(ty, value.accept.as_deref(), scalar, &mut json).map_err(|problem| value.complain(&problem))?;

@@ -15,6 +15,9 @@ use crate::output::Make;
 /// A chunk goes to a thread when it has so many bytes.
 const FULL: usize = 64 << 10;
 
+/// So many chunks for each thread: it has work while rows are written.
+const CHUNKS: usize = 5;
+
 /// With so many bytes at the threads no more are given to them; nor does one keep more memory for the items.
 const MOST: usize = 4 << 20;
 
@@ -103,7 +106,7 @@ impl Chunk {
 
 /// Makes rows of lines.
 struct Maker<'m, M: Make> {
-    maker: &'m M,
+    rows_of: &'m M,
     decoder: Decoder,
     scratch: M::Scratch,
     /// For the attributes of an item.
@@ -120,7 +123,7 @@ impl<M: Make> Maker<'_, M> {
             self.memory.reset();
             let outcome = match self.decoder.decode_record(&text[start..end], chunk.encoding, &self.memory) {
                 Ok(record) => Outcome {
-                    fate: self.maker.make(&record, chunk.old_images, &mut self.scratch, chunk),
+                    fate: self.rows_of.make(&record, chunk.old_images, &mut self.scratch, chunk),
                     change: matches!(record, Record::Change(_)),
                 },
                 Err(error) => Outcome { fate: Err(error.to_string()), change: false },
@@ -159,7 +162,8 @@ impl<'scope, M: Make> Makers<'scope, M> {
     ) -> (Self, Vec<ScopedJoinHandle<'scope, ()>>) {
         // Clones find attributes in the same places.
         let decoder = Decoder::default();
-        let new = || Maker { maker, decoder: decoder.clone(), scratch: M::Scratch::default(), memory: Bump::new() };
+        let new =
+            || Maker { rows_of: maker, decoder: decoder.clone(), scratch: M::Scratch::default(), memory: Bump::new() };
         let start = |_| {
             let (give, given) = mpsc::channel::<Chunk>();
             let (give_back, back) = mpsc::channel();
@@ -191,7 +195,7 @@ impl<'scope, M: Make> Makers<'scope, M> {
             return Ok(false);
         }
         self.close()?;
-        Ok(self.given.len() >= 2 * self.threads.len() || self.given.iter().sum::<usize>() >= MOST)
+        Ok(self.given.len() >= CHUNKS * self.threads.len() || self.given.iter().sum::<usize>() >= MOST)
     }
 
     /// Gives away the lines that have come.
@@ -199,13 +203,11 @@ impl<'scope, M: Make> Makers<'scope, M> {
         let Some(chunk) = self.open.take() else { return Ok(()) };
         let turn = (self.back + self.given.len()).checked_rem(self.threads.len());
         self.given.push_back(chunk.text.len());
-        match turn {
-            Some(turn) => self.threads[turn].0.send(chunk).map_err(|_| died()),
-            None => {
-                self.waiting.push_back(chunk);
-                Ok(())
-            }
+        if let Some(turn) = turn {
+            return self.threads[turn].0.send(chunk).map_err(|_| died());
         }
+        self.waiting.push_back(chunk);
+        Ok(())
     }
 
     /// The oldest chunk that was given, when it is made; nothing if there is none.
