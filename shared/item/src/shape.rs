@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ahash::RandomState;
+
 use crate::value::{Text, Value};
 
 /// So many of the known names are looked at for one: an item may lack some that the one before had.
@@ -13,8 +15,9 @@ const FEW: usize = 4;
 /// Items of more attributes have no shape: it has a bit for each.
 const MOST: usize = 64;
 
-/// So many lists of names get a number: more than a table has where it makes sense.
+/// So many lists of names get a number, and none that takes more bytes: more than a table has where it makes sense.
 const LISTS: usize = 1000;
+const LONGEST: usize = 4 << 10;
 
 /// What an item has of a list of names.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +68,7 @@ pub(crate) struct Names {
     /// The number of this list.
     list: u64,
     /// The numbers of all lists. Those who share them give one list one number.
-    lists: Arc<Mutex<HashMap<String, u64>>>,
+    lists: Arc<Mutex<HashMap<String, u64, RandomState>>>,
 }
 
 /// A name of the list.
@@ -128,7 +131,7 @@ impl Names {
             self.entries.push(Name { word, mask, start, end: self.text.len() });
         }
         self.list = 0;
-        if self.count() == attributes.len() && self.count() <= MOST {
+        if self.count() == attributes.len() && self.count() <= MOST && self.text.len() <= LONGEST {
             let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(list) = lists.get(&self.text) {
                 self.list = *list;
@@ -138,5 +141,47 @@ impl Names {
             }
         }
         self.shape(u64::MAX >> (MOST - self.count().clamp(1, MOST)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(names: &mut Names, spelled: &[String]) -> Shape {
+        let text = |json| Text { json, escaped: false, nul: false };
+        let attributes: Vec<_> = spelled.iter().map(|name| (text(name.as_str()), Value::Null)).collect();
+        names.learn(&attributes)
+    }
+
+    #[test]
+    fn one_list_has_one_number_for_all_who_share() {
+        let mut one = Names::default();
+        let (mut clone, mut other) = (one.clone(), Names::default());
+        let list = |last: &str| vec!["\"a\"".to_owned(), format!("\"{last}\"")];
+        let numbers = [
+            learned(&mut one, &list("b")),
+            learned(&mut clone, &list("b")),
+            learned(&mut clone, &list("c")),
+            learned(&mut other, &list("b")),
+        ];
+        let [same, again, another, elsewhere] = numbers.map(|shape| shape.list);
+        assert_eq!(same, again);
+        assert!(same != another && same != elsewhere && another != elsewhere);
+    }
+
+    #[test]
+    fn what_is_kept_of_many_and_of_long_lists_is_bounded() {
+        let mut names = Names::default();
+        let long = format!("\"{}\"", "x".repeat(LONGEST));
+        assert_eq!(learned(&mut names, &[long]).list, 0);
+        let too_many: Vec<_> = (0..=MOST).map(|number| format!("\"{number}\"")).collect();
+        assert_eq!(learned(&mut names, &too_many).list, 0);
+        assert_ne!(learned(&mut names, &too_many[1..]).list, 0);
+        for number in 0..2 * LISTS {
+            learned(&mut names, &[format!("\"n{number}\"")]);
+        }
+        assert_eq!(names.lists.lock().unwrap().len(), LISTS);
+        assert_eq!(learned(&mut names, &["\"one more\"".to_owned()]).list, 0);
     }
 }

@@ -456,6 +456,7 @@ struct Object<'a>(SmallVec<[(Cow<'a, str>, &'a str); 6]>);
 impl<'a> Object<'a> {
     /// The fields of a JSON object; nothing if it is another value.
     fn of(json: &'a str) -> Option<Self> {
+        json.starts_with('{').then_some(())?;
         let mut fields = SmallVec::new();
         let end = plain_fields(json, 0, |name, value| fields.push((Cow::Borrowed(name), value)));
         if end == Some(json.len()) { Some(Self(fields)) } else { serde_json::from_str(json).ok() }
@@ -478,6 +479,7 @@ fn plain_fields<'a>(json: &'a str, at: usize, mut field: impl FnMut(&'a str, &'a
 
 /// The elements of a JSON array; nothing if it is another value.
 fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
+    json.starts_with('[').then_some(())?;
     let mut elements = SmallVec::new();
     let end = split(json, 0, b'[', b']', |at| {
         let end = end_of_value(json.as_bytes(), at)?;

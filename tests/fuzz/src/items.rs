@@ -31,7 +31,10 @@ fuzz_target!(|data: &[u8]| {
     let mut decoder = Decoder::default();
     for line in data.split(|&byte| byte == b'\n') {
         let memory = Bump::new();
-        assert_eq!(decoder.decode(line, Encoding::DynamodbJson, &memory), decode(line, Encoding::DynamodbJson, &memory));
+        assert_eq!(
+            decoder.decode(line, Encoding::DynamodbJson, &memory),
+            decode(line, Encoding::DynamodbJson, &memory)
+        );
         let alone = Decoder::default().decode_record(line, Encoding::DynamodbJson, &memory);
         assert_eq!(decoder.decode_record(line, Encoding::DynamodbJson, &memory), alone);
     }
