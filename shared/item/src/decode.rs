@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::mem;
 
 use bumpalo::{Bump, collections as memory};
+use smallvec::SmallVec;
 
 use crate::change::{self, Change};
 use crate::error::{Error, shorten};
@@ -22,6 +23,9 @@ const DEEPEST: usize = 128;
 const ATTRIBUTES: usize = 16;
 
 pub(crate) type Attributes<'a> = &'a [(Text<'a>, Value<'a>)];
+
+/// The elements of a list or map until their number is known: memory that is lent takes nothing back that was too small.
+type Few<T> = SmallVec<[T; 8]>;
 
 /// An error in a box, so that what is returned in its place fits into registers.
 pub(crate) type Result<T, E = Box<Error>> = std::result::Result<T, E>;
@@ -404,7 +408,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn attributes(&mut self) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = memory::Vec::new_in(self.memory);
+        let mut entries = Few::new();
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
@@ -413,7 +417,7 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         unique(&entries)?;
-        Ok(entries.into_bump_slice())
+        Ok(self.memory.alloc_slice_copy(&entries))
     }
 
     /// `{"S":"text"}`: one type and its value.
@@ -569,12 +573,12 @@ impl<'a> Scanner<'a> {
         }
         self.enter()?;
         self.pass(b'[', "`[` was expected")?;
-        let mut values = memory::Vec::new_in(self.memory);
+        let mut values = Few::new();
         while self.more(values.is_empty(), b']')? {
             values.push(element(self).map_err(|error| Box::new(error.within(&format!("[{}]", values.len()))))?);
         }
         self.depth -= 1;
-        Ok(values.into_bump_slice())
+        Ok(self.memory.alloc_slice_copy(&values))
     }
 
     /// Reads the elements of a list or a map, and notes if there is a U+0000 in them.
@@ -599,7 +603,7 @@ impl<'a> Scanner<'a> {
     fn plain_attributes(&mut self) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
-        let mut entries = memory::Vec::new_in(self.memory);
+        let mut entries = Few::new();
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
@@ -607,7 +611,7 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         unique(&entries)?;
-        Ok(entries.into_bump_slice())
+        Ok(self.memory.alloc_slice_copy(&entries))
     }
 
     pub(crate) fn plain_value(&mut self) -> Result<Value<'a>> {
