@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::change::{self, Change};
 use crate::error::{Error, shorten};
 use crate::number;
-use crate::scan::special;
+use crate::scan::{end_of_plain_string, special};
 use crate::shape::{Names, Shape};
 use crate::value::{Elements, Form, Item, Number, Text, Type, Value};
 
@@ -200,17 +200,17 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn text(&mut self) -> Result<Text<'a>> {
         // Most have no escape.
-        let start = self.at;
-        if self.peek() == Some(b'"')
-            && let Some(length) = special(&self.bytes[start + 1..])
-            && self.bytes[start + 1 + length] == b'"'
-        {
-            self.at = start + length + 2;
-            let text = Text { json: &self.text[start..self.at], escaped: false, nul: false };
-            self.space();
-            return Ok(text);
-        }
-        self.escaped_text()
+        let Some((text, end)) = self.plain_text(self.at) else { return self.escaped_text() };
+        self.at = end;
+        self.space();
+        Ok(text)
+    }
+
+    /// The string without an escape that begins there, and where it ends.
+    #[inline]
+    fn plain_text(&self, start: usize) -> Option<(Text<'a>, usize)> {
+        let end = end_of_plain_string(self.bytes, start)?;
+        Some((Text { json: &self.text[start..end], escaped: false, nul: false }, end))
     }
 
     #[inline(never)]
@@ -406,13 +406,19 @@ impl<'a> Scanner<'a> {
 
     /// An object of names and attribute values.
     pub(crate) fn attributes(&mut self) -> Result<Attributes<'a>> {
+        self.object(|scanner, name| scanner.value().map_err(|error| Box::new(error.within(&name.get()))))
+    }
+
+    /// An object whose values are read so, by their names.
+    #[inline]
+    fn object(&mut self, value: impl Fn(&mut Self, &Text<'a>) -> Result<Value<'a>>) -> Result<Attributes<'a>> {
         self.enter()?;
         self.pass(b'{', "`{` was expected")?;
         let mut entries = Few::new();
         while self.more(entries.is_empty(), b'}')? {
             let name = self.text()?;
             self.pass(b':', "`:` was expected")?;
-            let value = self.value().map_err(|error| Box::new(error.within(&name.get())))?;
+            let value = value(self, &name)?;
             entries.push((name, value));
         }
         self.depth -= 1;
@@ -470,24 +476,12 @@ impl<'a> Scanner<'a> {
     /// The string or number that begins there, without white space or an escape, and where its attribute value ends.
     #[inline]
     fn usual_value(&self, ty: Type, start: usize) -> Option<(Value<'a>, usize)> {
-        let inner = self.bytes.get(start..)?.strip_prefix(b"\"")?;
-        let (length, form) = match ty {
-            Type::S => (special(inner)?, None),
-            Type::N => {
-                let (length, form) = number::begin(inner);
-                (length, Some(form))
-            }
+        let (value, end) = match ty {
+            Type::S => self.plain_text(start).map(|(text, end)| (Value::S(text), end))?,
+            Type::N => self.plain_number(start).map(|(number, end)| (Value::N(number), end))?,
             _ => return None,
         };
-        if inner.get(length..length + 2)? != b"\"}" || (length == 0 && form.is_some()) {
-            return None;
-        }
-        let end = start + length + 2;
-        let value = match form {
-            None => Value::S(Text { json: &self.text[start..end], escaped: false, nul: false }),
-            Some(form) => Value::N(Number { text: &self.text[start + 1..end - 1], form }),
-        };
-        Some((value, end + 1))
+        (self.bytes.get(end) == Some(&b'}')).then_some((value, end + 1))
     }
 
     /// Passes the beginning of a value up to the colon after its type, however it is written.
@@ -542,17 +536,20 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn number(&mut self) -> Result<Number<'a>> {
         // As DynamoDB writes them all.
-        let start = self.at + 1;
-        if self.peek() == Some(b'"') {
-            let (length, form) = number::begin(&self.bytes[start..]);
-            let end = start + length;
-            if length > 0 && self.bytes.get(end) == Some(&b'"') {
-                self.at = end + 1;
-                self.space();
-                return Ok(Number { text: &self.text[start..end], form });
-            }
-        }
-        self.other_number()
+        let Some((number, end)) = self.plain_number(self.at) else { return self.other_number() };
+        self.at = end;
+        self.space();
+        Ok(number)
+    }
+
+    /// The string that begins there and is a number as JSON writes them, and where it ends.
+    #[inline]
+    fn plain_number(&self, start: usize) -> Option<(Number<'a>, usize)> {
+        let digits = self.bytes.get(start..)?.strip_prefix(b"\"")?;
+        let (length, form) = number::begin(digits);
+        let end = start + 1 + length;
+        let is_one = length > 0 && digits.get(length) == Some(&b'"');
+        is_one.then(|| (Number { text: &self.text[start + 1..end], form }, end + 1))
     }
 
     /// A number in a form that JSON does not have (`+7`, `.5`) or with escapes.
@@ -599,25 +596,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An object of names and plain values.
-    fn plain_attributes(&mut self) -> Result<Attributes<'a>> {
-        self.enter()?;
-        self.pass(b'{', "`{` was expected")?;
-        let mut entries = Few::new();
-        while self.more(entries.is_empty(), b'}')? {
-            let name = self.text()?;
-            self.pass(b':', "`:` was expected")?;
-            entries.push((name, self.plain_value()?));
-        }
-        self.depth -= 1;
-        unique(&entries)?;
-        Ok(self.memory.alloc_slice_copy(&entries))
-    }
-
     pub(crate) fn plain_value(&mut self) -> Result<Value<'a>> {
         match self.peek() {
             Some(b'"') => Ok(Value::S(self.text()?)),
-            Some(b'{') => Ok(Value::M(self.elements(Self::plain_attributes)?)),
+            Some(b'{') => Ok(Value::M(self.elements(|scanner| scanner.object(|scanner, _| scanner.plain_value()))?)),
             Some(b'[') => Ok(Value::L(self.elements(|scanner| scanner.list("L", Self::plain_value))?)),
             Some(b't' | b'f') => self.boolean(),
             Some(b'n') if self.bytes[self.at..].starts_with(b"null") => {

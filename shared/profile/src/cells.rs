@@ -24,8 +24,7 @@ pub trait Cells: Copy {
 
     /// Adds the row to others.
     fn add_to(&self, rows: &mut Rows) {
-        // It is left out only if one of its cells is nothing.
-        let _ = rows.push_cells(self.cells().map(Some));
+        rows.push_cells(self.cells());
     }
 }
 

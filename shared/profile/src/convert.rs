@@ -211,9 +211,9 @@ pub(crate) fn as_written<'a>(kind: Kind, value: &Value<'a>) -> Option<&'a str> {
     }
 }
 
-/// The attribute as a value of the kind, if it is one as it stands.
+/// The attribute as a value of the kind, if nothing has to be made for that.
 #[inline]
-pub(crate) fn as_it_stands<'a>(kind: Kind, value: &Value<'a>) -> Option<Scalar<'a>> {
+pub(crate) fn as_value<'a>(kind: Kind, value: &Value<'a>) -> Option<Scalar<'a>> {
     match (kind, value) {
         (Kind::Text, Value::S(text)) => text.plain().map(Scalar::Text),
         (Kind::Integer(..) | Kind::Numeric | Kind::Float, _) => as_written(kind, value).map(Scalar::Number),

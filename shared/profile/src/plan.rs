@@ -12,8 +12,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::convert::{
-    NUL, Problem, Scalar, as_it_stands, as_written, epoch, keep, split_extension, uuid_v5, write_as, write_string,
-    written,
+    NUL, Problem, Scalar, as_value, as_written, epoch, keep, split_extension, uuid_v5, write_as, write_string, written,
 };
 use crate::file::OnFailure;
 use crate::jq::{self, Filter};
@@ -388,7 +387,7 @@ impl Plan {
         known: &Known<'a>,
         scratch: &mut String,
     ) -> Result<Scalar<'a>, Problem> {
-        if let Some(scalar) = value.attribute(known).and_then(|(kind, value)| as_it_stands(kind, value)) {
+        if let Some(scalar) = value.attribute(known).and_then(|(kind, value)| as_value(kind, value)) {
             return Ok(scalar);
         }
         let scalar = match value.as_it_stands(known) {

@@ -353,12 +353,9 @@ impl Merger {
 
     /// The row as merging would leave it if it met an empty one: arrays with a key, and those that are sets, are put in
     /// their order, each key or element once. So a row that comes alone looks like one that was merged.
-    pub fn normalize(&self, row: Row) -> Row {
-        if !self.columns.iter().any(|rule| matches!(rule, Rule::Keyed(_) | Rule::Set(_))) {
-            return row;
-        }
-        let rows = [row.view()];
-        let mut normal = Row::with_capacity(self.columns.len(), row.size());
+    pub fn normalize(&self, row: impl Cells) -> Row {
+        let rows = [row];
+        let mut normal = Row::default();
         for (index, rule) in self.columns.iter().enumerate() {
             let (cell, into) = (row.cell(index), normal.compose());
             match rule {

@@ -150,20 +150,14 @@ impl Rows {
         self.bounds.push((self.text.len(), self.ends.len()));
     }
 
-    /// Adds a row of these cells. Nothing is added, and nothing comes back, if one of them is nothing.
-    pub fn push_cells<'c>(&mut self, cells: impl Iterator<Item = Option<&'c str>>) -> Option<()> {
-        let (start, before) = (self.text.len(), self.ends.len());
+    /// Adds a row of these cells.
+    pub fn push_cells<'c>(&mut self, cells: impl Iterator<Item = &'c str>) {
+        let start = self.text.len();
         for cell in cells {
-            let Some(cell) = cell else {
-                self.text.truncate(start);
-                self.ends.truncate(before);
-                return None;
-            };
             self.text.push_str(cell);
             self.ends.push(u32::try_from(self.text.len() - start).unwrap_or(u32::MAX));
         }
         self.bounds.push((self.text.len(), self.ends.len()));
-        Some(())
     }
 
     /// One of the rows, in the order in which they came.

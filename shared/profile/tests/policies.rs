@@ -29,7 +29,7 @@ fn merged(profile: &Profile, items: &[&str]) -> Result<Vec<String>, String> {
         let mut made = Made::default();
         let memory = Bump::new();
         profile.rows(&decode(line.as_bytes(), Encoding::DynamodbJson, &memory).unwrap(), &mut made)?;
-        rows.extend(made.rows().map(|(_, row)| merger.normalize(row.to_row())));
+        rows.extend(made.rows().map(|(_, row)| merger.normalize(row)));
     }
     let row = rows.into_iter().reduce(|a, b| merger.merge(&a, &b)).unwrap();
     Ok(row.cells().map(str::to_owned).collect())

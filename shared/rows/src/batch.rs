@@ -298,7 +298,7 @@ impl Normal {
     pub fn row(&self, row: impl Cells, merger: &Merger) -> Option<Row> {
         let out_of_order = self.arrays.iter().any(|&index| may_be_out_of_order(row.bytes(index)))
             || self.sets.iter().any(|&index| row.cell(index) != NULL);
-        out_of_order.then(|| merger.normalize(Row::of(row.cells())))
+        out_of_order.then(|| merger.normalize(row))
     }
 }
 
