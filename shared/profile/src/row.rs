@@ -12,11 +12,6 @@ pub struct Row {
 }
 
 impl Row {
-    /// An empty row with room for that many columns.
-    pub fn with_capacity(columns: usize, bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(columns) }
-    }
-
     /// A row of these cells.
     pub fn of<'a>(cells: impl IntoIterator<Item = &'a str>) -> Self {
         let mut row = Self::default();
@@ -69,11 +64,6 @@ impl Row {
     pub fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
-    }
-
-    /// The bytes that the row holds, its own bookkeeping included.
-    pub fn size(&self) -> usize {
-        size_of::<Self>() + self.text.capacity() + self.ends.capacity() * size_of::<u32>()
     }
 }
 
