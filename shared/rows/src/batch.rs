@@ -311,7 +311,7 @@ fn may_be_out_of_order(array: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::PARTS;
+    use crate::gather::{PARTS, Scratch};
     use crate::key::Keys;
     use stream::{Begin, End, Fail, Mark};
 
@@ -365,10 +365,12 @@ mod tests {
         let mut batch = batch(12_900, true);
         assert!(batch.is_full(&limits(dir.path().join("missing"))));
         assert_eq!(gathered(&batch).on_disk(), 0);
+        let in_memory = gathered(&batch).in_memory();
+        assert!(in_memory > 12_900_000);
 
         assert!(!batch.is_full(&limits(dir.path().to_owned())));
-        assert_eq!(gathered(&batch).in_memory(), 0);
-        assert!(gathered(&batch).on_disk() > 12_900_000);
+        assert!(gathered(&batch).in_memory() < 12 << 20);
+        assert_eq!(gathered(&batch).in_memory() + gathered(&batch).on_disk(), in_memory);
 
         for id in 0..200 {
             batch.add(0, Row::of([format!("x{id}").as_str()]).view(), &keys(), &[]).unwrap();
@@ -417,11 +419,10 @@ mod tests {
                     entries.merge(&merger, &batch.apart);
                     entries
                 }
-                Held::Many(mut gathered) => {
-                    let mut entries = Entries::default();
-                    gathered.close();
+                Held::Many(gathered) => {
+                    let (mut entries, mut scratch) = (Entries::default(), Scratch::default());
                     for part in 0..PARTS {
-                        gathered.part(part, &keys(), &merger, &batch.apart, &mut entries).unwrap();
+                        gathered.part(part, &keys(), &merger, &batch.apart, &mut scratch, &mut entries).unwrap();
                     }
                     entries.sort();
                     entries

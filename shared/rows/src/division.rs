@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::batch::{Held, Limits, Segment};
 use crate::entries::Entries;
-use crate::gather::{Gathered, PARTS};
+use crate::gather::{Gathered, PARTS, Scratch};
 use crate::key::Keys;
 use crate::settle::{Refused, Settled};
 use crate::tolerance::Watch;
@@ -84,7 +84,6 @@ impl Division {
                 self.connect(|| work.few(entries, rows))
             }
             Held::Many(gathered) => {
-                gathered.close();
                 let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
                 self.connect(|| work.many(gathered, rows))
             }
@@ -168,12 +167,12 @@ impl<P: Transact> Work<'_, P> {
     /// more than the bytes of a transaction.
     fn many(&self, gathered: &Gathered, rows: usize) -> Result<Settled, Failure> {
         let Division { keys, merger, limits, connections, .. } = self.division;
-        let (mut settled, mut entries) = (Settled::default(), Entries::default());
+        let (mut settled, mut entries, mut scratch) = (Settled::default(), Entries::default(), Scratch::default());
         let bytes = limits.bytes / *connections as u64;
         loop {
             let part = self.next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
-                let taken = gathered.part(part, keys, merger, self.apart, &mut entries);
+                let taken = gathered.part(part, keys, merger, self.apart, &mut scratch, &mut entries);
                 taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
             }
             if part >= PARTS || entries.len() >= rows || entries.bytes() >= bytes {
