@@ -351,7 +351,7 @@ impl Compiler<'_> {
         } else if let Some(code) = jq {
             Origin::Jq(Box::new(jq::Filter::of(code)?))
         } else if let Some(fields) = object {
-            let field = |(name, from): (&String, &String)| Ok((json_string(name)?, self.reference(from)));
+            let field = |(name, from): (&String, &String)| Ok((json_string(name)? + ":", self.reference(from)));
             Origin::Object(fields.iter().map(field).collect::<Result<_, String>>()?)
         } else if let Some(names) = array {
             Origin::Array(names.iter().map(|name| self.reference(name)).collect())

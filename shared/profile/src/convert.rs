@@ -39,18 +39,27 @@ impl<'a> Scalar<'a> {
     }
 
     /// The value as text, for templates, look-ups and text steps: a string's text, a number's digits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text(self, memory: &'a Bump) -> Result<Option<&'a str>, Problem> {
-        Ok(Some(match self {
-            Self::Null => return Ok(None),
-            Self::Text(text) | Self::Number(text) | Self::Bool(text) => text,
+        match self {
+            Self::Null => Ok(None),
+            Self::Text(text) | Self::Number(text) | Self::Bool(text) => Ok(Some(text)),
+            Self::Raw(_) | Self::Json(_) => self.other_text(memory).map(Some),
+        }
+    }
+
+    #[inline(never)]
+    fn other_text(self, memory: &'a Bump) -> Result<&'a str, Problem> {
+        Ok(match self {
             Self::Raw(Value::S(text)) => keep(text.get(), memory),
             Self::Raw(Value::N(number)) => keep(number.get(), memory),
             Self::Raw(Value::True) => written(true),
             Self::Raw(Value::False) => written(false),
             Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name()).into()),
             Self::Json(_) => return Err("is composed, which has no text".into()),
-        }))
+            Self::Null => "",
+            Self::Text(text) | Self::Number(text) | Self::Bool(text) => text,
+        })
     }
 
     /// Writes the value as JSON, whatever it is.
@@ -100,7 +109,7 @@ pub(crate) fn write_string(text: &str, into: &mut String) -> Result<(), Problem>
 }
 
 /// Writes a value as the stream holds values of a type.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_as(
     ty: &ColumnType,
     accept: Option<&[Type]>,
@@ -173,11 +182,12 @@ impl Elements<'_> {
 }
 
 fn write_one(kind: Kind, accept: Option<&[Type]>, value: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
-    if let Scalar::Raw(raw) = value {
-        check_type(kind, accept, raw)?;
-    }
     let json = match (kind, value) {
-        (_, Scalar::Raw(value)) => as_written(kind, value),
+        (_, Scalar::Raw(value)) => {
+            check_type(kind, accept, value)?;
+            as_written(kind, value)
+        }
+        (Kind::Text, Scalar::Text(text)) => return write_string(text, into),
         (Kind::Boolean, Scalar::Bool(truth)) => Some(truth),
         (Kind::Integer(_, most), Scalar::Number(digits)) => {
             (is_whole(digits) && are_few(digits, most)).then_some(digits)

@@ -135,7 +135,7 @@ pub(crate) enum Origin {
     Constant(Constant),
     Template(Vec<Piece>),
     Jq(Box<Filter>),
-    /// Field names as JSON strings.
+    /// Each field's name as it is written, `"name":`.
     Object(Vec<(String, Reference)>),
     Array(Vec<Reference>),
     /// Entries by value, and what is filled in where a name is missing.
@@ -358,7 +358,7 @@ impl Plan {
     }
 
     /// Appends what the cell of a column holds unless there is a problem; after one it is of no use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write<'a>(
         &'a self,
         column: &'a Slot,
@@ -381,6 +381,7 @@ impl Plan {
 
     /// Works out a value and makes it one of its type, if it has one. What is written behind the `scratch` on the way is
     /// gone afterwards.
+    #[inline(always)]
     pub(crate) fn make<'a>(
         &'a self,
         value: &'a Slot,
@@ -430,6 +431,7 @@ impl Plan {
         Ok(scalar)
     }
 
+    #[inline(always)]
     pub(crate) fn step<'a>(
         &'a self,
         step: &Action,
@@ -545,7 +547,6 @@ fn compose(origin: &Origin, known: &Known<'_>, into: &mut String) -> Result<(), 
             for (place, (name, reference)) in fields.iter().enumerate() {
                 into.push_str(if place == 0 { "" } else { "," });
                 into.push_str(name);
-                into.push(':');
                 known.find(reference).write_json(into)?;
             }
             into.push('}');
@@ -651,14 +652,9 @@ impl<'a> Known<'a> {
     }
 
     /// What a value is taken from.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, reference: &Reference) -> Scalar<'a> {
-        let attribute = match reference {
-            Reference::Value(place) => return self.values[*place],
-            Reference::Attribute(way) => self.source.follow(way),
-            other => return self.find_other(other),
-        };
-        of_attribute(attribute)
+        if let Reference::Value(place) = reference { self.values[*place] } else { self.find_other(reference) }
     }
 
     #[inline(never)]
@@ -671,9 +667,8 @@ impl<'a> Known<'a> {
                 name.map_or(Scalar::Null, |name| Scalar::Text(keep(name.get(), self.memory)))
             }
             Reference::Written => written.map_or(Scalar::Null, Scalar::Number),
-            Reference::Value(_) | Reference::Attribute(_) | Reference::Element(_) => {
-                of_attribute(self.source.find(reference))
-            }
+            Reference::Attribute(way) => of_attribute(self.source.follow(way)),
+            Reference::Value(_) | Reference::Element(_) => of_attribute(self.source.find(reference)),
         }
     }
 }
@@ -705,7 +700,8 @@ impl<'a> Source<'a> {
     #[inline]
     pub(crate) fn follow(self, way: &Way) -> Option<&'a Value<'a>> {
         let (first, rest) = way.names.split_first()?;
-        follow(self.item.get_at(first, &way.place)?, rest)
+        let value = self.item.get_at(first, &way.place)?;
+        if rest.is_empty() { Some(value) } else { follow(value, rest) }
     }
 
     /// The attributes of the item, or of the element if it is a map.
@@ -759,7 +755,7 @@ impl Slot {
     }
 
     /// Writes a value as one of the type.
-    #[inline]
+    #[inline(always)]
     fn write(&self, ty: &ColumnType, scalar: Scalar<'_>, into: &mut String) -> Result<(), Problem> {
         write_as(ty, self.accept.as_deref(), scalar, into).map_err(|problem| self.complain(&problem))
     }
