@@ -20,13 +20,13 @@ use crate::key::Keys;
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
 pub const PARTS: usize = 256;
 
-/// Of one part, about so many bytes are in memory at once.
-const AT_ONCE: usize = 16 << 20;
+/// Of one part, about so many bytes are in memory at once; in tests so few that there are more.
+const AT_ONCE: usize = if cfg!(test) { 1 << 10 } else { 16 << 20 };
 
 /// The memory of a part is kept for its next rows if it is no larger.
 const KEPT: usize = 256 << 10;
 
-/// Of one key so many cells are looked at together, or a few more; in tests so few that there are more.
+/// Of one key so many cells are looked at together, or a few more; in tests few, too.
 const CELLS_AT_ONCE: usize = if cfg!(test) { 64 } else { 1 << 18 };
 
 /// What stays free on the disk: bookmark, rejects and log are there too.
@@ -590,6 +590,30 @@ mod tests {
             assert_eq!(found, expected, "to disk every {every} rows");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
         }
+    }
+
+    /// Nobody waits for long, and what cannot be written is not lost.
+    #[test]
+    fn an_eighth_goes_to_disk_at_a_time() {
+        let (parts, dir) = (Parts::new(), harness::Dir::new());
+        let mut gathered = Gathered::default();
+        for id in 0..10_000 {
+            parts.add(&mut gathered, &row(id, "null", "\"x\""), 0, &[]);
+        }
+        let all = gathered.in_memory();
+
+        assert!(gathered.move_to_disk(&dir.path().join("missing")).is_err());
+        assert_eq!((gathered.in_memory(), gathered.on_disk()), (all, 0));
+
+        for _ in 0..8 {
+            let before = gathered.on_disk();
+            gathered.move_to_disk(dir.path()).unwrap();
+            assert_eq!(gathered.in_memory() + gathered.on_disk(), all);
+            // All parts are about as large, so there is little beyond the eighth.
+            let left = all - before;
+            assert!((left / 8..left / 6).contains(&(gathered.on_disk() - before)), "{before} of {all}");
+        }
+        assert_eq!(parts.all(&gathered).len(), 10_000);
     }
 
     #[test]
