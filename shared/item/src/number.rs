@@ -83,23 +83,39 @@ impl<'a> Decimal<'a> {
 }
 
 impl Decimal<'_> {
-    /// Appends bytes in whose order numbers are: of two numbers the greater one has the greater bytes, of equal ones,
-    /// however they are spelled, both have the same.
-    pub fn write_order(self, into: &mut Vec<u8>) {
+    /// The digits without the zeros at both ends, and where the point stands, counted from the first of them: 120.5 has the
+    /// digits 1205 and the point after three of them, 0.012 has 12 and the point one before the first. Nothing for 0.
+    pub fn significant(&self) -> Option<(impl Iterator<Item = u8>, i64)> {
         let digits = || self.whole.bytes().chain(self.fraction.bytes());
         let leading = digits().take_while(|&byte| byte == b'0').count();
         let total = self.whole.len() + self.fraction.len();
-        if leading == total {
-            return into.push(1);
-        }
+        (leading < total).then_some(())?;
         let trailing = digits().rev().take_while(|&byte| byte == b'0').count();
-        // Where the point stands, counted from the first digit that is not zero. Both are bounded by the line's length.
+        // Both are bounded by the line's length.
         let length = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let point = length(self.whole.len()) - length(leading) + self.exponent;
+        Some((digits().skip(leading).take(total - leading - trailing), point))
+    }
+
+    /// Whether it has a minus sign.
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// How many digits it has behind the point when it is written without an exponent: 1.50e1 has one.
+    pub fn scale(&self) -> i64 {
+        // Bounded by the line's length.
+        (i64::try_from(self.fraction.len()).unwrap_or(i64::MAX) - self.exponent).max(0)
+    }
+
+    /// Appends bytes in whose order numbers are: of two numbers the greater one has the greater bytes, of equal ones,
+    /// however they are spelled, both have the same.
+    pub fn write_order(self, into: &mut Vec<u8>) {
+        let Some((digits, point)) = self.significant() else { return into.push(1) };
         into.push(if self.negative { 0 } else { 2 });
         let start = into.len();
         into.extend_from_slice(&(point ^ i64::MIN).to_be_bytes());
-        into.extend(digits().skip(leading).take(total - leading - trailing));
+        into.extend(digits);
         if self.negative {
             // The end counts as less than any digit, and all is turned around.
             into.push(0);
@@ -260,6 +276,27 @@ pub fn is_zero(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digits_that_count_are_those_between_the_zeros() {
+        for (text, digits, point, scale) in [
+            ("120.5", "1205", 3, 1),
+            ("0.012", "12", -1, 3),
+            ("007.00", "7", 1, 2),
+            ("-1.50e1", "15", 2, 1),
+            ("1200E+2", "12", 6, 0),
+            ("12e-3", "12", -1, 3),
+        ] {
+            let number = Decimal::parse(text).unwrap();
+            let (found, place) = number.significant().unwrap();
+            let found: Vec<_> = found.collect();
+            assert_eq!((found.as_slice(), place, number.scale()), (digits.as_bytes(), point, scale), "{text}");
+            assert_eq!(number.is_negative(), text.starts_with('-'));
+        }
+        let zero = Decimal::parse("0.00").unwrap();
+        assert!(zero.significant().is_none());
+        assert_eq!(zero.scale(), 2);
+    }
 
     #[test]
     fn numbers_are_written_out_as_numeric_prints_them() {

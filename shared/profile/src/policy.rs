@@ -475,7 +475,7 @@ fn plain_fields<'a>(json: &'a str, at: usize, mut field: impl FnMut(&'a str, &'a
 }
 
 /// The elements of a JSON array; nothing if it is another value.
-fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
+pub(crate) fn elements(json: &str) -> Option<SmallVec<[&str; 4]>> {
     json.starts_with('[').then_some(())?;
     let mut elements = SmallVec::new();
     let end = split(json, 0, b'[', b']', |at| {

@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
+use crate::policy::elements;
 use crate::row::NULL;
 use crate::schema::{ColumnType, Kind};
 
@@ -22,6 +21,26 @@ pub fn text_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Option<Cow<'a, str>
     element_text(cell, ty.kind()).map(Some)
 }
 
+/// The text of each element of an array's cell; nothing for NULL.
+///
+/// # Errors
+/// A cell that is no JSON array, or one of arrays.
+pub fn elements_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Vec<Option<Cow<'a, str>>>, String> {
+    let elements = elements(cell).ok_or(NO_ARRAY)?;
+    let text = |element: &'a str| match element {
+        NULL => Ok(None),
+        _ if is_array(element, ty.kind()) => Err("arrays in an array have no text of their own".to_owned()),
+        _ => element_text(element, ty.kind()).map(Some),
+    };
+    elements.into_iter().map(text).collect()
+}
+
+const NO_ARRAY: &str = "the value for an array must be a JSON array";
+
+fn is_array(element: &str, kind: Kind) -> bool {
+    kind != Kind::Json && element.starts_with('[')
+}
+
 /// The text of a value that is not null.
 pub(crate) fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
     if kind == Kind::Json || !cell.starts_with('"') {
@@ -37,18 +56,16 @@ pub(crate) fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, Strin
 /// `{"a","b",NULL}` (PostgreSQL, "Arrays", "Array Input and Output Syntax"). Every element is quoted, which is always
 /// allowed.
 fn array_literal(cell: &str, kind: Kind) -> Result<String, String> {
-    let elements: Vec<&RawValue> =
-        serde_json::from_str(cell).map_err(|_| "the value for an array must be a JSON array".to_owned())?;
+    let elements = elements(cell).ok_or(NO_ARRAY)?;
     let mut literal = String::with_capacity(cell.len() + 2);
     literal.push('{');
     for (place, element) in elements.iter().enumerate() {
         if place > 0 {
             literal.push(',');
         }
-        let element = element.get();
-        if element == NULL {
+        if *element == NULL {
             literal.push_str("NULL");
-        } else if kind != Kind::Json && element.starts_with('[') {
+        } else if is_array(element, kind) {
             literal.push_str(&array_literal(element, kind)?);
         } else {
             literal.push('"');
@@ -93,5 +110,20 @@ mod tests {
             assert_eq!(text_found.as_deref(), text, "{cell} as {ty}");
         }
         assert!(text_of("1", &"text[]".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn elements_have_the_texts_that_postgresql_reads() {
+        let texts = |cell: &str, ty: &str| {
+            let texts = elements_of(cell, &ty.parse().unwrap());
+            texts.map(|texts| texts.into_iter().map(|text| text.map(Cow::into_owned)).collect::<Vec<_>>())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(texts(r#"["a\"b",null,""]"#, "text[]").unwrap(), [some("a\"b"), None, some("")]);
+        assert_eq!(texts(r#"[1, 2.50]"#, "numeric[]").unwrap(), [some("1"), some("2.50")]);
+        assert_eq!(texts(r#"[[1],"x"]"#, "jsonb[]").unwrap(), [some("[1]"), some("\"x\"")]);
+        for cell in ["[[1],[2]]", "7", "[1"] {
+            assert!(texts(cell, "integer[]").is_err(), "{cell}");
+        }
     }
 }

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 
-use item::number::is_zero;
+use item::number::{Decimal, is_zero};
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, date};
 use memchr::memchr;
-use profile::{ColumnType, RowView, text_of};
+use profile::{ColumnType, RowView, elements_of, text_of};
 
 use crate::copy::{AHEAD, PIECE};
 use crate::entries::Entries;
@@ -20,8 +21,11 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The length of a value that is NULL.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
-/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
-const EPOCH: i64 = 946_684_800_000_000;
+/// From when PostgreSQL counts.
+const EPOCH: DateTime = date(2000, 1, 1).at(0, 0, 0, 0);
+
+/// The same in UTC, in microseconds since 1970.
+const EPOCH_IN_UTC: i64 = 946_684_800_000_000;
 
 /// How a column is sent: its type in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,29 +36,39 @@ enum Sent {
     Bigint,
     Real,
     Double,
-    /// As it is: `text`, `varchar`, `json`.
+    /// As it is: `text`, `varchar`, `char`, `json`.
     Text,
     Jsonb,
     Uuid,
     Bytea,
+    Numeric,
+    Date,
+    Timestamp,
     Timestamptz,
 }
 
 impl Sent {
-    /// How a column of that built-in type is sent, if there is an encoder for it. The name is that of `pg_type`.
-    fn of(ty: &str) -> Option<Self> {
+    /// How a value of that built-in type is sent, if there is an encoder for it, and the type's number. The name is that of
+    /// `pg_type`, in which the numbers of these types never change.
+    fn of(ty: &str) -> Option<(Self, u32)> {
         Some(match ty {
-            "bool" => Self::Boolean,
-            "int2" => Self::Smallint,
-            "int4" => Self::Integer,
-            "int8" => Self::Bigint,
-            "float4" => Self::Real,
-            "float8" => Self::Double,
-            "text" | "varchar" | "json" => Self::Text,
-            "jsonb" => Self::Jsonb,
-            "uuid" => Self::Uuid,
-            "bytea" => Self::Bytea,
-            "timestamptz" => Self::Timestamptz,
+            "bool" => (Self::Boolean, 16),
+            "int2" => (Self::Smallint, 21),
+            "int4" => (Self::Integer, 23),
+            "int8" => (Self::Bigint, 20),
+            "float4" => (Self::Real, 700),
+            "float8" => (Self::Double, 701),
+            "text" => (Self::Text, 25),
+            "varchar" => (Self::Text, 1043),
+            "bpchar" => (Self::Text, 1042),
+            "json" => (Self::Text, 114),
+            "jsonb" => (Self::Jsonb, 3802),
+            "uuid" => (Self::Uuid, 2950),
+            "bytea" => (Self::Bytea, 17),
+            "numeric" => (Self::Numeric, 1700),
+            "date" => (Self::Date, 1082),
+            "timestamp" => (Self::Timestamp, 1114),
+            "timestamptz" => (Self::Timestamptz, 1184),
             _ => return None,
         })
     }
@@ -88,6 +102,9 @@ impl Sent {
             }
             Self::Uuid => write_uuid(text.as_bytes(), into)?,
             Self::Bytea => write_hex(text.strip_prefix("\\x")?.as_bytes(), into)?,
+            Self::Numeric => write_numeric(text, into)?,
+            Self::Date => into.extend_from_slice(&days(text)?.to_be_bytes()),
+            Self::Timestamp => into.extend_from_slice(&local_microseconds(text)?.to_be_bytes()),
             Self::Timestamptz => into.extend_from_slice(&microseconds(text)?.to_be_bytes()),
         }
         Some(())
@@ -114,34 +131,107 @@ fn write_uuid(text: &[u8], into: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The microseconds since 2000 of a time as RFC 3339 writes it, with at most six digits of a second's fraction.
-fn microseconds(text: &str) -> Option<i64> {
+/// How many digits of ten thousand, the power of it that the first one stands for, the sign, how many decimal digits are
+/// shown behind the point, then the digits (`numeric_send`).
+fn write_numeric(text: &str, into: &mut Vec<u8>) -> Option<()> {
+    const NEGATIVE: u16 = 0x4000;
+    let number = Decimal::parse(text).ok().filter(|number| number.fits_numeric())?;
+    let start = into.len();
+    into.extend_from_slice(&[0; 8]);
+    let (mut weight, mut sign) = (0, 0);
+    if let Some((decimal, point)) = number.significant() {
+        // Zeros in front, until the point stands between two digits of ten thousand.
+        let zeros = (-point).rem_euclid(4);
+        weight = i16::try_from((point + zeros) / 4 - 1).ok()?;
+        sign = if number.is_negative() { NEGATIVE } else { 0 };
+        let (mut digit, mut unit) = (0, [1000, 100, 10, 1][usize::try_from(zeros).ok()?]);
+        for decimal in decimal {
+            digit += u16::from(decimal - b'0') * unit;
+            unit /= 10;
+            if unit == 0 {
+                into.extend_from_slice(&digit.to_be_bytes());
+                (digit, unit) = (0, 1000);
+            }
+        }
+        if digit > 0 {
+            into.extend_from_slice(&digit.to_be_bytes());
+        }
+    }
+    let digits = i16::try_from((into.len() - start) / 2 - 4).ok()?;
+    let scale = i16::try_from(number.scale()).ok()?;
+    let head = [digits.to_be_bytes(), weight.to_be_bytes(), sign.to_be_bytes(), scale.to_be_bytes()];
+    into[start..start + 8].copy_from_slice(head.as_flattened());
+    Some(())
+}
+
+/// The days since 2000 of a date as ISO 8601 writes it.
+fn days(text: &str) -> Option<i32> {
+    // There is no year 0 in SQL.
+    let date: Date =
+        (is_like(text.as_bytes(), b"0000-00-00") && !text.starts_with("0000")).then(|| text.parse().ok())??;
+    i32::try_from(date.duration_since(EPOCH.date()).as_hours() / 24).ok()
+}
+
+fn is_like(text: &[u8], pattern: &[u8]) -> bool {
+    let alike = |(byte, like): (&u8, &u8)| if *like == b'0' { byte.is_ascii_digit() } else { byte == like };
+    text.len() == pattern.len() && text.iter().zip(pattern).all(alike)
+}
+
+/// What stands behind a date and a time of day as RFC 3339 writes them, with at most six digits of a second's fraction:
+/// the zone. Nothing if it is no such time.
+fn zone(text: &str) -> Option<&str> {
     let (head, tail) = text.as_bytes().split_at_checked(19)?;
-    let shape = head.iter().zip(b"0000-00-00T00:00:00").all(|(byte, like)| match like {
-        b'0' => byte.is_ascii_digit(),
-        like => byte == like,
-    });
     let fraction = match tail {
         [b'.', digits @ ..] => digits.iter().take_while(|byte| byte.is_ascii_digit()).count() + 1,
         _ => 0,
     };
-    // Further away from UTC than 15 hours and something the server has no zone.
-    let zone = matches!(
-        tail.get(fraction..)?,
-        [b'Z']
-            | [b'+' | b'-', b'0', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9']
-            | [b'+' | b'-', b'1', b'0'..=b'5', b':', b'0'..=b'5', b'0'..=b'9']
-    );
     // There is no year 0 in SQL, and a leap second has to be counted as one.
-    let known = shape && zone && fraction <= 7 && fraction != 1 && &head[..4] != b"0000" && head[17] <= b'5';
+    let known = fraction <= 7 && fraction != 1 && &head[..4] != b"0000" && head[17] <= b'5';
+    (known && is_like(head, b"0000-00-00T00:00:00")).then(|| text.get(19 + fraction..))?
+}
+
+/// The microseconds since 2000 of a time that [`zone`] knows. The server ignores a zone, so there is none, or UTC.
+fn local_microseconds(text: &str) -> Option<i64> {
+    matches!(zone(text)?, "" | "Z").then_some(())?;
+    let time: DateTime = text.trim_end_matches('Z').parse().ok()?;
+    i64::try_from(time.duration_since(EPOCH).as_micros()).ok()
+}
+
+/// The microseconds since 2000 of a time that [`zone`] knows, in a zone.
+fn microseconds(text: &str) -> Option<i64> {
+    // Further away from UTC than 15 hours and something the server has no zone.
+    let known = match zone(text)?.as_bytes() {
+        b"Z" => true,
+        zone @ ([b'+' | b'-', b'0', ..] | [b'+' | b'-', b'1', b'0'..=b'5', ..]) => {
+            is_like(&zone[1..], b"00:00") && zone[4] <= b'5'
+        }
+        _ => false,
+    };
     let time: Timestamp = known.then(|| text.parse().ok())??;
-    Some(time.as_microsecond() - EPOCH)
+    Some(time.as_microsecond() - EPOCH_IN_UTC)
 }
 
 /// Writes rows into a table whose types are known.
 #[derive(Clone, Debug)]
 pub struct BinaryEncoder<'e> {
-    columns: Vec<(&'e ColumnType, Sent)>,
+    columns: Vec<Column<'e>>,
+}
+
+/// A column: its type in the stream, and how its values are sent; those of an array with the number of their type.
+#[derive(Clone, Debug)]
+struct Column<'e> {
+    ty: &'e ColumnType,
+    sent: Sent,
+    array_of: Option<u32>,
+}
+
+impl<'e> Column<'e> {
+    /// The name is that of `pg_type`, in which those of arrays begin with `_`.
+    fn of(ty: &'e ColumnType, found: &str) -> Option<Self> {
+        let element = found.strip_prefix('_');
+        let (sent, number) = Sent::of(element.unwrap_or(found))?;
+        (element.is_some() == ty.is_array()).then(|| Self { ty, sent, array_of: element.map(|_| number) })
+    }
 }
 
 impl<'e> BinaryEncoder<'e> {
@@ -151,7 +241,7 @@ impl<'e> BinaryEncoder<'e> {
         columns: impl Iterator<Item = &'e ColumnType>,
         found: impl Iterator<Item = Option<&'t str>>,
     ) -> Option<Self> {
-        let column = |(ty, found): (&'e ColumnType, Option<&str>)| Some((ty, Sent::of(found?)?));
+        let column = |(ty, found): (&'e ColumnType, Option<&str>)| Column::of(ty, found?);
         Some(Self { columns: columns.zip(found).map(column).collect::<Option<_>>()? })
     }
 
@@ -191,21 +281,65 @@ impl<'e> BinaryEncoder<'e> {
     fn write(&self, row: RowView<'_>, last: &mut LastTime, into: &mut Vec<u8>) -> Option<()> {
         // A table has at most 1,600 columns.
         into.extend_from_slice(&i16::try_from(self.columns.len()).ok()?.to_be_bytes());
-        for ((ty, sent), cell) in self.columns.iter().zip(row.cells()) {
-            let start = into.len();
-            into.extend_from_slice(&NULL);
-            let Some(text) = text_of(cell, ty).ok()? else { continue };
-            match sent {
-                Sent::Timestamptz => into.extend_from_slice(&last.of(&text)?.to_be_bytes()),
-                // Only what was written as an escape can be U+0000.
-                _ if matches!(text, Cow::Owned(_)) && memchr(0, text.as_bytes()).is_some() => return None,
-                sent => sent.write(&text, into)?,
+        for (Column { ty, sent, array_of }, cell) in self.columns.iter().zip(row.cells()) {
+            if let Some(element) = array_of.filter(|_| cell != profile::row::NULL) {
+                write_value(into, |into| write_array(*sent, element, elements_of(cell, ty).ok()?, last, into))?;
+            } else if let Some(text) = text_of(cell, ty).ok()? {
+                write_value(into, |into| write_text(*sent, &text, last, into))?;
+            } else {
+                into.extend_from_slice(&NULL);
             }
-            let length = i32::try_from(into.len() - start - NULL.len()).ok()?;
-            into[start..start + NULL.len()].copy_from_slice(&length.to_be_bytes());
         }
         Some(())
     }
+}
+
+/// Appends a value with its length in front.
+fn write_value(into: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+    let start = into.len();
+    into.extend_from_slice(&NULL);
+    value(into)?;
+    let length = i32::try_from(into.len() - start - NULL.len()).ok()?;
+    into[start..start + NULL.len()].copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
+
+/// Appends the value of a text as it comes out of a cell.
+#[expect(clippy::ptr_arg, reason = "whether the text was made anew counts")]
+fn write_text(sent: Sent, text: &Cow<'_, str>, last: &mut LastTime, into: &mut Vec<u8>) -> Option<()> {
+    match (sent, text) {
+        (Sent::Timestamptz, text) => into.extend_from_slice(&last.of(text)?.to_be_bytes()),
+        // Only what was written as an escape can be U+0000.
+        (_, Cow::Owned(text)) if memchr(0, text.as_bytes()).is_some() => return None,
+        (sent, text) => sent.write(text, into)?,
+    }
+    Some(())
+}
+
+/// How many dimensions there are, whether an element is NULL, the number of their type; of each dimension how many
+/// elements it has and the number of the first; then the elements, each like a column (`array_send`).
+fn write_array(
+    sent: Sent,
+    element: u32,
+    texts: Vec<Option<Cow<'_, str>>>,
+    last: &mut LastTime,
+    into: &mut Vec<u8>,
+) -> Option<()> {
+    let number = |number: i32, into: &mut Vec<u8>| into.extend_from_slice(&number.to_be_bytes());
+    number(i32::from(!texts.is_empty()), into);
+    number(i32::from(texts.iter().any(Option::is_none)), into);
+    into.extend_from_slice(&element.to_be_bytes());
+    if !texts.is_empty() {
+        number(i32::try_from(texts.len()).ok()?, into);
+        number(1, into);
+    }
+    for text in texts {
+        match text {
+            Some(text) => write_value(into, |into| write_text(sent, &text, last, into))?,
+            None => into.extend_from_slice(&NULL),
+        }
+    }
+    Some(())
 }
 
 /// The time that was read last. Rows of one load have many times of the load.
@@ -238,7 +372,7 @@ mod tests {
 
     fn sent(ty: &str, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        Sent::of(ty).unwrap().write(text, &mut bytes).map(|()| bytes)
+        Sent::of(ty).unwrap().0.write(text, &mut bytes).map(|()| bytes)
     }
 
     #[test]
@@ -262,6 +396,14 @@ mod tests {
             ("timestamptz", "2000-01-01T00:00:00.000258Z", &[0, 0, 0, 0, 0, 0, 1, 2]),
             ("timestamptz", "2000-01-01T01:30:00+01:30", &[0; 8]),
             ("timestamptz", "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
+            ("timestamp", "2000-01-01T00:00:00.000258", &[0, 0, 0, 0, 0, 0, 1, 2]),
+            ("timestamp", "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
+            ("date", "2000-09-15", &[0, 0, 1, 2]),
+            ("date", "1999-12-31", &[0xff; 4]),
+            ("numeric", "12345.60", &[0, 3, 0, 1, 0, 0, 0, 2, 0, 1, 9, 0x29, 0x17, 0x70]),
+            ("numeric", "-0.00005", &[0, 1, 0xff, 0xfe, 0x40, 0, 0, 5, 0x13, 0x88]),
+            ("numeric", "1E+8", &[0, 1, 0, 2, 0, 0, 0, 0, 0, 1]),
+            ("numeric", "-0.0", &[0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(sent(ty, text).as_deref(), Some(bytes), "{text} as {ty}");
         }
@@ -276,6 +418,23 @@ mod tests {
             ("int8", &["9223372036854775808", "1e3"]),
             ("float4", &["1e39", "1e-50", "NaN", "inf"]),
             ("float8", &["1e400", "1e-400", "Infinity", "0x1p3"]),
+            ("numeric", &["NaN", "", " 1", "1_000", "0x1f", "1e131072", "1e-16384"]),
+            (
+                "date",
+                &[
+                    "2000-1-1",
+                    "infinity",
+                    "2000-02-30",
+                    "0000-01-01",
+                    "20000101",
+                    "2000-01-01 BC",
+                    "2000-01-01T00:00:00Z",
+                ],
+            ),
+            (
+                "timestamp",
+                &["2000-01-01", "2000-01-01T00:00:00+01:00", "2000-01-01T24:00:00", "2000-01-01T00:00:60", "epoch"],
+            ),
             ("bytea", &["\\x0", "\\xgg", "abc", "\\000"]),
             (
                 "uuid",
@@ -308,28 +467,64 @@ mod tests {
                 assert_eq!(sent(ty, text), None, "{text} as {ty}");
             }
         }
-        for ty in ["numeric", "bpchar", "_text", "date", "timestamp", "mood"] {
+        for ty in ["mood", "inet", "interval", "__text"] {
             assert_eq!(Sent::of(ty), None, "{ty}");
+        }
+        for (ty, found) in [("text[]", "text"), ("text", "_text"), ("mood[]", "_mood")] {
+            assert!(Column::of(&ty.parse().unwrap(), found).is_none(), "{ty} into {found}");
         }
     }
 
-    const COLUMNS: [(&str, &str); 11] = [
-        ("b", "bool"),
-        ("s", "int2"),
-        ("i", "int4"),
-        ("r", "float4"),
-        ("d", "float8"),
-        ("t", "text"),
-        ("v", "varchar(9)"),
-        ("j", "jsonb"),
-        ("u", "uuid"),
-        ("h", "bytea"),
-        ("z", "timestamptz"),
+    #[test]
+    fn arrays_are_sent_as_the_server_s_receive_function_takes_them() {
+        let ty = "text[]".parse().unwrap();
+        let encoder = BinaryEncoder::new(std::iter::once(&ty), std::iter::once(Some("_text"))).unwrap();
+        let sent = |cell: &str| {
+            let mut bytes = Vec::new();
+            encoder.write(Row::of([cell]).view(), &mut LastTime::default(), &mut bytes).map(|()| bytes)
+        };
+        // One column, its length, then what `select encode(array_send('{a,NULL}'::text[]), 'hex')` and the like say.
+        let array = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 255, 255, 255, 255];
+        assert_eq!(sent(r#"["a",null]"#).unwrap(), [&[0, 1, 0, 0, 0, 29][..], &array].concat());
+        assert_eq!(sent("[]").unwrap(), [0, 1, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25]);
+        assert_eq!(sent("null").unwrap(), [0, 1, 255, 255, 255, 255]);
+        for left in [r#"["a\u0000"]"#, r#"[["a"]]"#, r#""a""#] {
+            assert_eq!(sent(left), None, "{left}");
+        }
+    }
+
+    /// The names of columns, their types, and what `pg_type` calls these.
+    const COLUMNS: [(&str, &str, &str); 20] = [
+        ("b", "bool", "bool"),
+        ("s", "int2", "int2"),
+        ("i", "int4", "int4"),
+        ("r", "float4", "float4"),
+        ("d", "float8", "float8"),
+        ("t", "text", "text"),
+        ("v", "varchar(9)", "varchar"),
+        ("c", "char(9)", "bpchar"),
+        ("j", "jsonb", "jsonb"),
+        ("u", "uuid", "uuid"),
+        ("h", "bytea", "bytea"),
+        ("n", "numeric", "numeric"),
+        ("m", "numeric(150,3)", "numeric"),
+        ("e", "date", "date"),
+        ("l", "timestamp", "timestamp"),
+        ("z", "timestamptz", "timestamptz"),
+        ("at", "text[]", "_text"),
+        ("ai", "int4[]", "_int4"),
+        ("an", "numeric[]", "_numeric"),
+        ("aj", "jsonb[]", "_jsonb"),
     ];
 
     /// Values that the server reads, the usual ones and others.
     fn cell(ty: &str) -> BoxedStrategy<String> {
         let text = |text: String| serde_json::Value::from(text).to_string();
+        if let Some(element) = ty.strip_suffix("[]") {
+            let array = prop::collection::vec(cell(element), 0..4).prop_map(|cells| format!("[{}]", cells.join(",")));
+            return prop_oneof![1 => Just("null".to_owned()), 1 => Just("[[\"1\"],[\"2\"]]".to_owned()), 8 => array]
+                .boxed();
+        }
         let some = match ty {
             "bool" => prop_oneof![Just("true".to_owned()), Just("false".to_owned()), Just("\"yes\"".to_owned())].boxed(),
             "int2" => any::<i16>().prop_map(|number| number.to_string()).boxed(),
@@ -338,6 +533,20 @@ mod tests {
             "float8" => {
                 prop_oneof!["-?[1-9][0-9]{0,19}(\\.[0-9]{1,19})?(e-?[0-9]{1,2})?", Just("\"-Infinity\"".to_owned())].boxed()
             }
+            "numeric" | "numeric(150,3)" => prop_oneof![
+                "-?(0|[1-9][0-9]{0,19})(\\.[0-9]{1,19})?([eE][+-]?[0-9]{1,2})?",
+                "\"[+-]?0{0,5}[0-9]{1,5}\\.0{0,9}[0-9]?\"",
+                Just("\"NaN\"".to_owned()),
+            ]
+            .boxed(),
+            "date" | "timestamp" => prop_oneof![
+                "[0-9]{3}[1-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+                "[0-9]{3}[1-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,8})?(Z|\\+09:00)?",
+                Just("-infinity".to_owned()),
+                Just("0044-03-15 BC".to_owned()),
+            ]
+            .prop_map(text)
+            .boxed(),
             "jsonb" => prop_oneof![
                 "[a-zé\"\\\\ ]{0,9}".prop_map(text),
                 "-?[1-9][0-9]{0,30}(\\.[0-9]{1,20})?",
@@ -369,21 +578,22 @@ mod tests {
     /// Whatever the values are, the server has the same of them as of text.
     #[test]
     fn a_table_does_not_show_in_which_format_it_was_filled() {
-        let columns: Vec<_> = COLUMNS.iter().map(|(name, ty)| serde_json::json!({"name": name, "type": ty})).collect();
+        let columns: Vec<_> =
+            COLUMNS.iter().map(|(name, ty, _)| serde_json::json!({"name": name, "type": ty})).collect();
         let mut schema = serde_json::json!({"v": 1, "profile": "p", "hash": "h", "table": "t", "key": ["id"]});
         schema["columns"] = [vec![serde_json::json!({"name": "id", "type": "int8"})], columns].concat().into();
         let schema: Schema = serde_json::from_value(schema).unwrap();
-        let types = COLUMNS.iter().map(|(_, ty)| ty.split('(').next());
+        let types = COLUMNS.iter().map(|(.., name)| Some(*name));
         let text = Encoder::new(&schema);
         let binary = text.binary(std::iter::once(Some("int8")).chain(types)).unwrap();
         let keys = Keys::of(&schema).unwrap();
         let database = Postgres::new();
-        let definitions = COLUMNS.map(|(name, ty)| format!(", {name} {ty}")).concat();
+        let definitions = COLUMNS.map(|(name, ty, _)| format!(", {name} {ty}")).concat();
         database.query(&format!("create table one (id bigint{definitions}); create table other (like one)"));
         let envs = database.envs();
         let env = |name: &str| envs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let client = std::cell::RefCell::new(pg::Settings::from(env).unwrap().connect().unwrap());
-        let rows = prop::collection::vec(COLUMNS.map(|(_, ty)| cell(ty)).to_vec(), 1..40);
+        let rows = prop::collection::vec(COLUMNS.map(|(_, ty, _)| cell(ty)).to_vec(), 1..40);
 
         proptest!(ProptestConfig::with_cases(150), |(rows in rows)| {
             let mut entries = Entries::default();
