@@ -40,11 +40,14 @@ impl<'a> Decimal<'a> {
             Some(b'+') => (false, &text[1..]),
             _ => (false, text),
         };
-        let (mantissa, exponent) = match rest.find(['e', 'E']) {
+        let (mantissa, exponent) = match rest.bytes().position(|byte| matches!(byte, b'e' | b'E')) {
             Some(place) => (&rest[..place], parse_exponent(&rest[place + 1..])?),
             None => (rest, 0),
         };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let (whole, fraction) = match mantissa.bytes().position(|byte| byte == b'.') {
+            Some(point) => (&mantissa[..point], &mantissa[point + 1..]),
+            None => (mantissa, ""),
+        };
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 {
             return Err(NumberError::Form);

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::policy::elements;
 use crate::row::NULL;
 use crate::schema::{ColumnType, Kind};
@@ -21,18 +23,16 @@ pub fn text_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Option<Cow<'a, str>
     element_text(cell, ty.kind()).map(Some)
 }
 
-/// The text of each element of an array's cell; nothing for NULL.
+/// The JSON text of each element of an array's cell.
 ///
 /// # Errors
 /// A cell that is no JSON array, or one of arrays.
-pub fn elements_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<Vec<Option<Cow<'a, str>>>, String> {
+pub fn elements_of<'a>(cell: &'a str, ty: &ColumnType) -> Result<SmallVec<[&'a str; 4]>, String> {
     let elements = elements(cell).ok_or(NO_ARRAY)?;
-    let text = |element: &'a str| match element {
-        NULL => Ok(None),
-        _ if is_array(element, ty.kind()) => Err("arrays in an array have no text of their own".to_owned()),
-        _ => element_text(element, ty.kind()).map(Some),
-    };
-    elements.into_iter().map(text).collect()
+    if elements.iter().any(|element| is_array(element, ty.kind())) {
+        return Err("an array in an array is no element".to_owned());
+    }
+    Ok(elements)
 }
 
 const NO_ARRAY: &str = "the value for an array must be a JSON array";
@@ -41,8 +41,11 @@ fn is_array(element: &str, kind: Kind) -> bool {
     kind != Kind::Json && element.starts_with('[')
 }
 
-/// The text of a value that is not null.
-pub(crate) fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
+/// The text of a cell that is not null and no array, or of an element of one.
+///
+/// # Errors
+/// A cell that is no JSON.
+pub fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
     if kind == Kind::Json || !cell.starts_with('"') {
         return Ok(Cow::Borrowed(cell));
     }
@@ -113,17 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn elements_have_the_texts_that_postgresql_reads() {
-        let texts = |cell: &str, ty: &str| {
-            let texts = elements_of(cell, &ty.parse().unwrap());
-            texts.map(|texts| texts.into_iter().map(|text| text.map(Cow::into_owned)).collect::<Vec<_>>())
-        };
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(texts(r#"["a\"b",null,""]"#, "text[]").unwrap(), [some("a\"b"), None, some("")]);
-        assert_eq!(texts(r#"[1, 2.50]"#, "numeric[]").unwrap(), [some("1"), some("2.50")]);
-        assert_eq!(texts(r#"[[1],"x"]"#, "jsonb[]").unwrap(), [some("[1]"), some("\"x\"")]);
+    fn elements_of_an_array_are_no_arrays() {
+        let elements = |cell, ty: &str| elements_of(cell, &ty.parse().unwrap()).map(SmallVec::into_vec);
+        assert_eq!(elements(r#"["a\"b",null,""]"#, "text[]").unwrap(), [r#""a\"b""#, "null", "\"\""]);
+        assert_eq!(elements("[1, 2.50]", "numeric[]").unwrap(), ["1", "2.50"]);
+        assert_eq!(elements(r#"[[1],"x"]"#, "jsonb[]").unwrap(), ["[1]", "\"x\""]);
         for cell in ["[[1],[2]]", "7", "[1"] {
-            assert!(texts(cell, "integer[]").is_err(), "{cell}");
+            assert!(elements(cell, "integer[]").is_err(), "{cell}");
         }
     }
 }

@@ -2,15 +2,15 @@
 //! work than text. It has no conversions: a value is sent as the table's column has it, and what is not known here for
 //! sure to be one (`infinity`, a date in another style) is left to the text format of `copy`, in which the server decides.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 
 use item::number::{Decimal, is_zero};
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, date};
 use memchr::memchr;
-use profile::{ColumnType, RowView, elements_of, text_of};
+use profile::row::NULL as NULL_CELL;
+use profile::{ColumnType, Kind, RowView, element_text, elements_of};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::copy::{AHEAD, PIECE};
 use crate::entries::Entries;
@@ -21,11 +21,8 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The length of a value that is NULL.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
-/// From when PostgreSQL counts.
-const EPOCH: DateTime = date(2000, 1, 1).at(0, 0, 0, 0);
-
-/// The same in UTC, in microseconds since 1970.
-const EPOCH_IN_UTC: i64 = 946_684_800_000_000;
+/// From the first of March of the year 0 to the first of January 2000, from which PostgreSQL counts.
+const DAYS_TO_2000: i32 = 730_425;
 
 /// How a column is sent: its type in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,42 +70,63 @@ impl Sent {
         })
     }
 
-    /// Appends the value of a text that is one for sure; nothing if it is not.
+    /// Appends the value of a text that is one for sure, with its length in front; nothing comes back if it is not.
     fn write(self, text: &str, into: &mut Vec<u8>) -> Option<()> {
         match self {
-            Self::Boolean => into.push(match text {
-                "true" => 1,
-                "false" => 0,
+            Self::Boolean => match text {
+                "true" => put([1], into),
+                "false" => put([0], into),
                 _ => return None,
-            }),
-            Self::Smallint => into.extend_from_slice(&text.parse::<i16>().ok()?.to_be_bytes()),
-            Self::Integer => into.extend_from_slice(&text.parse::<i32>().ok()?.to_be_bytes()),
-            Self::Bigint => into.extend_from_slice(&text.parse::<i64>().ok()?.to_be_bytes()),
+            },
+            Self::Smallint => put(text.parse::<i16>().ok()?.to_be_bytes(), into),
+            Self::Integer => put(text.parse::<i32>().ok()?.to_be_bytes(), into),
+            Self::Bigint => put(text.parse::<i64>().ok()?.to_be_bytes(), into),
             Self::Real => {
                 let number: f32 = text.parse().ok()?;
                 (number.is_finite() && (number != 0.0 || is_zero(text))).then_some(())?;
-                into.extend_from_slice(&number.to_be_bytes());
+                put(number.to_be_bytes(), into);
             }
             Self::Double => {
                 let number: f64 = text.parse().ok()?;
                 (number.is_finite() && (number != 0.0 || is_zero(text))).then_some(())?;
-                into.extend_from_slice(&number.to_be_bytes());
+                put(number.to_be_bytes(), into);
             }
-            Self::Text => into.extend_from_slice(text.as_bytes()),
+            Self::Text => {
+                into.extend_from_slice(&i32::try_from(text.len()).ok()?.to_be_bytes());
+                into.extend_from_slice(text.as_bytes());
+            }
             Self::Jsonb => {
+                into.extend_from_slice(&i32::try_from(text.len() + 1).ok()?.to_be_bytes());
                 // The version of the format; then JSON text.
                 into.push(1);
                 into.extend_from_slice(text.as_bytes());
             }
-            Self::Uuid => write_uuid(text.as_bytes(), into)?,
-            Self::Bytea => write_hex(text.strip_prefix("\\x")?.as_bytes(), into)?,
-            Self::Numeric => write_numeric(text, into)?,
-            Self::Date => into.extend_from_slice(&days(text)?.to_be_bytes()),
-            Self::Timestamp => into.extend_from_slice(&local_microseconds(text)?.to_be_bytes()),
-            Self::Timestamptz => into.extend_from_slice(&microseconds(text)?.to_be_bytes()),
+            Self::Uuid => put(*uuid(text)?.as_bytes(), into),
+            Self::Bytea => with_length(into, |into| write_hex(text.strip_prefix("\\x")?.as_bytes(), into))?,
+            Self::Numeric => with_length(into, |into| write_numeric(text, into))?,
+            Self::Date => put(days(text.as_bytes().try_into().ok()?)?.to_be_bytes(), into),
+            Self::Timestamp => put(local_microseconds(text)?.to_be_bytes(), into),
+            Self::Timestamptz => put(microseconds(text)?.to_be_bytes(), into),
         }
         Some(())
     }
+}
+
+/// Appends a value of a fixed length, with this length in front.
+fn put<const LENGTH: usize>(value: [u8; LENGTH], into: &mut Vec<u8>) {
+    // None has more than sixteen bytes.
+    into.extend_from_slice(&[0, 0, 0, LENGTH.to_le_bytes()[0]]);
+    into.extend_from_slice(&value);
+}
+
+/// Appends a value with its length in front.
+fn with_length(into: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+    let start = into.len();
+    into.extend_from_slice(&NULL);
+    value(into)?;
+    let length = i32::try_from(into.len() - start - NULL.len()).ok()?;
+    into[start..start + NULL.len()].copy_from_slice(&length.to_be_bytes());
+    Some(())
 }
 
 fn write_hex(digits: &[u8], into: &mut Vec<u8>) -> Option<()> {
@@ -122,13 +140,9 @@ fn write_hex(digits: &[u8], into: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A UUID as it is printed, with hyphens after 8, 12, 16 and 20 digits.
-fn write_uuid(text: &[u8], into: &mut Vec<u8>) -> Option<()> {
-    let hyphens = [8, 13, 18, 23];
-    (text.len() == 36 && hyphens.iter().all(|&place| text[place] == b'-')).then_some(())?;
-    for part in [0..8, 9..13, 14..18, 19..23, 24..36] {
-        write_hex(&text[part], into)?;
-    }
-    Some(())
+fn uuid(text: &str) -> Option<Uuid> {
+    // There are other forms, but none so long.
+    (text.len() == Hyphenated::LENGTH).then(|| Uuid::try_parse(text).ok())?
 }
 
 /// How many digits of ten thousand, the power of it that the first one stands for, the sign, how many decimal digits are
@@ -164,51 +178,69 @@ fn write_numeric(text: &str, into: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// The number whose two digits stand at that place.
+#[inline]
+fn two(text: &[u8], place: usize) -> Option<i32> {
+    let &[tens, ones] = text.get(place..place + 2)?.as_array()?;
+    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
+}
+
 /// The days since 2000 of a date as ISO 8601 writes it.
-fn days(text: &str) -> Option<i32> {
+fn days(text: &[u8; 10]) -> Option<i32> {
+    (text[4] == b'-' && text[7] == b'-').then_some(())?;
+    let (year, month, day) = (two(text, 0)? * 100 + two(text, 2)?, two(text, 5)?, two(text, 8)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
     // There is no year 0 in SQL.
-    let date: Date =
-        (is_like(text.as_bytes(), b"0000-00-00") && !text.starts_with("0000")).then(|| text.parse().ok())??;
-    i32::try_from(date.duration_since(EPOCH.date()).as_hours() / 24).ok()
+    (year > 0 && (1..=longest).contains(&day)).then_some(())?;
+    // In years that begin in March a leap day is the last one, and the months before it are 153 days in five.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let years = year * 365 + year / 4 - year / 100 + year / 400;
+    Some(years + (153 * month + 2) / 5 + day - 1 - DAYS_TO_2000)
 }
 
-fn is_like(text: &[u8], pattern: &[u8]) -> bool {
-    let alike = |(byte, like): (&u8, &u8)| if *like == b'0' { byte.is_ascii_digit() } else { byte == like };
-    text.len() == pattern.len() && text.iter().zip(pattern).all(alike)
-}
-
-/// What stands behind a date and a time of day as RFC 3339 writes them, with at most six digits of a second's fraction:
-/// the zone. Nothing if it is no such time.
-fn zone(text: &str) -> Option<&str> {
+/// The microseconds since 2000 of a date and a time of day as RFC 3339 writes them, with at most six digits of a second's
+/// fraction, as if it were in UTC; and what stands behind them: the zone.
+fn moment(text: &str) -> Option<(i64, &[u8])> {
     let (head, tail) = text.as_bytes().split_at_checked(19)?;
-    let fraction = match tail {
-        [b'.', digits @ ..] => digits.iter().take_while(|byte| byte.is_ascii_digit()).count() + 1,
-        _ => 0,
-    };
-    // There is no year 0 in SQL, and a leap second has to be counted as one.
-    let known = fraction <= 7 && fraction != 1 && &head[..4] != b"0000" && head[17] <= b'5';
-    (known && is_like(head, b"0000-00-00T00:00:00")).then(|| text.get(19 + fraction..))?
+    let (date, time) = head.split_first_chunk()?;
+    (time[0] == b'T' && time[3] == b':' && time[6] == b':').then_some(())?;
+    let (hour, minute, second) = (two(time, 1)?, two(time, 4)?, two(time, 7)?);
+    // A leap second has to be counted as one, which the server does.
+    (hour < 24 && minute < 60 && second < 60).then_some(())?;
+    let (mut fraction, mut zone) = (0, tail);
+    if let [b'.', rest @ ..] = tail {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (1..=6).contains(&digits).then_some(())?;
+        fraction = rest[..digits].iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+        fraction *= [100_000, 10_000, 1_000, 100, 10, 1][digits - 1];
+        zone = &rest[digits..];
+    }
+    let seconds = i64::from(days(date)?) * 86_400 + i64::from((hour * 60 + minute) * 60 + second);
+    Some((seconds * 1_000_000 + fraction, zone))
 }
 
-/// The microseconds since 2000 of a time that [`zone`] knows. The server ignores a zone, so there is none, or UTC.
+/// The microseconds since 2000 of a time without a zone. The server ignores one, so it may have UTC's.
 fn local_microseconds(text: &str) -> Option<i64> {
-    matches!(zone(text)?, "" | "Z").then_some(())?;
-    let time: DateTime = text.trim_end_matches('Z').parse().ok()?;
-    i64::try_from(time.duration_since(EPOCH).as_micros()).ok()
+    let (time, zone) = moment(text)?;
+    matches!(zone, b"" | b"Z").then_some(time)
 }
 
-/// The microseconds since 2000 of a time that [`zone`] knows, in a zone.
+/// The microseconds since 2000 of a time in a zone.
 fn microseconds(text: &str) -> Option<i64> {
+    let (time, zone) = moment(text)?;
+    let &[sign @ (b'+' | b'-'), _, _, b':', _, _] = zone else { return (zone == b"Z").then_some(time) };
+    let (hours, minutes) = (two(zone, 1)?, two(zone, 4)?);
     // Further away from UTC than 15 hours and something the server has no zone.
-    let known = match zone(text)?.as_bytes() {
-        b"Z" => true,
-        zone @ ([b'+' | b'-', b'0', ..] | [b'+' | b'-', b'1', b'0'..=b'5', ..]) => {
-            is_like(&zone[1..], b"00:00") && zone[4] <= b'5'
-        }
-        _ => false,
-    };
-    let time: Timestamp = known.then(|| text.parse().ok())??;
-    Some(time.as_microsecond() - EPOCH_IN_UTC)
+    (hours <= 15 && minutes < 60).then_some(())?;
+    let ahead = i64::from(hours * 60 + minutes) * 60_000_000;
+    Some(if sign == b'+' { time - ahead } else { time + ahead })
 }
 
 /// Writes rows into a table whose types are known.
@@ -252,7 +284,6 @@ impl<'e> BinaryEncoder<'e> {
     pub fn send(&self, rows: &Entries, places: Range<usize>, copy: &mut impl Write) -> io::Result<Vec<Range<usize>>> {
         let mut left: Vec<Range<usize>> = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + (16 << 10));
-        let mut last = LastTime::default();
         piece.extend_from_slice(HEADER);
         let end = places.end;
         for place in places {
@@ -260,7 +291,7 @@ impl<'e> BinaryEncoder<'e> {
                 rows.fetch(place..end.min(place + AHEAD));
             }
             let start = piece.len();
-            if self.write(rows.row(place), &mut last, &mut piece).is_none() {
+            if self.write(rows.row(place), &mut piece).is_none() {
                 piece.truncate(start);
                 match left.last_mut() {
                     Some(range) if range.end == place => range.end = place + 1,
@@ -278,85 +309,51 @@ impl<'e> BinaryEncoder<'e> {
     }
 
     /// Appends a row; nothing comes back for one that only text can hold.
-    fn write(&self, row: RowView<'_>, last: &mut LastTime, into: &mut Vec<u8>) -> Option<()> {
+    fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Option<()> {
+        // Nothing is escaped.
+        let clean = memchr(b'\\', row.text().as_bytes()).is_none();
         // A table has at most 1,600 columns.
         into.extend_from_slice(&i16::try_from(self.columns.len()).ok()?.to_be_bytes());
-        for (Column { ty, sent, array_of }, cell) in self.columns.iter().zip(row.cells()) {
-            if let Some(element) = array_of.filter(|_| cell != profile::row::NULL) {
-                write_value(into, |into| write_array(*sent, element, elements_of(cell, ty).ok()?, last, into))?;
-            } else if let Some(text) = text_of(cell, ty).ok()? {
-                write_value(into, |into| write_text(*sent, &text, last, into))?;
+        for (column, cell) in self.columns.iter().zip(row.cells()) {
+            if let (Some(element), true) = (column.array_of, cell != NULL_CELL) {
+                with_length(into, |into| column.write_array(element, cell, clean, into))?;
             } else {
-                into.extend_from_slice(&NULL);
+                column.write(cell, clean, into)?;
             }
         }
         Some(())
     }
 }
 
-/// Appends a value with its length in front.
-fn write_value(into: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
-    let start = into.len();
-    into.extend_from_slice(&NULL);
-    value(into)?;
-    let length = i32::try_from(into.len() - start - NULL.len()).ok()?;
-    into[start..start + NULL.len()].copy_from_slice(&length.to_be_bytes());
-    Some(())
-}
-
-/// Appends the value of a text as it comes out of a cell.
-#[expect(clippy::ptr_arg, reason = "whether the text was made anew counts")]
-fn write_text(sent: Sent, text: &Cow<'_, str>, last: &mut LastTime, into: &mut Vec<u8>) -> Option<()> {
-    match (sent, text) {
-        (Sent::Timestamptz, text) => into.extend_from_slice(&last.of(text)?.to_be_bytes()),
-        // Only what was written as an escape can be U+0000.
-        (_, Cow::Owned(text)) if memchr(0, text.as_bytes()).is_some() => return None,
-        (sent, text) => sent.write(text, into)?,
-    }
-    Some(())
-}
-
-/// How many dimensions there are, whether an element is NULL, the number of their type; of each dimension how many
-/// elements it has and the number of the first; then the elements, each like a column (`array_send`).
-fn write_array(
-    sent: Sent,
-    element: u32,
-    texts: Vec<Option<Cow<'_, str>>>,
-    last: &mut LastTime,
-    into: &mut Vec<u8>,
-) -> Option<()> {
-    let number = |number: i32, into: &mut Vec<u8>| into.extend_from_slice(&number.to_be_bytes());
-    number(i32::from(!texts.is_empty()), into);
-    number(i32::from(texts.iter().any(Option::is_none)), into);
-    into.extend_from_slice(&element.to_be_bytes());
-    if !texts.is_empty() {
-        number(i32::try_from(texts.len()).ok()?, into);
-        number(1, into);
-    }
-    for text in texts {
-        match text {
-            Some(text) => write_value(into, |into| write_text(sent, &text, last, into))?,
-            None => into.extend_from_slice(&NULL),
+impl Column<'_> {
+    /// Appends the value of a cell, or of an element of one; if it is `clean`, nothing in it is escaped.
+    fn write(&self, cell: &str, clean: bool, into: &mut Vec<u8>) -> Option<()> {
+        let kind = self.ty.kind();
+        if cell == NULL_CELL {
+            into.extend_from_slice(&NULL);
+            return Some(());
         }
-    }
-    Some(())
-}
-
-/// The time that was read last. Rows of one load have many times of the load.
-#[derive(Debug, Default)]
-struct LastTime {
-    text: String,
-    microseconds: i64,
-}
-
-impl LastTime {
-    fn of(&mut self, text: &str) -> Option<i64> {
-        if self.text != text {
-            self.microseconds = microseconds(text)?;
-            self.text.clear();
-            self.text.push_str(text);
+        if !clean {
+            let text = element_text(cell, kind).ok()?;
+            return if memchr(0, text.as_bytes()).is_some() { None } else { self.sent.write(&text, into) };
         }
-        Some(self.microseconds)
+        let text = cell.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|_| kind != Kind::Json);
+        self.sent.write(text.unwrap_or(cell), into)
+    }
+
+    /// How many dimensions there are, whether an element is NULL, the number of their type; of each dimension how many
+    /// elements it has and the number of the first; then the elements, each like a column (`array_send`).
+    fn write_array(&self, element: u32, cell: &str, clean: bool, into: &mut Vec<u8>) -> Option<()> {
+        let number = |number: i32, into: &mut Vec<u8>| into.extend_from_slice(&number.to_be_bytes());
+        let elements = elements_of(cell, self.ty).ok()?;
+        number(i32::from(!elements.is_empty()), into);
+        number(i32::from(elements.contains(&NULL_CELL)), into);
+        into.extend_from_slice(&element.to_be_bytes());
+        if !elements.is_empty() {
+            number(i32::try_from(elements.len()).ok()?, into);
+            number(1, into);
+        }
+        elements.iter().try_for_each(|cell| self.write(cell, clean, into))
     }
 }
 
@@ -372,7 +369,10 @@ mod tests {
 
     fn sent(ty: &str, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        Sent::of(ty).unwrap().0.write(text, &mut bytes).map(|()| bytes)
+        Sent::of(ty).unwrap().0.write(text, &mut bytes)?;
+        let (length, value) = bytes.split_first_chunk().unwrap();
+        assert_eq!(usize::try_from(u32::from_be_bytes(*length)).unwrap(), value.len());
+        Some(value.to_vec())
     }
 
     #[test]
@@ -481,7 +481,7 @@ mod tests {
         let encoder = BinaryEncoder::new(std::iter::once(&ty), std::iter::once(Some("_text"))).unwrap();
         let sent = |cell: &str| {
             let mut bytes = Vec::new();
-            encoder.write(Row::of([cell]).view(), &mut LastTime::default(), &mut bytes).map(|()| bytes)
+            encoder.write(Row::of([cell]).view(), &mut bytes).map(|()| bytes)
         };
         // One column, its length, then what `select encode(array_send('{a,NULL}'::text[]), 'hex')` and the like say.
         let array = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 255, 255, 255, 255];
