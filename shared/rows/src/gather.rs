@@ -23,9 +23,6 @@ pub const PARTS: usize = 256;
 /// Of one part, about so many bytes are in memory at once; in tests so few that there are more.
 const AT_ONCE: usize = if cfg!(test) { 1 << 10 } else { 16 << 20 };
 
-/// The memory of a part is kept for its next rows if it is no larger.
-const KEPT: usize = 256 << 10;
-
 /// Of one key so many cells are looked at together, or a few more; in tests few, too.
 const CELLS_AT_ONCE: usize = if cfg!(test) { 64 } else { 1 << 18 };
 
@@ -131,6 +128,10 @@ impl Gathered {
         }
         self.keys.add(hash);
         let rows = &mut self.parts[part_of(hash)].rows;
+        if rows.capacity() == 0 {
+            // When its turn comes a part has about twice as much as all have on average.
+            rows.reserve(2 * usize::try_from(self.in_memory).unwrap_or_default() / PARTS);
+        }
         let before = rows.len();
         encode((hash, segment, records), row, self.pattern.view(), rows);
         self.in_memory += (rows.len() - before) as u64;
@@ -148,6 +149,10 @@ impl Gathered {
         let enough = self.in_memory - self.in_memory / 8;
         while self.in_memory > enough {
             let Part { rows, extents } = &mut self.parts[self.turn];
+            self.turn = (self.turn + 1) % PARTS;
+            if rows.is_empty() {
+                continue;
+            }
             let size = rows.len() as u64;
             let space = rustix::fs::fstatvfs(&disk.file)?;
             if space.f_bavail.saturating_mul(space.f_frsize) < RESERVE + size {
@@ -157,9 +162,8 @@ impl Gathered {
             extents.push(disk.size..disk.size + size);
             disk.size += size;
             self.in_memory -= size;
-            rows.clear();
-            rows.shrink_to(KEPT);
-            self.turn = (self.turn + 1) % PARTS;
+            // Another table may need the memory.
+            *rows = Vec::new();
         }
         Ok(())
     }
@@ -614,6 +618,11 @@ mod tests {
             assert!((left / 8..left / 6).contains(&(gathered.on_disk() - before)), "{before} of {all}");
         }
         assert_eq!(parts.all(&gathered).len(), 10_000);
+
+        // What is not needed any longer is given back.
+        (0..64).for_each(|_| gathered.move_to_disk(dir.path()).unwrap());
+        let kept: usize = gathered.parts.iter().map(|part| part.rows.capacity()).sum();
+        assert_eq!((gathered.in_memory(), kept), (0, 0));
     }
 
     #[test]
