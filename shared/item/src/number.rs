@@ -57,27 +57,17 @@ impl<'a> Decimal<'a> {
 
     /// The number as an integer, if it is one: `1.50e2` is 150.
     pub fn to_i64(self) -> Result<i64, NumberError> {
-        let digits = || self.whole.bytes().chain(self.fraction.bytes());
-        let total = self.whole.len() + self.fraction.len();
-        let leading = digits().take_while(|&byte| byte == b'0').count();
-        if leading == total {
-            return Ok(0);
-        }
-        let trailing = digits().rev().take_while(|&byte| byte == b'0').count();
-        // The value is the digits without their outer zeros, times ten to this power.
-        let fraction = i64::try_from(self.fraction.len()).map_err(|_| NumberError::Range)?;
-        let power = self.exponent - fraction + i64::try_from(trailing).map_err(|_| NumberError::Range)?;
+        let Some((digits, point)) = self.significant() else { return Ok(0) };
+        let significant = digits.clone().count();
+        // The value is these digits, times ten to this power.
+        let power = point - i64::try_from(significant).map_err(|_| NumberError::Range)?;
         if power < 0 {
             return Err(NumberError::Fraction);
         }
-        let significant = total - leading - trailing;
         if power > 19 || significant > 19 {
             return Err(NumberError::Range);
         }
-        let mut value: i128 = 0;
-        for byte in digits().skip(leading).take(significant) {
-            value = value * 10 + i128::from(byte - b'0');
-        }
+        let mut value = digits.fold(0, |value: i128, digit| value * 10 + i128::from(digit - b'0'));
         for _ in 0..power {
             value *= 10;
         }
@@ -88,7 +78,7 @@ impl<'a> Decimal<'a> {
 impl Decimal<'_> {
     /// The digits without the zeros at both ends, and where the point stands, counted from the first of them: 120.5 has the
     /// digits 1205 and the point after three of them, 0.012 has 12 and the point one before the first. Nothing for 0.
-    pub fn significant(&self) -> Option<(impl Iterator<Item = u8>, i64)> {
+    pub fn significant(&self) -> Option<(impl Iterator<Item = u8> + Clone, i64)> {
         let digits = || self.whole.bytes().chain(self.fraction.bytes());
         let leading = digits().take_while(|&byte| byte == b'0').count();
         let total = self.whole.len() + self.fraction.len();
