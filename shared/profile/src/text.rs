@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use crate::policy::elements;
@@ -50,7 +51,7 @@ pub fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
         return Ok(Cow::Borrowed(cell));
     }
     let inner = cell.get(1..cell.len().saturating_sub(1)).unwrap_or_default();
-    if !inner.as_bytes().contains(&b'\\') {
+    if memchr(b'\\', inner.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inner));
     }
     serde_json::from_str(cell).map(Cow::Owned).map_err(|error| error.to_string())

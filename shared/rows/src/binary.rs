@@ -2,13 +2,15 @@
 //! work than text. It has no conversions: a value is sent as the table's column has it, and what is not known here for
 //! sure to be one (`infinity`, a date in another style) is left to the text format of `copy`, in which the server decides.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::ops::Range;
 
 use item::number::{Decimal, is_zero};
 use memchr::memchr;
+use postgres::types::{Kind, Type};
 use profile::row::NULL as NULL_CELL;
-use profile::{ColumnType, Kind, RowView, element_text, elements_of};
+use profile::{ColumnType, RowView, element_text, elements_of};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -45,27 +47,23 @@ enum Sent {
 }
 
 impl Sent {
-    /// How a value of that built-in type is sent, if there is an encoder for it, and the type's number. The name is that of
-    /// `pg_type`, in which the numbers of these types never change.
-    fn of(ty: &str) -> Option<(Self, u32)> {
-        Some(match ty {
-            "bool" => (Self::Boolean, 16),
-            "int2" => (Self::Smallint, 21),
-            "int4" => (Self::Integer, 23),
-            "int8" => (Self::Bigint, 20),
-            "float4" => (Self::Real, 700),
-            "float8" => (Self::Double, 701),
-            "text" => (Self::Text, 25),
-            "varchar" => (Self::Text, 1043),
-            "bpchar" => (Self::Text, 1042),
-            "json" => (Self::Text, 114),
-            "jsonb" => (Self::Jsonb, 3802),
-            "uuid" => (Self::Uuid, 2950),
-            "bytea" => (Self::Bytea, 17),
-            "numeric" => (Self::Numeric, 1700),
-            "date" => (Self::Date, 1082),
-            "timestamp" => (Self::Timestamp, 1114),
-            "timestamptz" => (Self::Timestamptz, 1184),
+    /// How a value of that type is sent, if there is an encoder for it.
+    fn of(ty: &Type) -> Option<Self> {
+        Some(match *ty {
+            Type::BOOL => Self::Boolean,
+            Type::INT2 => Self::Smallint,
+            Type::INT4 => Self::Integer,
+            Type::INT8 => Self::Bigint,
+            Type::FLOAT4 => Self::Real,
+            Type::FLOAT8 => Self::Double,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::JSON => Self::Text,
+            Type::JSONB => Self::Jsonb,
+            Type::UUID => Self::Uuid,
+            Type::BYTEA => Self::Bytea,
+            Type::NUMERIC => Self::Numeric,
+            Type::DATE => Self::Date,
+            Type::TIMESTAMP => Self::Timestamp,
+            Type::TIMESTAMPTZ => Self::Timestamptz,
             _ => return None,
         })
     }
@@ -258,22 +256,20 @@ struct Column<'e> {
 }
 
 impl<'e> Column<'e> {
-    /// The name is that of `pg_type`, in which those of arrays begin with `_`.
-    fn of(ty: &'e ColumnType, found: &str) -> Option<Self> {
-        let element = found.strip_prefix('_');
-        let (sent, number) = Sent::of(element.unwrap_or(found))?;
-        (element.is_some() == ty.is_array()).then(|| Self { ty, sent, array_of: element.map(|_| number) })
+    fn of(ty: &'e ColumnType, found: &Type) -> Option<Self> {
+        let element = if let Kind::Array(element) = found.kind() { Some(element) } else { None };
+        let sent = Sent::of(element.unwrap_or(found))?;
+        (element.is_some() == ty.is_array()).then(|| Self { ty, sent, array_of: element.map(Type::oid) })
     }
 }
 
 impl<'e> BinaryEncoder<'e> {
-    /// An encoder of rows with columns of these types, if there is one for each of the types that the table has for them:
-    /// the name in `pg_type` of those that are built in.
+    /// An encoder of rows with columns of these types, if there is one for each of the types that the table has for them.
     pub(crate) fn new<'t>(
         columns: impl Iterator<Item = &'e ColumnType>,
-        found: impl Iterator<Item = Option<&'t str>>,
+        found: impl Iterator<Item = &'t Type>,
     ) -> Option<Self> {
-        let column = |(ty, found): (&'e ColumnType, Option<&str>)| Column::of(ty, found?);
+        let column = |(ty, found)| Column::of(ty, found);
         Some(Self { columns: columns.zip(found).map(column).collect::<Option<_>>()? })
     }
 
@@ -310,15 +306,13 @@ impl<'e> BinaryEncoder<'e> {
 
     /// Appends a row; nothing comes back for one that only text can hold.
     fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Option<()> {
-        // Nothing is escaped.
-        let clean = memchr(b'\\', row.text().as_bytes()).is_none();
         // A table has at most 1,600 columns.
         into.extend_from_slice(&i16::try_from(self.columns.len()).ok()?.to_be_bytes());
         for (column, cell) in self.columns.iter().zip(row.cells()) {
             if let (Some(element), true) = (column.array_of, cell != NULL_CELL) {
-                with_length(into, |into| column.write_array(element, cell, clean, into))?;
+                with_length(into, |into| column.write_array(element, cell, into))?;
             } else {
-                column.write(cell, clean, into)?;
+                column.write(cell, into)?;
             }
         }
         Some(())
@@ -326,24 +320,22 @@ impl<'e> BinaryEncoder<'e> {
 }
 
 impl Column<'_> {
-    /// Appends the value of a cell, or of an element of one; if it is `clean`, nothing in it is escaped.
-    fn write(&self, cell: &str, clean: bool, into: &mut Vec<u8>) -> Option<()> {
-        let kind = self.ty.kind();
+    /// Appends the value of a cell, or of an element of one.
+    fn write(&self, cell: &str, into: &mut Vec<u8>) -> Option<()> {
         if cell == NULL_CELL {
             into.extend_from_slice(&NULL);
             return Some(());
         }
-        if !clean {
-            let text = element_text(cell, kind).ok()?;
-            return if memchr(0, text.as_bytes()).is_some() { None } else { self.sent.write(&text, into) };
+        match element_text(cell, self.ty.kind()).ok()? {
+            // Only what was written as an escape can be U+0000.
+            Cow::Owned(text) if memchr(0, text.as_bytes()).is_some() => None,
+            text => self.sent.write(&text, into),
         }
-        let text = cell.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|_| kind != Kind::Json);
-        self.sent.write(text.unwrap_or(cell), into)
     }
 
     /// How many dimensions there are, whether an element is NULL, the number of their type; of each dimension how many
     /// elements it has and the number of the first; then the elements, each like a column (`array_send`).
-    fn write_array(&self, element: u32, cell: &str, clean: bool, into: &mut Vec<u8>) -> Option<()> {
+    fn write_array(&self, element: u32, cell: &str, into: &mut Vec<u8>) -> Option<()> {
         let number = |number: i32, into: &mut Vec<u8>| into.extend_from_slice(&number.to_be_bytes());
         let elements = elements_of(cell, self.ty).ok()?;
         number(i32::from(!elements.is_empty()), into);
@@ -353,7 +345,7 @@ impl Column<'_> {
             number(i32::try_from(elements.len()).ok()?, into);
             number(1, into);
         }
-        elements.iter().try_for_each(|cell| self.write(cell, clean, into))
+        elements.iter().try_for_each(|cell| self.write(cell, into))
     }
 }
 
@@ -367,9 +359,9 @@ mod tests {
     use profile::{Row, Schema};
     use proptest::prelude::*;
 
-    fn sent(ty: &str, text: &str) -> Option<Vec<u8>> {
+    fn sent(ty: &Type, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        Sent::of(ty).unwrap().0.write(text, &mut bytes)?;
+        Sent::of(ty).unwrap().write(text, &mut bytes)?;
         let (length, value) = bytes.split_first_chunk().unwrap();
         assert_eq!(usize::try_from(u32::from_be_bytes(*length)).unwrap(), value.len());
         Some(value.to_vec())
@@ -379,48 +371,48 @@ mod tests {
     fn values_are_sent_as_the_server_s_receive_functions_take_them() {
         // `select encode(int4send(...), 'hex')` and the like.
         for (ty, text, bytes) in [
-            ("bool", "true", &[1][..]),
-            ("int2", "-2", &[0xff, 0xfe]),
-            ("int4", "258", &[0, 0, 1, 2]),
-            ("int8", "-1", &[0xff; 8]),
-            ("float4", "1.5", &[0x3f, 0xc0, 0, 0]),
-            ("float8", "-0.0", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
-            ("text", "é", &[0xc3, 0xa9]),
-            ("jsonb", "[]", &[1, b'[', b']']),
-            ("bytea", "\\x00Ff", &[0, 0xff]),
+            (Type::BOOL, "true", &[1][..]),
+            (Type::INT2, "-2", &[0xff, 0xfe]),
+            (Type::INT4, "258", &[0, 0, 1, 2]),
+            (Type::INT8, "-1", &[0xff; 8]),
+            (Type::FLOAT4, "1.5", &[0x3f, 0xc0, 0, 0]),
+            (Type::FLOAT8, "-0.0", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+            (Type::TEXT, "é", &[0xc3, 0xa9]),
+            (Type::JSONB, "[]", &[1, b'[', b']']),
+            (Type::BYTEA, "\\x00Ff", &[0, 0xff]),
             (
-                "uuid",
+                Type::UUID,
                 "00112233-4455-6677-8899-AAbbccddeeff",
                 &[0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff],
             ),
-            ("timestamptz", "2000-01-01T00:00:00.000258Z", &[0, 0, 0, 0, 0, 0, 1, 2]),
-            ("timestamptz", "2000-01-01T01:30:00+01:30", &[0; 8]),
-            ("timestamptz", "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
-            ("timestamp", "2000-01-01T00:00:00.000258", &[0, 0, 0, 0, 0, 0, 1, 2]),
-            ("timestamp", "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
-            ("date", "2000-09-15", &[0, 0, 1, 2]),
-            ("date", "1999-12-31", &[0xff; 4]),
-            ("numeric", "12345.60", &[0, 3, 0, 1, 0, 0, 0, 2, 0, 1, 9, 0x29, 0x17, 0x70]),
-            ("numeric", "-0.00005", &[0, 1, 0xff, 0xfe, 0x40, 0, 0, 5, 0x13, 0x88]),
-            ("numeric", "1E+8", &[0, 1, 0, 2, 0, 0, 0, 0, 0, 1]),
-            ("numeric", "-0.0", &[0, 0, 0, 0, 0, 0, 0, 1]),
+            (Type::TIMESTAMPTZ, "2000-01-01T00:00:00.000258Z", &[0, 0, 0, 0, 0, 0, 1, 2]),
+            (Type::TIMESTAMPTZ, "2000-01-01T01:30:00+01:30", &[0; 8]),
+            (Type::TIMESTAMPTZ, "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
+            (Type::TIMESTAMP, "2000-01-01T00:00:00.000258", &[0, 0, 0, 0, 0, 0, 1, 2]),
+            (Type::TIMESTAMP, "1999-12-31T23:59:59.999999Z", &[0xff; 8]),
+            (Type::DATE, "2000-09-15", &[0, 0, 1, 2]),
+            (Type::DATE, "1999-12-31", &[0xff; 4]),
+            (Type::NUMERIC, "12345.60", &[0, 3, 0, 1, 0, 0, 0, 2, 0, 1, 9, 0x29, 0x17, 0x70]),
+            (Type::NUMERIC, "-0.00005", &[0, 1, 0xff, 0xfe, 0x40, 0, 0, 5, 0x13, 0x88]),
+            (Type::NUMERIC, "1E+8", &[0, 1, 0, 2, 0, 0, 0, 0, 0, 1]),
+            (Type::NUMERIC, "-0.0", &[0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
-            assert_eq!(sent(ty, text).as_deref(), Some(bytes), "{text} as {ty}");
+            assert_eq!(sent(&ty, text).as_deref(), Some(bytes), "{text} as {ty}");
         }
     }
 
     #[test]
     fn what_is_not_a_value_for_sure_is_left_to_text() {
         for (ty, texts) in [
-            ("bool", &["t", "TRUE", "1"][..]),
-            ("int2", &["32768", " 1", "1.0", ""]),
-            ("int4", &["2147483648", "0x10"]),
-            ("int8", &["9223372036854775808", "1e3"]),
-            ("float4", &["1e39", "1e-50", "NaN", "inf"]),
-            ("float8", &["1e400", "1e-400", "Infinity", "0x1p3"]),
-            ("numeric", &["NaN", "", " 1", "1_000", "0x1f", "1e131072", "1e-16384"]),
+            (Type::BOOL, &["t", "TRUE", "1"][..]),
+            (Type::INT2, &["32768", " 1", "1.0", ""]),
+            (Type::INT4, &["2147483648", "0x10"]),
+            (Type::INT8, &["9223372036854775808", "1e3"]),
+            (Type::FLOAT4, &["1e39", "1e-50", "NaN", "inf"]),
+            (Type::FLOAT8, &["1e400", "1e-400", "Infinity", "0x1p3"]),
+            (Type::NUMERIC, &["NaN", "", " 1", "1_000", "0x1f", "1e131072", "1e-16384"]),
             (
-                "date",
+                Type::DATE,
                 &[
                     "2000-1-1",
                     "infinity",
@@ -432,12 +424,12 @@ mod tests {
                 ],
             ),
             (
-                "timestamp",
+                Type::TIMESTAMP,
                 &["2000-01-01", "2000-01-01T00:00:00+01:00", "2000-01-01T24:00:00", "2000-01-01T00:00:60", "epoch"],
             ),
-            ("bytea", &["\\x0", "\\xgg", "abc", "\\000"]),
+            (Type::BYTEA, &["\\x0", "\\xgg", "abc", "\\000"]),
             (
-                "uuid",
+                Type::UUID,
                 &[
                     "00112233445566778899aabbccddeeff",
                     "{00112233-4455-6677-8899-aabbccddeeff}",
@@ -445,7 +437,7 @@ mod tests {
                 ],
             ),
             (
-                "timestamptz",
+                Type::TIMESTAMPTZ,
                 &[
                     "infinity",
                     "2000-01-01",
@@ -464,21 +456,21 @@ mod tests {
             ),
         ] {
             for text in texts {
-                assert_eq!(sent(ty, text), None, "{text} as {ty}");
+                assert_eq!(sent(&ty, text), None, "{text} as {ty}");
             }
         }
-        for ty in ["mood", "inet", "interval", "__text"] {
-            assert_eq!(Sent::of(ty), None, "{ty}");
+        for ty in [Type::INET, Type::INTERVAL, Type::XML] {
+            assert_eq!(Sent::of(&ty), None, "{ty}");
         }
-        for (ty, found) in [("text[]", "text"), ("text", "_text"), ("mood[]", "_mood")] {
-            assert!(Column::of(&ty.parse().unwrap(), found).is_none(), "{ty} into {found}");
+        for (ty, found) in [("text[]", Type::TEXT), ("text", Type::TEXT_ARRAY), ("inet[]", Type::INET_ARRAY)] {
+            assert!(Column::of(&ty.parse().unwrap(), &found).is_none(), "{ty} into {found}");
         }
     }
 
     #[test]
     fn arrays_are_sent_as_the_server_s_receive_function_takes_them() {
         let ty = "text[]".parse().unwrap();
-        let encoder = BinaryEncoder::new(std::iter::once(&ty), std::iter::once(Some("_text"))).unwrap();
+        let encoder = BinaryEncoder::new(std::iter::once(&ty), std::iter::once(&Type::TEXT_ARRAY)).unwrap();
         let sent = |cell: &str| {
             let mut bytes = Vec::new();
             encoder.write(Row::of([cell]).view(), &mut bytes).map(|()| bytes)
@@ -493,28 +485,28 @@ mod tests {
         }
     }
 
-    /// The names of columns, their types, and what `pg_type` calls these.
-    const COLUMNS: [(&str, &str, &str); 20] = [
-        ("b", "bool", "bool"),
-        ("s", "int2", "int2"),
-        ("i", "int4", "int4"),
-        ("r", "float4", "float4"),
-        ("d", "float8", "float8"),
-        ("t", "text", "text"),
-        ("v", "varchar(9)", "varchar"),
-        ("c", "char(9)", "bpchar"),
-        ("j", "jsonb", "jsonb"),
-        ("u", "uuid", "uuid"),
-        ("h", "bytea", "bytea"),
-        ("n", "numeric", "numeric"),
-        ("m", "numeric(150,3)", "numeric"),
-        ("e", "date", "date"),
-        ("l", "timestamp", "timestamp"),
-        ("z", "timestamptz", "timestamptz"),
-        ("at", "text[]", "_text"),
-        ("ai", "int4[]", "_int4"),
-        ("an", "numeric[]", "_numeric"),
-        ("aj", "jsonb[]", "_jsonb"),
+    /// The names of columns, their types, and these as the driver knows them.
+    const COLUMNS: [(&str, &str, Type); 20] = [
+        ("b", "bool", Type::BOOL),
+        ("s", "int2", Type::INT2),
+        ("i", "int4", Type::INT4),
+        ("r", "float4", Type::FLOAT4),
+        ("d", "float8", Type::FLOAT8),
+        ("t", "text", Type::TEXT),
+        ("v", "varchar(9)", Type::VARCHAR),
+        ("c", "char(9)", Type::BPCHAR),
+        ("j", "jsonb", Type::JSONB),
+        ("u", "uuid", Type::UUID),
+        ("h", "bytea", Type::BYTEA),
+        ("n", "numeric", Type::NUMERIC),
+        ("m", "numeric(150,3)", Type::NUMERIC),
+        ("e", "date", Type::DATE),
+        ("l", "timestamp", Type::TIMESTAMP),
+        ("z", "timestamptz", Type::TIMESTAMPTZ),
+        ("at", "text[]", Type::TEXT_ARRAY),
+        ("ai", "int4[]", Type::INT4_ARRAY),
+        ("an", "numeric[]", Type::NUMERIC_ARRAY),
+        ("aj", "jsonb[]", Type::JSONB_ARRAY),
     ];
 
     /// Values that the server reads, the usual ones and others.
@@ -583,9 +575,9 @@ mod tests {
         let mut schema = serde_json::json!({"v": 1, "profile": "p", "hash": "h", "table": "t", "key": ["id"]});
         schema["columns"] = [vec![serde_json::json!({"name": "id", "type": "int8"})], columns].concat().into();
         let schema: Schema = serde_json::from_value(schema).unwrap();
-        let types = COLUMNS.iter().map(|(.., name)| Some(*name));
+        let types = COLUMNS.map(|(.., found)| found);
         let text = Encoder::new(&schema);
-        let binary = text.binary(std::iter::once(Some("int8")).chain(types)).unwrap();
+        let binary = text.binary(std::iter::once(&Type::INT8).chain(&types)).unwrap();
         let keys = Keys::of(&schema).unwrap();
         let database = Postgres::new();
         let definitions = COLUMNS.map(|(name, ty, _)| format!(", {name} {ty}")).concat();

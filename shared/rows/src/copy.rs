@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use memchr::{memchr, memchr3};
+use postgres::types::Type;
 use profile::row::NULL;
 use profile::{ColumnType, Kind, RowView, Schema, text_of};
 
@@ -40,7 +41,7 @@ impl Encoder {
     }
 
     /// An encoder of the same rows in binary format, see [`BinaryEncoder::new`].
-    pub fn binary<'t>(&self, found: impl Iterator<Item = Option<&'t str>>) -> Option<BinaryEncoder<'_>> {
+    pub fn binary<'t>(&self, found: impl Iterator<Item = &'t Type>) -> Option<BinaryEncoder<'_>> {
         BinaryEncoder::new(self.columns.iter().map(|(_, ty)| ty), found)
     }
 

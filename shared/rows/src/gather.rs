@@ -18,7 +18,10 @@ use crate::entries::{Entries, Origin, Records};
 use crate::key::Keys;
 
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
-pub const PARTS: usize = 256;
+pub const PARTS: usize = 1 << PART_BITS;
+
+/// The first bits of its hash say in which part a row is.
+const PART_BITS: u32 = 8;
 
 /// Of one part, about so many bytes are in memory at once; in tests so few that there are more.
 const AT_ONCE: usize = if cfg!(test) { 1 << 10 } else { 16 << 20 };
@@ -101,11 +104,6 @@ impl Gathered {
     /// About how many keys there are.
     pub fn keys(&self) -> usize {
         self.keys.about()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.keys() == 0
     }
 
     /// The bytes of memory that they take.
@@ -257,7 +255,7 @@ impl Scratch {
         while at < self.filled {
             let row = Bytes(&self.rows[at..self.filled]);
             let place = u32::try_from(at).map_err(|_| broken())?;
-            self.index.push(row.hash() << 8 >> 32 << 32 | u64::from(place));
+            self.index.push(row.hash() << PART_BITS >> 32 << 32 | u64::from(place));
             at += row.length();
         }
         self.index.sort_unstable();
@@ -388,7 +386,7 @@ impl Count {
 }
 
 fn part_of(hash: u64) -> usize {
-    usize::try_from(hash >> 56).unwrap_or_default()
+    usize::try_from(hash >> (u64::BITS - PART_BITS)).unwrap_or_default()
 }
 
 /// Length in all (4 bytes), hash (8); then, all of it text: segment, how many records and their numbers, how many cells, and

@@ -221,7 +221,6 @@ impl Target {
             // In this transaction the types stay what they are now: to look at them locks the table.
             let columns = transaction.prepare(&copy.columns).map_err(failed())?;
             let types = columns.columns().iter().map(Column::type_);
-            let types = types.map(|ty| (ty.schema() == "pg_catalog").then(|| ty.name()));
             let stays = if let Some(binary) = self.encoder.binary(types) {
                 let mut copy = transaction.copy_in(copy.binary.as_str()).map_err(failed())?;
                 left = binary.send(rows, places.clone(), &mut copy).map_err(of_copy)?;
