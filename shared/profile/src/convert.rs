@@ -46,22 +46,9 @@ impl<'a> Scalar<'a> {
         match self {
             Self::Null => Ok(None),
             Self::Text(text) | Self::Number(text) | Self::Bool(text) => Ok(Some(text)),
-            Self::Raw(_) | Self::Json(_) => self.other_text(memory).map(Some),
+            Self::Raw(value) => text_of(value, memory).map(Some),
+            Self::Json(_) => Err("is composed, which has no text".into()),
         }
-    }
-
-    #[inline(never)]
-    fn other_text(self, memory: &'a Bump) -> Result<&'a str, Problem> {
-        Ok(match self {
-            Self::Raw(Value::S(text)) => keep(text.get(), memory),
-            Self::Raw(Value::N(number)) => keep(number.get(), memory),
-            Self::Raw(Value::True) => written(true),
-            Self::Raw(Value::False) => written(false),
-            Self::Raw(other) => return Err(format!("is {}, which has no text", other.ty().name()).into()),
-            Self::Json(_) => return Err("is composed, which has no text".into()),
-            Self::Null => "",
-            Self::Text(text) | Self::Number(text) | Self::Bool(text) => text,
-        })
     }
 
     /// Writes the value as JSON, whatever it is.
@@ -76,6 +63,18 @@ impl<'a> Scalar<'a> {
         }
         Ok(())
     }
+}
+
+/// The text of an attribute. Values on their way mostly have theirs, so this is no part of what is done for each.
+#[inline(never)]
+fn text_of<'a>(value: &Value<'a>, memory: &'a Bump) -> Result<&'a str, Problem> {
+    Ok(match value {
+        Value::S(text) => keep(text.get(), memory),
+        Value::N(number) => keep(number.get(), memory),
+        Value::True => written(true),
+        Value::False => written(false),
+        other => return Err(format!("is {}, which has no text", other.ty().name()).into()),
+    })
 }
 
 /// The text, which lies in that memory if it was made.
