@@ -1,6 +1,7 @@
 //! From the bytes of a line to an [`Item`]. What the values are is in `value`, the records of increments in `change`.
 
 #![expect(clippy::unnecessary_box_returns, reason = "what is returned with an error has to fit into registers")]
+#![expect(clippy::inline_always, reason = "without it a call for each value takes one in twelve instructions")]
 
 use std::collections::HashSet;
 use std::mem;
@@ -207,7 +208,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string without an escape that begins there, and where it ends.
-    #[inline]
+    #[inline(always)]
     fn plain_text(&self, start: usize) -> Option<(Text<'a>, usize)> {
         let end = end_of_plain_string(self.bytes, start)?;
         Some((Text { json: &self.text[start..end], escaped: false, nul: false }, end))
@@ -427,14 +428,33 @@ impl<'a> Scanner<'a> {
     }
 
     /// `{"S":"text"}`: one type and its value.
+    #[inline(always)]
     fn value(&mut self) -> Result<Value<'a>> {
-        let ty = match usual_type(&self.bytes[self.at..]) {
+        let usual = usual_type(&self.bytes[self.at..]);
+        if let Some((value, end)) = usual.and_then(|(ty, length)| self.usual_value(ty, self.at + length)) {
+            self.at = end;
+            self.space();
+            return Ok(value);
+        }
+        self.other_value(usual)
+    }
+
+    /// The string or number that begins there, without white space or an escape, and where its attribute value ends.
+    #[inline(always)]
+    fn usual_value(&self, ty: Type, start: usize) -> Option<(Value<'a>, usize)> {
+        let (value, end) = match ty {
+            Type::S => self.plain_text(start).map(|(text, end)| (Value::S(text), end))?,
+            Type::N => self.plain_number(start).map(|(number, end)| (Value::N(number), end))?,
+            _ => return None,
+        };
+        (self.bytes.get(end) == Some(&b'}')).then_some((value, end + 1))
+    }
+
+    /// A value of any type, however it is written; what [`usual_type`] says of it is known.
+    #[inline(never)]
+    fn other_value(&mut self, usual: Option<(Type, usize)>) -> Result<Value<'a>> {
+        let ty = match usual {
             Some((ty, length)) => {
-                if let Some((value, end)) = self.usual_value(ty, self.at + length) {
-                    self.at = end;
-                    self.space();
-                    return Ok(value);
-                }
                 self.at += length;
                 self.space();
                 ty
@@ -471,17 +491,6 @@ impl<'a> Scanner<'a> {
             Some(b',') => Err(attribute("more than one type")),
             _ => Err(self.error("`}` was expected")),
         }
-    }
-
-    /// The string or number that begins there, without white space or an escape, and where its attribute value ends.
-    #[inline]
-    fn usual_value(&self, ty: Type, start: usize) -> Option<(Value<'a>, usize)> {
-        let (value, end) = match ty {
-            Type::S => self.plain_text(start).map(|(text, end)| (Value::S(text), end))?,
-            Type::N => self.plain_number(start).map(|(number, end)| (Value::N(number), end))?,
-            _ => return None,
-        };
-        (self.bytes.get(end) == Some(&b'}')).then_some((value, end + 1))
     }
 
     /// Passes the beginning of a value up to the colon after its type, however it is written.

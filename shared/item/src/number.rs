@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::scan::end_of_digits;
 use crate::value::Form;
 
 /// Beyond this power of ten a number is not written out; PostgreSQL's `numeric` ends near it.
@@ -192,12 +193,7 @@ pub(crate) fn json_length(text: &[u8]) -> usize {
 /// The same, and how that number is written.
 #[inline]
 pub(crate) fn begin(text: &[u8]) -> (usize, Form) {
-    let digits = |mut end: usize| {
-        while text.get(end).is_some_and(u8::is_ascii_digit) {
-            end += 1;
-        }
-        end
-    };
+    let digits = |start| end_of_digits(text, start);
     let start = usize::from(text.first() == Some(&b'-'));
     let mut end = match text.get(start) {
         Some(b'0') => start + 1,

@@ -1,6 +1,8 @@
 //! Looks through JSON without taking it apart: where a string has to be looked at closely, where a value ends. What values
 //! mean, `decode` knows.
 
+use wide::u8x16;
+
 use crate::number;
 
 /// Values nested deeper than this are left to a parser that complains.
@@ -13,10 +15,10 @@ const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
 /// (RFC 8259, section 7).
 #[inline]
 pub fn special(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (place, word) in words.iter().enumerate() {
-        if let Some(found) = special_in(*word) {
-            return Some(place * 8 + found);
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (place, block) in blocks.iter().enumerate() {
+        if let Some(found) = special_in(*block) {
+            return Some(place * block.len() + found);
         }
     }
     if rest.is_empty() {
@@ -24,19 +26,53 @@ pub fn special(bytes: &[u8]) -> Option<usize> {
     }
     // The rest together with the bytes before it, which are none of these.
     if let Some(last) = bytes.last_chunk() {
-        return special_in(*last).map(|found| bytes.len() - 8 + found);
+        return special_in(*last).map(|found| bytes.len() - last.len() + found);
     }
     bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }
 
 #[inline]
-fn special_in(word: [u8; 8]) -> Option<usize> {
-    let word = u64::from_le_bytes(word);
-    // With this bit flipped, the quote (0x22) comes directly after the control characters, and no other byte does.
-    let found = below(word ^ repeat(0x02), 0x21) | below(word ^ repeat(b'\\'), 1);
-    // Neither mask has the high bit, so it says of both whether the byte is ASCII.
-    let found = found & !word & HIGHS;
-    (found != 0).then(|| found.trailing_zeros() as usize / 8)
+fn special_in(block: [u8; 16]) -> Option<usize> {
+    let bytes = u8x16::new(block);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let found = control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    let places = found.to_bitmask();
+    (places != 0).then(|| places.trailing_zeros() as usize)
+}
+
+/// The first bytes of a text that is looked for. They are compared as a number, which tells most other texts apart without
+/// a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    word: u64,
+    mask: u64,
+}
+
+impl Beginning {
+    /// Those of that text, which is not empty.
+    pub fn of(wanted: &[u8]) -> Self {
+        let mut word = [0; 8];
+        let length = wanted.len().min(word.len());
+        word[..length].copy_from_slice(&wanted[..length]);
+        Self { word: u64::from_le_bytes(word), mask: u64::MAX >> (64 - 8 * length) }
+    }
+
+    /// Whether a text begins with the wanted one, whose beginning this is. It may say no of one that ends with it or soon
+    /// after it.
+    #[inline]
+    pub fn is_of(self, wanted: &[u8], text: &[u8]) -> bool {
+        let Some(first) = text.first_chunk() else { return false };
+        if (u64::from_le_bytes(*first) ^ self.word) & self.mask != 0 {
+            return false;
+        }
+        // What is left has a length that the compiler knows, if the last bytes are compared whether they were or not.
+        match (wanted.len(), text.get(..wanted.len())) {
+            (..=8, _) => true,
+            (..=16, Some(text)) => text.last_chunk::<8>() == wanted.last_chunk(),
+            (..=24, Some(text)) => text.last_chunk::<16>() == wanted.last_chunk(),
+            (_, text) => text == Some(wanted),
+        }
+    }
 }
 
 /// How many bytes both begin with.
@@ -78,18 +114,31 @@ fn end_of(bytes: &[u8], at: usize, depth: usize) -> Option<usize> {
     }
 }
 
+#[inline]
 fn end_of_number(bytes: &[u8], at: usize) -> Option<usize> {
-    // Most are whole, and an element of something.
-    if let Some(digits) = bytes[at..].iter().position(|byte| !byte.is_ascii_digit())
-        && matches!(bytes[at], b'1'..=b'9')
-        && matches!(bytes[at + digits], b',' | b'}' | b']')
-    {
-        return Some(at + digits);
-    }
     let length = number::json_length(&bytes[at..]);
     // What could be a part of the number, but is none, is no separator either.
     let part = matches!(bytes.get(at + length), Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
     (length > 0 && !part).then_some(at + length)
+}
+
+/// Where the digits end that begin there.
+#[inline]
+pub(crate) fn end_of_digits(bytes: &[u8], start: usize) -> usize {
+    let mut end = start;
+    while let Some(word) = bytes.get(end..).and_then(<[u8]>::first_chunk) {
+        // Digits become 0 to 9, and only other bytes reach the high bit. It is right up to the first of them.
+        let values = u64::from_le_bytes(*word) ^ repeat(b'0');
+        let others = (values.wrapping_add(repeat(0x80 - 10)) | values) & HIGHS;
+        if others != 0 {
+            return end + others.trailing_zeros() as usize / 8;
+        }
+        end += word.len();
+    }
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    end
 }
 
 /// The end of the object or array that begins at `at`, and ends with this byte.
@@ -151,12 +200,6 @@ const fn repeat(byte: u8) -> u64 {
     ONES * byte as u64
 }
 
-/// The high bit of each byte that is less than `limit`, which is at most 0x80. It says nothing of a byte that is 0x80 or
-/// more, and a borrow may set bits above the first byte that is less; that first one is right.
-const fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(repeat(limit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_byte_is_judged_at_every_place() {
-        for length in [1, 7, 8, 9, 17] {
+        for length in [1, 15, 16, 17, 33] {
             for place in 0..length {
                 for byte in 0..=255_u8 {
                     let mut bytes = vec![b'a'; length];
@@ -244,7 +287,7 @@ mod tests {
     proptest! {
         /// Whatever stands side by side, the first byte that counts is found.
         #[test]
-        fn words_are_judged_as_their_bytes_are(bytes in proptest::collection::vec(0x1c_u8..0x24, 0..20), other: [u8; 16]) {
+        fn blocks_are_judged_as_their_bytes_are(bytes in proptest::collection::vec(0x1c_u8..0x24, 0..40), other: [u8; 16]) {
             for bytes in [&bytes[..], &other, &[&other[..], &bytes].concat()] {
                 let expected = bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
                 prop_assert_eq!(special(bytes), expected);
@@ -260,6 +303,32 @@ mod tests {
             let (one, other) = ([&*common, &*one].concat(), [&*common, &*other].concat());
             let expected = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
             prop_assert_eq!(common_length(&one, &other), expected);
+        }
+
+        /// By words a text begins with another one as it does by bytes, unless it ends too soon to be compared so.
+        #[test]
+        fn a_beginning_is_one(
+            wanted in proptest::collection::vec(0_u8..2, 1..40),
+            text in proptest::collection::vec(0_u8..2, 0..60),
+            same in proptest::bool::ANY,
+        ) {
+            let text = if same { [&*wanted, &*text].concat() } else { text };
+            let expected = text.len() >= 8 && text.starts_with(&wanted);
+            prop_assert_eq!(Beginning::of(&wanted).is_of(&wanted, &text), expected);
+        }
+
+        #[test]
+        fn digits_end_where_they_end(
+            digits in "[0-9]{0,20}",
+            other in proptest::option::of(proptest::num::u8::ANY),
+            rest in proptest::collection::vec(proptest::num::u8::ANY, 0..12),
+            start in 0..3_usize,
+        ) {
+            let bytes = [b"---", digits.as_bytes(), other.as_slice(), &rest].concat();
+            let expected = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            prop_assert_eq!(end_of_digits(&bytes, start), start + expected);
+            let expected = bytes[3..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            prop_assert_eq!(end_of_digits(&bytes, 3), 3 + expected);
         }
 
         /// What serde_json takes for a value is one, and nothing else is.

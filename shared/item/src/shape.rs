@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 
+use crate::scan::Beginning;
 use crate::value::{Text, Value};
 
 /// So many of the known names are looked at for one: an item may lack some that the one before had.
@@ -48,7 +49,10 @@ impl Shape {
     #[inline]
     pub(crate) fn position(self, place: u64) -> Option<usize> {
         let bit = 1 << (place % MOST as u64);
-        (self.has & bit != 0).then(|| (self.has & (bit - 1)).count_ones() as usize)
+        let before = self.has & (bit - 1);
+        // Mostly none is missing, and not every processor counts bits.
+        let count = if before == bit - 1 { bit.trailing_zeros() } else { before.count_ones() };
+        (self.has & bit != 0).then_some(count as usize)
     }
 
     /// The place of the attribute at a position.
@@ -74,9 +78,7 @@ pub(crate) struct Names {
 /// A name of the list.
 #[derive(Clone, Copy, Debug)]
 struct Name {
-    /// Its first bytes, and which of them count.
-    word: u64,
-    mask: u64,
+    beginning: Beginning,
     /// Where it begins and ends in the text of the list.
     start: usize,
     end: usize,
@@ -90,22 +92,12 @@ impl Names {
     /// Which name, one of the next few, stands at the beginning of a text, and how long it is.
     #[inline]
     pub(crate) fn find(&self, next: usize, text: &[u8]) -> Option<(usize, usize)> {
-        let word = u64::from_le_bytes(*text.first_chunk()?);
         let few = self.entries[next..].iter().take(FEW);
-        let place = few.enumerate().find(|(_, name)| (word ^ name.word) & name.mask == 0 && self.is(name, text));
+        let place = few.enumerate().find(|(_, name)| {
+            let wanted = &self.text.as_bytes()[name.start..name.end];
+            name.beginning.is_of(wanted, text)
+        });
         place.map(|(few, name)| (next + few, name.end - name.start))
-    }
-
-    /// Whether a text whose first word is right begins with the name.
-    #[inline]
-    fn is(&self, name: &Name, text: &[u8]) -> bool {
-        let name = &self.text.as_bytes()[name.start..name.end];
-        // Most names have at most sixteen bytes: then the last eight are the rest, and more.
-        match (name.len(), text.get(..name.len())) {
-            (0..=8, _) => true,
-            (9..=16, Some(text)) => text.last_chunk::<8>() == name.last_chunk(),
-            (_, text) => text == Some(name),
-        }
     }
 
     /// The shape of an item that has these of the names and no other.
@@ -123,12 +115,8 @@ impl Names {
             let start = self.text.len();
             self.text.push_str(name.json);
             self.text.push(':');
-            let mut word = [0; 8];
-            let bytes = &self.text.as_bytes()[start..];
-            let length = bytes.len().min(word.len());
-            word[..length].copy_from_slice(&bytes[..length]);
-            let (word, mask) = (u64::from_le_bytes(word), u64::MAX >> (64 - 8 * length));
-            self.entries.push(Name { word, mask, start, end: self.text.len() });
+            let beginning = Beginning::of(&self.text.as_bytes()[start..]);
+            self.entries.push(Name { beginning, start, end: self.text.len() });
         }
         self.list = 0;
         if self.count() == attributes.len() && self.count() <= MOST && self.text.len() <= LONGEST {
