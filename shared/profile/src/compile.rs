@@ -314,6 +314,7 @@ impl Compiler<'_> {
         let accept = definition.accept.as_ref().map(|names| names.iter().map(|name| accepted(name)).collect());
         Ok(Slot {
             name: name.get_ref().clone(),
+            opening: String::new(),
             origin: self.origin(name.get_ref(), definition)?,
             steps,
             default: definition.default.as_ref().map(constant).transpose()?,

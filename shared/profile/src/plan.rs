@@ -20,7 +20,7 @@ use crate::file::OnFailure;
 use crate::jq::{self, Filter};
 use crate::policy::Policy;
 use crate::readable;
-use crate::row::{NULL, Row};
+use crate::row::{NULL, Row, opening};
 use crate::schema::{ColumnType, Kind};
 
 /// From items to rows of a table.
@@ -66,6 +66,8 @@ pub(crate) struct Element<'a> {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) name: String,
+    /// Of a column, what stands in front of its cell; set when everything else is known.
+    pub(crate) opening: String,
     pub(crate) origin: Origin,
     pub(crate) steps: Vec<Action>,
     pub(crate) default: Option<Constant>,
@@ -254,6 +256,9 @@ impl Plan {
         for slot in self.values.iter_mut().chain(&mut self.columns) {
             slot.plain = slot.plain();
         }
+        for (place, column) in self.columns.iter_mut().enumerate() {
+            column.opening = opening(&column.name, place);
+        }
         let (nothing, memory) = (Item::default(), Bump::new());
         let known = Known::of(Source::of(&nothing), &memory, 0);
         let mut parts = Vec::new();
@@ -340,10 +345,11 @@ impl Plan {
         names
     }
 
-    /// Writes the cell of a column.
+    /// Writes the cell of a column, with its name.
     pub(crate) fn cell<'a>(&'a self, column: &'a Slot, known: &Known<'a>, row: &mut Row) -> Result<(), Problem> {
         // Every column has a type.
         let Some(ty) = &column.ty else { return Ok(()) };
+        row.open(&column.opening);
         let into = row.compose();
         if let Some(json) = column.attribute(known).and_then(|(kind, value)| as_written(kind, value)) {
             into.push_str(json);

@@ -4,12 +4,43 @@
 /// The text of a cell that is SQL's NULL.
 pub const NULL: &str = "null";
 
-/// The JSON texts of one row's cells, in one piece of memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What stands in front of the cell of a column in a row that is a JSON object: `{"id":`, `,"path":`.
+pub fn opening(column: &str, place: usize) -> String {
+    format!("{}{}:", if place == 0 { '{' } else { ',' }, serde_json::Value::from(column))
+}
+
+/// Where a cell begins and ends in the text of its row.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    start: u32,
+    end: u32,
+}
+
+impl Bounds {
+    fn of(start: usize, end: usize) -> Self {
+        // A line of the stream has at most 32 MiB.
+        let [start, end] = [start, end].map(|place| u32::try_from(place).unwrap_or(u32::MAX));
+        Self { start, end }
+    }
+}
+
+/// The JSON texts of one row's cells, in one piece of memory. Each may have its column's name in front.
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     text: String,
-    ends: Vec<u32>,
+    cells: Vec<Bounds>,
+    /// Where the cell begins that is composed.
+    start: usize,
 }
+
+/// Rows are equal whose cells are.
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.cells().eq(other.cells())
+    }
+}
+
+impl Eq for Row {}
 
 impl Row {
     /// A row of these cells.
@@ -23,31 +54,40 @@ impl Row {
 
     /// Adds the next cell: JSON text without line breaks; [`NULL`] for SQL's NULL.
     pub fn push(&mut self, json: &str) {
-        self.text.push_str(json);
+        self.compose().push_str(json);
         self.end_cell();
     }
 
-    /// Adds the cells of another row.
+    /// Puts what [`opening`] says in front of the next cell.
+    #[inline]
+    pub fn open(&mut self, opening: &str) {
+        self.text.push_str(opening);
+    }
+
+    /// Adds the cells of another row, with what stands in front of them.
     pub fn append(&mut self, cells: RowView<'_>) {
-        let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        let before = self.text.len();
         self.text.push_str(cells.text);
-        self.ends.extend(cells.ends.iter().map(|end| start.saturating_add(*end)));
+        let moved = |bounds: &Bounds| Bounds::of(before + bounds.start as usize, before + bounds.end as usize);
+        self.cells.extend(cells.cells.iter().map(moved));
     }
 
     /// Lends the memory to write the next cell's JSON text in place; [`Row::end_cell`] must follow.
+    #[inline]
     pub fn compose(&mut self) -> &mut String {
+        self.start = self.text.len();
         &mut self.text
     }
 
     /// Ends the cell that was composed.
+    #[inline]
     pub fn end_cell(&mut self) {
-        // A line of the stream has at most 32 MiB.
-        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+        self.cells.push(Bounds::of(self.start, self.text.len()));
     }
 
     /// The row to look at.
     pub fn view(&self) -> RowView<'_> {
-        RowView { text: &self.text, ends: &self.ends }
+        RowView { text: &self.text, cells: &self.cells }
     }
 
     /// The JSON text of a cell; [`NULL`] where there is none.
@@ -63,7 +103,7 @@ impl Row {
     /// Empties the row and keeps its memory.
     pub fn clear(&mut self) {
         self.text.clear();
-        self.ends.clear();
+        self.cells.clear();
     }
 }
 
@@ -71,46 +111,46 @@ impl Row {
 #[derive(Clone, Copy, Debug)]
 pub struct RowView<'a> {
     text: &'a str,
-    ends: &'a [u32],
+    cells: &'a [Bounds],
 }
 
 impl<'a> RowView<'a> {
     /// The JSON text of a cell; [`NULL`] where there is none.
+    #[inline]
     pub fn cell(self, index: usize) -> &'a str {
-        let Some(&end) = self.ends.get(index) else { return NULL };
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start as usize..end as usize]
+        self.cells.get(index).map_or(NULL, |cell| &self.text[cell.start as usize..cell.end as usize])
     }
 
     /// Every cell.
     #[inline]
     pub fn cells(self) -> impl Iterator<Item = &'a str> {
-        let mut start = 0;
-        self.ends.iter().map(move |&end| {
-            let cell = &self.text[start..end as usize];
-            start = end as usize;
-            cell
-        })
+        self.cells.iter().map(move |cell| &self.text[cell.start as usize..cell.end as usize])
     }
 
     /// How many cells there are.
     pub fn count(self) -> usize {
-        self.ends.len()
+        self.cells.len()
     }
 
-    /// Its cells, one after the other.
+    /// Its cells, one after the other, with what stands in front of them.
     pub fn text(self) -> &'a str {
         self.text
     }
 
-    /// The bytes of its cells.
+    /// The row as a JSON object that lacks its last brace, if it was written with the names of its columns.
+    #[inline]
+    pub fn object(self) -> Option<&'a str> {
+        (self.cells.first()?.start > 0).then_some(self.text)
+    }
+
+    /// The bytes of that text.
     pub fn text_size(self) -> usize {
         self.text.len()
     }
 
     /// The row in memory of its own.
     pub fn to_row(self) -> Row {
-        Row { text: self.text.to_owned(), ends: self.ends.to_vec() }
+        Row { text: self.text.to_owned(), cells: self.cells.to_vec(), start: 0 }
     }
 }
 
@@ -119,16 +159,16 @@ impl<'a> RowView<'a> {
 pub struct Place {
     text: usize,
     text_end: usize,
-    ends: usize,
-    ends_end: usize,
+    cells: usize,
+    cells_end: usize,
 }
 
 /// Many rows in one piece of memory.
 #[derive(Debug, Default)]
 pub struct Rows {
     text: String,
-    ends: Vec<u32>,
-    /// Where the text and the ends of each row end.
+    cells: Vec<Bounds>,
+    /// Where the text and the cells of each row end.
     bounds: Vec<(usize, usize)>,
 }
 
@@ -136,18 +176,20 @@ impl Rows {
     /// Adds a row.
     pub fn push(&mut self, row: RowView<'_>) {
         self.text.push_str(row.text);
-        self.ends.extend_from_slice(row.ends);
-        self.bounds.push((self.text.len(), self.ends.len()));
+        self.cells.extend_from_slice(row.cells);
+        self.bounds.push((self.text.len(), self.cells.len()));
     }
 
     /// Adds a row of these cells.
     pub fn push_cells<'c>(&mut self, cells: impl Iterator<Item = &'c str>) {
-        let start = self.text.len();
+        let (before, mut start) = (self.text.len(), 0);
         for cell in cells {
             self.text.push_str(cell);
-            self.ends.push(u32::try_from(self.text.len() - start).unwrap_or(u32::MAX));
+            let end = self.text.len() - before;
+            self.cells.push(Bounds::of(start, end));
+            start = end;
         }
-        self.bounds.push((self.text.len(), self.ends.len()));
+        self.bounds.push((self.text.len(), self.cells.len()));
     }
 
     /// One of the rows, in the order in which they came.
@@ -157,14 +199,14 @@ impl Rows {
 
     /// Where one of the rows lies, for [`Rows::at`]: quicker for who looks at it again.
     pub fn place(&self, index: usize) -> Place {
-        let (text, ends) = index.checked_sub(1).map_or((0, 0), |before| self.bounds[before]);
-        let (text_end, ends_end) = self.bounds[index];
-        Place { text, text_end, ends, ends_end }
+        let (text, cells) = index.checked_sub(1).map_or((0, 0), |before| self.bounds[before]);
+        let (text_end, cells_end) = self.bounds[index];
+        Place { text, text_end, cells, cells_end }
     }
 
     /// The row in a place.
     pub fn at(&self, place: Place) -> RowView<'_> {
-        RowView { text: &self.text[place.text..place.text_end], ends: &self.ends[place.ends..place.ends_end] }
+        RowView { text: &self.text[place.text..place.text_end], cells: &self.cells[place.cells..place.cells_end] }
     }
 
     /// How many there are.
@@ -174,13 +216,42 @@ impl Rows {
 
     /// The bytes that they take.
     pub fn size(&self) -> usize {
-        self.text.len() + size_of_val(self.ends.as_slice()) + size_of_val(self.bounds.as_slice())
+        self.text.len() + size_of_val(self.cells.as_slice()) + size_of_val(self.bounds.as_slice())
     }
 
     /// Leaves none, and keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
-        self.ends.clear();
+        self.cells.clear();
         self.bounds.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_the_same_with_and_without_names() {
+        let (mut row, mut fixed) = (Row::default(), Row::default());
+        for (place, (name, cell)) in [("id", "1"), ("a \"b\"", "null")].into_iter().enumerate() {
+            row.open(&opening(name, place));
+            row.push(cell);
+        }
+        fixed.open(&opening("j", 2));
+        fixed.push("[]");
+        row.append(fixed.view());
+
+        assert_eq!(row.view().object(), Some(r#"{"id":1,"a \"b\"":null,"j":[]"#));
+        assert_eq!(row.cells().collect::<Vec<_>>(), ["1", "null", "[]"]);
+        assert_eq!(row.cell(3), NULL);
+
+        let without = Row::of(["{}", "", "2"]);
+        assert_eq!(without.view().object(), None);
+        let mut rows = Rows::default();
+        rows.push(row.view());
+        rows.push_cells(without.cells());
+        assert_eq!(rows.get(0).object(), row.view().object());
+        assert_eq!(rows.get(1).cells().collect::<Vec<_>>(), ["{}", "", "2"]);
     }
 }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::ops::Range;
 
 use ahash::RandomState;
-use item::scan::{common_length, end_of_value};
-use profile::row::NULL;
+use item::scan::{Beginning, common_length, end_of_value};
+use profile::row::{NULL, opening};
 use profile::{Cells, Schema};
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -42,6 +42,7 @@ struct Column {
     name: String,
     /// `{"id":`, `,"path":` and so on.
     prefix: String,
+    beginning: Beginning,
     /// Where in the line its value stands; nowhere, if the line has none.
     slot: Range<usize>,
     /// Where it stands in the earlier line.
@@ -102,9 +103,9 @@ impl RowReader {
     /// A reader of that schema's rows. `why_unknown` follows the name of a key that is no column.
     pub fn new(schema: &Schema, why_unknown: &'static str) -> Self {
         let columns = schema.columns.iter().enumerate().map(|(place, column)| {
-            let opening = if place == 0 { '{' } else { ',' };
-            let prefix = format!("{opening}{}:", serde_json::Value::from(column.name.as_str()));
-            Column { name: column.name.clone(), prefix, slot: 0..0, earlier: 0..0, steady: false }
+            let prefix = opening(&column.name, place);
+            let beginning = Beginning::of(prefix.as_bytes());
+            Column { name: column.name.clone(), prefix, beginning, slot: 0..0, earlier: 0..0, steady: false }
         });
         let places = schema.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place));
         Self {
@@ -178,8 +179,8 @@ impl RowReader {
                     continue;
                 }
             }
-            let Column { prefix, slot, earlier: there, steady, .. } = &mut columns[next];
-            at += bytes[at..].starts_with(prefix.as_bytes()).then_some(prefix.len())?;
+            let Column { prefix, beginning, slot, earlier: there, steady, .. } = &mut columns[next];
+            at += beginning.is_of(prefix.as_bytes(), &bytes[at..]).then_some(prefix.len())?;
             *slot = at..end_of_value(bytes, at)?;
             *steady = bytes[slot.clone()] == earlier[there.clone()];
             (at, before) = (slot.end, there.end);

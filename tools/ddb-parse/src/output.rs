@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use fault::{Failure, Fault, PipeError, Problem};
 use item::Record;
-use profile::row::NULL;
+use profile::row::{NULL, opening};
 use profile::{Fate, Profile, Row, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
@@ -347,10 +347,7 @@ pub(crate) struct Json {
 
 impl Json {
     pub(crate) fn new(schema: &Schema, markers: bool, several: bool) -> Self {
-        let names = schema.columns.iter().enumerate().map(|(place, column)| {
-            let name = serde_json::Value::from(column.name.as_str());
-            format!("{}{name}:", if place == 0 { '{' } else { ',' })
-        });
+        let names = schema.columns.iter().enumerate().map(|(place, column)| opening(&column.name, place));
         let table = serde_json::Value::from(schema.name());
         let table = if several && !markers { format!(",\"$table\":{table}") } else { String::new() };
         Self { names: names.collect(), markers, table }
@@ -392,9 +389,13 @@ impl Format for Json {
         writer: &mut Writer<W>,
     ) -> Result<(), Failure> {
         let line = writer.compose();
-        for (name, cell) in self.names.iter().zip(row.cells()) {
-            line.extend_from_slice(name.as_bytes());
-            line.extend_from_slice(cell.as_bytes());
+        if let Some(object) = row.object() {
+            line.extend_from_slice(object.as_bytes());
+        } else {
+            for (name, cell) in self.names.iter().zip(row.cells()) {
+                line.extend_from_slice(name.as_bytes());
+                line.extend_from_slice(cell.as_bytes());
+            }
         }
         self.end(records, writer)
     }
