@@ -47,14 +47,19 @@ fn is_array(element: &str, kind: Kind) -> bool {
 /// # Errors
 /// A cell that is no JSON.
 pub fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
-    if kind == Kind::Json || !cell.starts_with('"') {
-        return Ok(Cow::Borrowed(cell));
-    }
-    let inner = cell.get(1..cell.len().saturating_sub(1)).unwrap_or_default();
-    if memchr(b'\\', inner.as_bytes()).is_none() {
-        return Ok(Cow::Borrowed(inner));
+    if kind == Kind::Json || !cell.starts_with('"') || memchr(b'\\', cell.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(plain_text(cell, kind)));
     }
     serde_json::from_str(cell).map(Cow::Owned).map_err(|error| error.to_string())
+}
+
+/// The same of a cell in which no backslash stands.
+#[inline]
+pub fn plain_text(cell: &str, kind: Kind) -> &str {
+    match cell.as_bytes() {
+        [b'"', .., b'"'] if kind != Kind::Json => &cell[1..cell.len() - 1],
+        _ => cell,
+    }
 }
 
 /// `{"a","b",NULL}` (PostgreSQL, "Arrays", "Array Input and Output Syntax"). Every element is quoted, which is always

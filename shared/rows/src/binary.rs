@@ -10,7 +10,7 @@ use item::number::{Decimal, is_zero};
 use memchr::memchr;
 use postgres::types::{Kind, Type};
 use profile::row::NULL as NULL_CELL;
-use profile::{ColumnType, RowView, element_text, elements_of};
+use profile::{ColumnType, RowView, element_text, elements_of, plain_text};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -112,9 +112,11 @@ impl Sent {
 
 /// Appends a value of a fixed length, with this length in front.
 fn put<const LENGTH: usize>(value: [u8; LENGTH], into: &mut Vec<u8>) {
-    // None has more than sixteen bytes.
-    into.extend_from_slice(&[0, 0, 0, LENGTH.to_le_bytes()[0]]);
-    into.extend_from_slice(&value);
+    // None has more than sixteen bytes. In one piece it is appended in half the time.
+    let mut sent = [0; 4 + 16];
+    sent[3] = LENGTH.to_le_bytes()[0];
+    sent[4..4 + LENGTH].copy_from_slice(&value);
+    into.extend_from_slice(&sent[..4 + LENGTH]);
 }
 
 /// Appends a value with its length in front.
@@ -308,11 +310,13 @@ impl<'e> BinaryEncoder<'e> {
     fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Option<()> {
         // A table has at most 1,600 columns.
         into.extend_from_slice(&i16::try_from(self.columns.len()).ok()?.to_be_bytes());
+        // Most rows have no escape in them: one look at the whole spares a look at each cell.
+        let plain = memchr(b'\\', row.text().as_bytes()).is_none();
         for (column, cell) in self.columns.iter().zip(row.cells()) {
             if let (Some(element), true) = (column.array_of, cell != NULL_CELL) {
-                with_length(into, |into| column.write_array(element, cell, into))?;
+                with_length(into, |into| column.write_array(element, cell, plain, into))?;
             } else {
-                column.write(cell, into)?;
+                column.write(cell, plain, into)?;
             }
         }
         Some(())
@@ -320,11 +324,15 @@ impl<'e> BinaryEncoder<'e> {
 }
 
 impl Column<'_> {
-    /// Appends the value of a cell, or of an element of one.
-    fn write(&self, cell: &str, into: &mut Vec<u8>) -> Option<()> {
+    /// Appends the value of a cell, or of an element of one; `plain` says that no escape stands in it.
+    #[inline]
+    fn write(&self, cell: &str, plain: bool, into: &mut Vec<u8>) -> Option<()> {
         if cell == NULL_CELL {
             into.extend_from_slice(&NULL);
             return Some(());
+        }
+        if plain {
+            return self.sent.write(plain_text(cell, self.ty.kind()), into);
         }
         match element_text(cell, self.ty.kind()).ok()? {
             // Only what was written as an escape can be U+0000.
@@ -335,7 +343,7 @@ impl Column<'_> {
 
     /// How many dimensions there are, whether an element is NULL, the number of their type; of each dimension how many
     /// elements it has and the number of the first; then the elements, each like a column (`array_send`).
-    fn write_array(&self, element: u32, cell: &str, into: &mut Vec<u8>) -> Option<()> {
+    fn write_array(&self, element: u32, cell: &str, plain: bool, into: &mut Vec<u8>) -> Option<()> {
         let number = |number: i32, into: &mut Vec<u8>| into.extend_from_slice(&number.to_be_bytes());
         let elements = elements_of(cell, self.ty).ok()?;
         number(i32::from(!elements.is_empty()), into);
@@ -345,7 +353,7 @@ impl Column<'_> {
             number(i32::try_from(elements.len()).ok()?, into);
             number(1, into);
         }
-        elements.iter().try_for_each(|cell| self.write(cell, into))
+        elements.iter().try_for_each(|cell| self.write(cell, plain, into))
     }
 }
 

@@ -138,16 +138,13 @@ impl Entries {
 
     /// Sorts them by their keys, those of one key as they came.
     pub fn sort(&mut self) {
-        let key = |number: usize| &self.keys[self.known[number].key.clone()];
-        let common = common((0..self.known.len()).map(key));
-        let mut order: Vec<_> =
-            (0..self.known.len()).map(|number| (beginning(&key(number)[common..]), number)).collect();
+        let Self { keys, known, .. } = self;
+        let common = common(known.iter().map(|entry| &keys[entry.key.clone()]));
         // Most keys differ in their beginnings, which lie together.
-        order.sort_unstable_by(|(a, one), (b, other)| {
-            a.cmp(b).then_with(|| key(*one).cmp(key(*other))).then_with(|| one.cmp(other))
+        known.sort_by_cached_key(|entry| {
+            let rest = &keys[entry.key.clone()][common..];
+            (beginning(rest), rest)
         });
-        let mut known: Vec<_> = std::mem::take(&mut self.known).into_iter().map(Some).collect();
-        self.known = order.into_iter().filter_map(|(_, number)| known[number].take()).collect();
     }
 
     /// Makes one row of those with one key, once they are sorted; but not of those whose segments are `apart`, by a number
