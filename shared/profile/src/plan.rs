@@ -675,8 +675,9 @@ impl<'a> Known<'a> {
                 name.map_or(Scalar::Null, |name| Scalar::Text(keep(name.get(), self.memory)))
             }
             Reference::Written => written.map_or(Scalar::Null, Scalar::Number),
-            Reference::Attribute(way) => of_attribute(self.source.follow(way)),
-            Reference::Value(_) | Reference::Element(_) => of_attribute(self.source.find(reference)),
+            Reference::Value(_) | Reference::Attribute(_) | Reference::Element(_) => {
+                of_attribute(self.source.find(reference))
+            }
         }
     }
 }
