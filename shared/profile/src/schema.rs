@@ -164,7 +164,7 @@ impl ColumnType {
     }
 
     /// Whether it has a length or precision.
-    pub(crate) fn has_modifier(&self) -> bool {
+    pub fn has_modifier(&self) -> bool {
         !self.modifier.is_empty()
     }
 

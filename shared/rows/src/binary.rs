@@ -186,7 +186,7 @@ fn two(text: &[u8], place: usize) -> Option<i32> {
 }
 
 /// The days since 2000 of a date as ISO 8601 writes it.
-fn days(text: &[u8; 10]) -> Option<i32> {
+pub(crate) fn days(text: &[u8; 10]) -> Option<i32> {
     (text[4] == b'-' && text[7] == b'-').then_some(())?;
     let (year, month, day) = (two(text, 0)? * 100 + two(text, 2)?, two(text, 5)?, two(text, 8)?);
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -227,13 +227,13 @@ fn moment(text: &str) -> Option<(i64, &[u8])> {
 }
 
 /// The microseconds since 2000 of a time without a zone. The server ignores one, so it may have UTC's.
-fn local_microseconds(text: &str) -> Option<i64> {
+pub(crate) fn local_microseconds(text: &str) -> Option<i64> {
     let (time, zone) = moment(text)?;
     matches!(zone, b"" | b"Z").then_some(time)
 }
 
 /// The microseconds since 2000 of a time in a zone.
-fn microseconds(text: &str) -> Option<i64> {
+pub(crate) fn microseconds(text: &str) -> Option<i64> {
     let (time, zone) = moment(text)?;
     let &[sign @ (b'+' | b'-'), _, _, b':', _, _] = zone else { return (zone == b"Z").then_some(time) };
     let (hours, minutes) = (two(zone, 1)?, two(zone, 4)?);

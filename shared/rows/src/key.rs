@@ -9,82 +9,162 @@ use std::borrow::Cow;
 use item::number::{Decimal, plain};
 use memchr::memchr;
 use profile::row::NULL;
-use profile::{Cells, Column, Kind, Schema};
+use profile::{Cells, Column, ColumnType, Kind, Schema};
+
+use crate::binary::{days, local_microseconds, microseconds};
 
 /// Takes keys out of rows. The order of their bytes is near the order of the index.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    columns: Vec<(usize, Column)>,
+    columns: Vec<KeyColumn>,
+}
+
+/// A column of the key.
+#[derive(Clone, Debug)]
+struct KeyColumn {
+    index: usize,
+    name: String,
+    form: Form,
+    /// Whether PostgreSQL tells no two values apart otherwise than this form.
+    exact: bool,
+}
+
+/// What is one value, however it is spelled.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Integer,
+    Numeric,
+    Real,
+    Double,
+    Timestamptz,
+    Timestamp,
+    Date,
+    Uuid,
+    Bytea,
+    /// `character`, which ignores spaces at the end.
+    Padded,
+    /// Every other text is another value.
+    Text,
+}
+
+impl Form {
+    fn of(ty: &ColumnType) -> Self {
+        match ty.kind() {
+            _ if ty.is_array() => Self::Text,
+            Kind::Integer(..) => Self::Integer,
+            Kind::Numeric => Self::Numeric,
+            Kind::Float if ty.base() == "real" => Self::Real,
+            Kind::Float => Self::Double,
+            Kind::Timestamptz => Self::Timestamptz,
+            Kind::Timestamp => Self::Timestamp,
+            Kind::Date => Self::Date,
+            Kind::Uuid => Self::Uuid,
+            Kind::Bytea => Self::Bytea,
+            Kind::Text if ty.base() == "character" => Self::Padded,
+            Kind::Text | Kind::Boolean | Kind::Json | Kind::Other => Self::Text,
+        }
+    }
+}
+
+impl KeyColumn {
+    fn of(index: usize, column: &Column) -> Self {
+        let ty = &column.ty;
+        let exact = match ty.kind() {
+            _ if ty.is_array() => false,
+            Kind::Integer(..) | Kind::Uuid | Kind::Boolean => true,
+            // With a scale it is rounded.
+            Kind::Numeric => !ty.has_modifier(),
+            // `citext` has an idea of its own of what is equal.
+            Kind::Text => matches!(ty.base().as_str(), "text" | "character varying"),
+            // There are spellings that are not understood here.
+            Kind::Float | Kind::Timestamptz | Kind::Timestamp | Kind::Date | Kind::Bytea | Kind::Json | Kind::Other => {
+                false
+            }
+        };
+        Self { index, name: column.name.clone(), form: Form::of(ty), exact }
+    }
 }
 
 impl Keys {
     /// Keys of that schema's rows; of its key's names, the first that is no column is the error.
     pub fn of(schema: &Schema) -> Result<Self, String> {
         let indexes = schema.key_indexes()?;
-        Ok(Self { columns: indexes.into_iter().map(|index| (index, schema.columns[index].clone())).collect() })
+        Ok(Self { columns: indexes.into_iter().map(|index| KeyColumn::of(index, &schema.columns[index])).collect() })
     }
 
     /// Whether rows may be parted by key over several connections.
     pub fn parted(&self) -> bool {
-        self.columns.iter().all(|(_, column)| match column.ty.kind() {
-            Kind::Integer(..) | Kind::Numeric | Kind::Uuid | Kind::Boolean => !column.ty.is_array(),
-            // `citext` has an idea of its own of what is equal; `character` ignores spaces at the end.
-            Kind::Text => matches!(column.ty.base().as_str(), "text" | "character varying"),
-            Kind::Float | Kind::Timestamptz | Kind::Timestamp | Kind::Date | Kind::Bytea | Kind::Json | Kind::Other => {
-                false
-            }
-        })
+        self.columns.iter().all(|column| column.exact)
     }
 
     /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error.
     pub fn write(&self, row: impl Cells, into: &mut Vec<u8>) -> Result<(), String> {
-        for (index, column) in &self.columns {
+        for KeyColumn { index, name, form, .. } in &self.columns {
             let cell = row.cell(*index);
             if cell == NULL {
-                return Err(format!("the key's column `{}` is null", column.name));
+                return Err(format!("the key's column `{name}` is null"));
             }
-            write_part(cell, column.ty.kind(), into);
+            write_part(cell, *form, into);
         }
         Ok(())
     }
 
     /// Whether two rows have one key, neither with a column of it that is null.
     pub fn equal(&self, one: impl Cells, other: impl Cells) -> bool {
-        let part = |cell, kind| {
+        let part = |cell, form| {
             let mut part = Vec::new();
-            write_part(cell, kind, &mut part);
+            write_part(cell, form, &mut part);
             part
         };
-        self.columns.iter().all(|(index, column)| {
-            let (one, other, kind) = (one.cell(*index), other.cell(*index), column.ty.kind());
+        self.columns.iter().all(|KeyColumn { index, form, .. }| {
+            let (one, other) = (one.cell(*index), other.cell(*index));
             // Most are spelled as one.
-            one == other || part(one, kind) == part(other, kind)
+            one == other || part(one, *form) == part(other, *form)
         })
     }
 }
 
 /// One column's part, ended so that no part can run into the next.
-fn write_part(cell: &str, kind: Kind, into: &mut Vec<u8>) {
-    if let (Kind::Integer(..), Some(number)) = (kind, integer(cell)) {
+fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) {
+    let number = match form {
+        Form::Integer => integer(cell),
+        Form::Real => unquoted(cell).parse().ok().and_then(|number: f32| order(number.into())),
+        Form::Double => unquoted(cell).parse().ok().and_then(order),
+        Form::Timestamptz => microseconds(&unquoted(cell)),
+        Form::Timestamp => local_microseconds(&unquoted(cell)),
+        Form::Date => unquoted(cell).as_bytes().try_into().ok().and_then(days).map(i64::from),
+        Form::Numeric | Form::Uuid | Form::Bytea | Form::Padded | Form::Text => None,
+    };
+    if let Some(number) = number {
         // Of two's complement with the sign turned the order of bytes is the order of numbers.
         into.push(1);
         into.extend_from_slice(&(number ^ i64::MIN).to_be_bytes());
         return;
     }
     let text = unquoted(cell);
-    match kind {
-        Kind::Numeric => {
+    match form {
+        Form::Numeric => {
             let plain = plain(&text);
             let short = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain };
             into.extend_from_slice(short.as_bytes());
         }
-        Kind::Uuid => {
+        Form::Uuid => {
             let digits = text.bytes().filter(u8::is_ascii_alphanumeric);
             into.extend(digits.map(|digit| digit.to_ascii_lowercase()));
         }
+        // Hexadecimal digits; in the other form of `bytea` letters are themselves.
+        Form::Bytea if text.starts_with("\\x") => into.extend(text.bytes().map(|digit| digit.to_ascii_lowercase())),
+        Form::Padded => into.extend_from_slice(text.trim_end_matches(' ').as_bytes()),
         _ => into.extend_from_slice(text.as_bytes()),
     }
     into.push(0);
+}
+
+/// A number in whose order floats are, of which both zeros are equal; nothing for one that is not finite.
+fn order(number: f64) -> Option<i64> {
+    // Of negative ones the bits but for the sign grow as they fall.
+    let bits = (number + 0.0).to_bits().cast_signed();
+    number.is_finite().then_some(if bits < 0 { bits ^ i64::MAX } else { bits })
 }
 
 fn integer(cell: &str) -> Option<i64> {
@@ -112,7 +192,7 @@ mod tests {
     fn keys(types: &[&str]) -> Keys {
         let columns = types.iter().enumerate().map(|(index, ty)| {
             let (name, merge) = (format!("c{index}"), profile::Policy::Replace);
-            (index, Column { name, ty: ty.parse().unwrap(), merge, load_time: false })
+            KeyColumn::of(index, &Column { name, ty: ty.parse().unwrap(), merge, load_time: false })
         });
         Keys { columns: columns.collect() }
     }
@@ -132,6 +212,19 @@ mod tests {
             ("numeric", "10", "1", false),
             ("text", r#""a""#, r#""\u0061""#, true),
             ("text", r#""A""#, r#""a""#, false),
+            ("double precision", "1.0", "1", true),
+            ("double precision", "-0.0", "0", true),
+            ("double precision", "1", "-1", false),
+            ("real", "0.1", "0.10000000149011612", true),
+            ("double precision", "0.1", "0.10000000149011612", false),
+            ("timestamptz", r#""2024-01-01T01:00:00+01:00""#, r#""2024-01-01T00:00:00Z""#, true),
+            ("timestamptz", r#""2024-01-01T01:00:00Z""#, r#""2024-01-01T00:00:00Z""#, false),
+            ("timestamp", r#""2024-01-01T00:00:00.50""#, r#""2024-01-01T00:00:00.5Z""#, true),
+            ("date", r#""2024-01-01""#, r#""2024-01-02""#, false),
+            ("bytea", r#""\\xAb""#, r#""\\xaB""#, true),
+            ("bytea", r#""Ab""#, r#""aB""#, false),
+            ("char(5)", r#""ab ""#, r#""ab""#, true),
+            ("text", r#""ab ""#, r#""ab""#, false),
             ("uuid", r#""A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11""#, r#""a0eebc999c0b4ef8bb6d6bb9bd380a11""#, true),
         ] {
             let keys = keys(&[ty]);
@@ -155,5 +248,10 @@ mod tests {
         let keys = keys(&["integer", "integer"]);
         let key = |a, b| bytes(&keys, &[a, b]).unwrap();
         assert!(key("-5", "1") < key("3", "0") && key("3", "9") < key("3", "10"));
+
+        let keys = self::keys(&["double precision"]);
+        let sorted = ["-1e300", "-2", "-1.5", "-1e-300", "0", "1e-300", "1.5", "2", "1e300"];
+        let all: Vec<_> = sorted.iter().map(|cell| bytes(&keys, &[cell]).unwrap()).collect();
+        assert!(all.is_sorted(), "{all:?}");
     }
 }

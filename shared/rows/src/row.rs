@@ -190,8 +190,9 @@ impl RowReader {
             at += RECORDS_PREFIX.len();
             let mut separator = b',';
             while separator == b',' {
-                // Digits alone: what else `parse` takes is no JSON.
+                // Digits alone, and no zero in front: what else `parse` takes is no JSON.
                 let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                (digits == 1 || bytes.get(at) != Some(&b'0')).then_some(())?;
                 records.push(line[at..at + digits].parse().ok()?);
                 separator = *bytes.get(at + digits)?;
                 at += digits + 1;
@@ -366,6 +367,16 @@ mod tests {
                     "{}", String::from_utf8_lossy(&line)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_record_s_number_has_no_zero_in_front() {
+        let mut reader = reader();
+        for (records, good) in [("0", true), ("10,5", true), ("01", false), ("1,00", false), ("", false), ("-1", false)]
+        {
+            let line = format!(r#"{{"id":1,"a b":"x","j":[],"$records":[{records}]}}"#);
+            assert_eq!(reader.read(line.as_bytes()).is_ok_and(|row| !row.records.is_empty()), good, "{records}");
         }
     }
 

@@ -601,12 +601,28 @@ fn one_bookmark_serves_one_run_of_one_source() {
 #[test]
 fn keys_that_only_postgresql_takes_for_equal_are_written_one_after_the_other() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
-    postgres.query("create table e (at timestamptz primary key, v text)");
-    let rows = "{\"at\":\"2024-01-01T00:00:00Z\",\"v\":\"a\"}\n{\"at\":\"2024-01-01T01:00:00+01:00\",\"v\":\"b\"}\n";
+    postgres.query("create table e (id numeric(9,1) primary key, v text)");
+    let rows = "{\"id\":1.01,\"v\":\"a\"}\n{\"id\":1.02,\"v\":\"b\"}\n";
 
     upsert(&dir, &postgres).args(["--table", "e", "--connections", "4"]).stdin(rows).run().exits(0);
 
-    assert_eq!(postgres.query("select extract(epoch from at)::bigint, v from e"), "1704067200|b");
+    assert_eq!(postgres.query("select id, v from e"), "1.0|b");
+}
+
+#[test]
+fn of_one_key_in_two_spellings_the_later_row_wins() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    for (ty, earlier, later) in [
+        ("timestamptz", r#""2024-01-01T01:00:00+01:00""#, r#""2024-01-01T00:00:00Z""#),
+        ("double precision", "1.0", "1"),
+        ("bytea", r#""\\xab""#, r#""\\xAB""#),
+        ("char(5)", r#""ab ""#, r#""ab""#),
+    ] {
+        postgres.query(&format!("drop table if exists e; create table e (id {ty} primary key, v integer)"));
+        let rows = format!("{{\"id\":{earlier},\"v\":1}}\n{{\"id\":{later},\"v\":2}}\n");
+        upsert(&dir, &postgres).args(["--table", "e"]).stdin(rows).run().exits(0);
+        assert_eq!(postgres.query("select v from e"), "2", "{ty}");
+    }
 }
 
 #[test]
