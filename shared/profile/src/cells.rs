@@ -16,6 +16,11 @@ pub trait Cells: Copy {
         self.cell(index).as_bytes()
     }
 
+    /// What stands in front of a cell, if its column's name does.
+    fn opening(&self, _: usize) -> Option<&str> {
+        None
+    }
+
     /// Every cell.
     #[inline]
     fn cells(&self) -> impl Iterator<Item = &str> {
@@ -36,6 +41,10 @@ impl Cells for RowView<'_> {
     #[inline]
     fn cell(&self, index: usize) -> &str {
         RowView::cell(*self, index)
+    }
+
+    fn opening(&self, index: usize) -> Option<&str> {
+        RowView::opening(*self, index)
     }
 
     fn add_to(&self, rows: &mut Rows) {

@@ -317,7 +317,7 @@ impl Merger {
     }
 
     /// The row that rows of one key become, which are in the order in which they came. It is what merging the first two,
-    /// then the result with the third and so on gives, in one step.
+    /// then the result with the third and so on gives, in one step. It has the names of columns if the first one has.
     pub fn fold(&self, rows: &[impl Cells]) -> Row {
         let mut row = Row::default();
         self.fold_into(rows, &mut row);
@@ -331,6 +331,9 @@ impl Merger {
         let newest: SmallVec<[_; 4]> = self.versions.iter().map(|version| newest(*version, rows)).collect();
         row.clear();
         for (index, rule) in self.columns.iter().enumerate() {
+            if let Some(opening) = rows.first().and_then(|row| row.opening(index)) {
+                row.open(opening);
+            }
             let mut cells = rows.iter().map(|row| row.cell(index));
             let into = row.compose();
             match rule {
@@ -352,7 +355,7 @@ impl Merger {
     }
 
     /// The row as merging would leave it if it met an empty one: arrays with a key, and those that are sets, are put in
-    /// their order, each key or element once. So a row that comes alone looks like one that was merged.
+    /// their order, each key or element once. So a row that comes alone looks like one that was merged. Names are left out.
     pub fn normalize(&self, row: impl Cells) -> Row {
         let rows = [row];
         let mut normal = Row::default();

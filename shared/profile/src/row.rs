@@ -137,10 +137,12 @@ impl<'a> RowView<'a> {
         self.text
     }
 
-    /// The row as a JSON object that lacks its last brace, if it was written with the names of its columns.
-    #[inline]
-    pub fn object(self) -> Option<&'a str> {
-        (self.cells.first()?.start > 0).then_some(self.text)
+    /// What stands in front of a cell, if its column's name does.
+    pub fn opening(self, index: usize) -> Option<&'a str> {
+        let cell = self.cells.get(index)?;
+        let before = index.checked_sub(1).map_or(0, |before| self.cells[before].end);
+        let opening = &self.text[before as usize..cell.start as usize];
+        (!opening.is_empty()).then_some(opening)
     }
 
     /// The bytes of that text.
@@ -242,16 +244,17 @@ mod tests {
         fixed.push("[]");
         row.append(fixed.view());
 
-        assert_eq!(row.view().object(), Some(r#"{"id":1,"a \"b\"":null,"j":[]"#));
+        assert_eq!(row.view().text(), r#"{"id":1,"a \"b\"":null,"j":[]"#);
+        assert_eq!([0, 2, 9].map(|index| row.view().opening(index)), [Some("{\"id\":"), Some(",\"j\":"), None]);
         assert_eq!(row.cells().collect::<Vec<_>>(), ["1", "null", "[]"]);
         assert_eq!(row.cell(3), NULL);
 
         let without = Row::of(["{}", "", "2"]);
-        assert_eq!(without.view().object(), None);
+        assert_eq!([0, 1].map(|index| without.view().opening(index)), [None, None]);
         let mut rows = Rows::default();
         rows.push(row.view());
         rows.push_cells(without.cells());
-        assert_eq!(rows.get(0).object(), row.view().object());
+        assert_eq!(rows.get(0).text(), row.view().text());
         assert_eq!(rows.get(1).cells().collect::<Vec<_>>(), ["{}", "", "2"]);
     }
 }

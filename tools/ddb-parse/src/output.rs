@@ -337,7 +337,7 @@ impl<F: Format> Output for Rows<'_, F> {
 /// Rows as JSON objects, with the numbers of their records where the next program wants to know them.
 #[derive(Debug)]
 pub(crate) struct Json {
-    /// `{"id":`, `,"path":` and so on.
+    /// `{"id":`, `,"path":` and so on, for the rows that are no longer: of these only some cells are written.
     names: Vec<String>,
     /// Whether markers are written, and so the numbers of a row's records.
     markers: bool,
@@ -388,15 +388,8 @@ impl Format for Json {
         records: &[u64],
         writer: &mut Writer<W>,
     ) -> Result<(), Failure> {
-        let line = writer.compose();
-        if let Some(object) = row.object() {
-            line.extend_from_slice(object.as_bytes());
-        } else {
-            for (name, cell) in self.names.iter().zip(row.cells()) {
-                line.extend_from_slice(name.as_bytes());
-                line.extend_from_slice(cell.as_bytes());
-            }
-        }
+        // A profile makes rows with the names of their columns, which they keep when they are merged.
+        writer.compose().extend_from_slice(row.text().as_bytes());
         self.end(records, writer)
     }
 
