@@ -25,15 +25,15 @@ struct KeyColumn {
     index: usize,
     name: String,
     form: Form,
-    /// Whether PostgreSQL tells no two values apart otherwise than this form.
-    exact: bool,
 }
 
 /// What is one value, however it is spelled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Integer,
     Numeric,
+    /// `numeric` with a scale, to which PostgreSQL rounds.
+    Rounded,
     Real,
     Double,
     Timestamptz,
@@ -45,43 +45,34 @@ enum Form {
     Padded,
     /// Every other text is another value.
     Text,
+    /// A text of which other spellings may be the same value (`citext` has an idea of its own).
+    Other,
 }
 
 impl Form {
     fn of(ty: &ColumnType) -> Self {
-        match ty.kind() {
-            _ if ty.is_array() => Self::Text,
-            Kind::Integer(..) => Self::Integer,
-            Kind::Numeric => Self::Numeric,
-            Kind::Float if ty.base() == "real" => Self::Real,
-            Kind::Float => Self::Double,
-            Kind::Timestamptz => Self::Timestamptz,
-            Kind::Timestamp => Self::Timestamp,
-            Kind::Date => Self::Date,
-            Kind::Uuid => Self::Uuid,
-            Kind::Bytea => Self::Bytea,
-            Kind::Text if ty.base() == "character" => Self::Padded,
-            Kind::Text | Kind::Boolean | Kind::Json | Kind::Other => Self::Text,
+        match (ty.kind(), ty.base().as_str()) {
+            _ if ty.is_array() => Self::Other,
+            (Kind::Integer(..), _) => Self::Integer,
+            (Kind::Numeric, _) if ty.has_modifier() => Self::Rounded,
+            (Kind::Numeric, _) => Self::Numeric,
+            (Kind::Float, "real") => Self::Real,
+            (Kind::Float, _) => Self::Double,
+            (Kind::Timestamptz, _) => Self::Timestamptz,
+            (Kind::Timestamp, _) => Self::Timestamp,
+            (Kind::Date, _) => Self::Date,
+            (Kind::Uuid, _) => Self::Uuid,
+            (Kind::Bytea, _) => Self::Bytea,
+            (Kind::Text, "character") => Self::Padded,
+            (Kind::Text, "text" | "character varying") | (Kind::Boolean, _) => Self::Text,
+            (Kind::Text | Kind::Json | Kind::Other, _) => Self::Other,
         }
     }
-}
 
-impl KeyColumn {
-    fn of(index: usize, column: &Column) -> Self {
-        let ty = &column.ty;
-        let exact = match ty.kind() {
-            _ if ty.is_array() => false,
-            Kind::Integer(..) | Kind::Uuid | Kind::Boolean => true,
-            // With a scale it is rounded.
-            Kind::Numeric => !ty.has_modifier(),
-            // `citext` has an idea of its own of what is equal.
-            Kind::Text => matches!(ty.base().as_str(), "text" | "character varying"),
-            // There are spellings that are not understood here.
-            Kind::Float | Kind::Timestamptz | Kind::Timestamp | Kind::Date | Kind::Bytea | Kind::Json | Kind::Other => {
-                false
-            }
-        };
-        Self { index, name: column.name.clone(), form: Form::of(ty), exact }
+    /// Whether PostgreSQL takes no two values for equal that are two in this form. Of times, floats and `bytea` it knows
+    /// more spellings.
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Integer | Self::Numeric | Self::Uuid | Self::Text)
     }
 }
 
@@ -89,17 +80,21 @@ impl Keys {
     /// Keys of that schema's rows; of its key's names, the first that is no column is the error.
     pub fn of(schema: &Schema) -> Result<Self, String> {
         let indexes = schema.key_indexes()?;
-        Ok(Self { columns: indexes.into_iter().map(|index| KeyColumn::of(index, &schema.columns[index])).collect() })
+        let column = |index: usize| {
+            let Column { name, ty, .. } = &schema.columns[index];
+            KeyColumn { index, name: name.clone(), form: Form::of(ty) }
+        };
+        Ok(Self { columns: indexes.into_iter().map(column).collect() })
     }
 
     /// Whether rows may be parted by key over several connections.
     pub fn parted(&self) -> bool {
-        self.columns.iter().all(|column| column.exact)
+        self.columns.iter().all(|column| column.form.is_exact())
     }
 
     /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error.
     pub fn write(&self, row: impl Cells, into: &mut Vec<u8>) -> Result<(), String> {
-        for KeyColumn { index, name, form, .. } in &self.columns {
+        for KeyColumn { index, name, form } in &self.columns {
             let cell = row.cell(*index);
             if cell == NULL {
                 return Err(format!("the key's column `{name}` is null"));
@@ -133,7 +128,7 @@ fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) {
         Form::Timestamptz => microseconds(&unquoted(cell)),
         Form::Timestamp => local_microseconds(&unquoted(cell)),
         Form::Date => unquoted(cell).as_bytes().try_into().ok().and_then(days).map(i64::from),
-        Form::Numeric | Form::Uuid | Form::Bytea | Form::Padded | Form::Text => None,
+        _ => None,
     };
     if let Some(number) = number {
         // Of two's complement with the sign turned the order of bytes is the order of numbers.
@@ -143,7 +138,7 @@ fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) {
     }
     let text = unquoted(cell);
     match form {
-        Form::Numeric => {
+        Form::Numeric | Form::Rounded => {
             let plain = plain(&text);
             let short = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain };
             into.extend_from_slice(short.as_bytes());
@@ -190,9 +185,10 @@ mod tests {
     use profile::Row;
 
     fn keys(types: &[&str]) -> Keys {
-        let columns = types.iter().enumerate().map(|(index, ty)| {
-            let (name, merge) = (format!("c{index}"), profile::Policy::Replace);
-            KeyColumn::of(index, &Column { name, ty: ty.parse().unwrap(), merge, load_time: false })
+        let columns = types.iter().enumerate().map(|(index, ty)| KeyColumn {
+            index,
+            name: format!("c{index}"),
+            form: Form::of(&ty.parse().unwrap()),
         });
         Keys { columns: columns.collect() }
     }
