@@ -4,7 +4,7 @@
 use ::fault::Fault;
 use postgres::GenericClient;
 use profile::policy::{Newest, check_version};
-use profile::{Column, ColumnType, Policy, Schema};
+use profile::{Column, ColumnType, Kind, Policy, Schema};
 
 use crate::{Error, quote_name};
 
@@ -25,6 +25,7 @@ pub struct Table {
 
 /// A column as the server has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the catalogue has them")]
 pub struct TableColumn {
     /// Its name.
     pub name: String,
@@ -38,6 +39,8 @@ pub struct TableColumn {
     pub has_default: bool,
     /// Whether the server computes it, so that it cannot be written.
     pub computed: bool,
+    /// Whether texts that differ are different: not in every collation.
+    pub deterministic: bool,
 }
 
 const FIND: &str = "
@@ -48,7 +51,8 @@ const FIND: &str = "
 
 const COLUMNS: &str = "
     select a.attname::text, pg_catalog.format_type(a.atttypid, null), pg_catalog.format_type(a.atttypid, a.atttypmod),
-           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a'
+           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a',
+           coalesce((select c.collisdeterministic from pg_catalog.pg_collation c where c.oid = a.attcollation), true)
     from pg_catalog.pg_attribute a
     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
     order by a.attnum";
@@ -110,6 +114,20 @@ impl Table {
     /// Whether a unique index has exactly these columns, in whatever order.
     pub fn has_key(&self, key: &[String]) -> bool {
         self.unique.iter().any(|unique| unique.len() == key.len() && key.iter().all(|name| unique.contains(name)))
+    }
+
+    /// Whether keys of that schema's rows that differ as numbers or texts always differ in the table: no type of it rounds
+    /// or has its own idea of what is equal.
+    pub fn tells_apart(&self, schema: &Schema) -> bool {
+        schema.key.iter().all(|name| {
+            let (Some(index), Some(column)) = (schema.index(name), self.column(name)) else { return false };
+            match (schema.columns[index].ty.kind(), column.full.as_str()) {
+                (Kind::Integer(..) | Kind::Numeric, "smallint" | "integer" | "bigint" | "numeric")
+                | (Kind::Uuid, "uuid") => true,
+                (Kind::Text, full) => (full == "text" || column.base == "character varying") && column.deterministic,
+                _ => false,
+            }
+        })
     }
 
     /// Checks that the columns that say which row is the newer one can do so.
@@ -208,6 +226,7 @@ fn column(row: &postgres::Row) -> TableColumn {
         not_null: row.get(3),
         has_default: row.get(4),
         computed: row.get(5),
+        deterministic: row.get(6),
     }
 }
 
@@ -269,7 +288,7 @@ fn fits(wanted: &str, found: &str) -> bool {
     let text = |name: &str| TEXTS.contains(&name);
     let wider =
         |wanted: &str| WIDER.iter().find(|(narrow, _)| *narrow == wanted).is_some_and(|(_, to)| to.contains(&found));
-    let built_in = found.parse::<ColumnType>().is_ok_and(|ty| ty.kind() != profile::Kind::Other);
+    let built_in = found.parse::<ColumnType>().is_ok_and(|ty| ty.kind() != Kind::Other);
     plain(wanted) == plain(found) || (text(wanted) && (text(found) || !built_in)) || wider(wanted)
 }
 

@@ -1,6 +1,8 @@
 //! The rows of a batch, shared out to connections in transactions of one size. One that fails on data is split in halves
-//! until the record that is to blame is alone. What a transaction does with its rows is the program's matter.
+//! until the row that is to blame is alone, and that one into what it was made of, so that no record is refused for
+//! another's sake. What a transaction does with its rows is the program's matter.
 
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,7 +12,7 @@ use profile::{Column, Merger, Schema};
 use tracing::warn;
 
 use crate::batch::{Held, Limits, Segment};
-use crate::entries::Entries;
+use crate::entries::{Entries, number_of};
 use crate::gather::{Gathered, PARTS, Scratch};
 use crate::key::Keys;
 use crate::settle::{Refused, Settled};
@@ -21,6 +23,9 @@ const SAME_KEY: &str = "21000";
 
 /// What a program does with rows.
 pub trait Transact: Sync {
+    /// Whether it comes to the same when rows of one key come one after the other instead of as the one that they make.
+    const FOLDS: bool;
+
     /// Whether there is still time for a transaction.
     ///
     /// # Errors
@@ -43,21 +48,24 @@ pub struct Division {
     merger: Merger,
     limits: Limits,
     connections: usize,
+    /// No keys are one in the table that are two here.
+    exact: bool,
     /// Rows of one key are never one, and each is written after the last.
     one_by_one: bool,
 }
 
 impl Division {
-    /// For at most so many connections.
+    /// For at most so many connections. Whether the table takes no keys for one that are told apart here, `apart` says.
     ///
     /// # Errors
     /// A name in the schema that is no column.
-    pub fn new(schema: &Schema, limits: Limits, connections: u32) -> Result<Self, Problem> {
+    pub fn new(schema: &Schema, limits: Limits, connections: u32, apart: bool) -> Result<Self, Problem> {
         let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
         let keys = Keys::of(schema).map_err(no_column)?;
         let merger = Merger::new(schema).map_err(no_column)?;
-        let connections = if keys.parted() { usize::try_from(connections).unwrap_or(1) } else { 1 };
-        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, one_by_one: schema.by_sql() })
+        let (exact, one_by_one) = (keys.are_exact() && apart, schema.by_sql());
+        let connections = if exact { usize::try_from(connections).unwrap_or(1) } else { 1 };
+        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, exact, one_by_one })
     }
 
     /// Does it with every row of a batch and of this table, each key once, and says what became of each record. It is cut
@@ -65,12 +73,12 @@ impl Division {
     ///
     /// # Errors
     /// What no record is to blame for.
-    pub fn run(
+    pub fn run<P: Transact>(
         &self,
         rows: &mut Held,
         segments: &[Segment],
         apart: &[usize],
-        program: &impl Transact,
+        program: &P,
         watch: &Watch,
     ) -> Result<Settled, Failure> {
         let work = Work { division: self, segments, apart, next: AtomicUsize::new(0), program, watch };
@@ -80,8 +88,12 @@ impl Division {
                 if !self.one_by_one {
                     entries.merge(&self.merger, work.apart);
                 }
-                let (entries, rows) = (&*entries, self.share(entries.len()));
-                self.connect(|| work.few(entries, rows))
+                if P::FOLDS && !self.exact {
+                    vec![work.in_order(entries)]
+                } else {
+                    let (entries, rows) = (&*entries, self.share(entries.len()));
+                    self.connect(|| work.few(entries, rows))
+                }
             }
             Held::Many(gathered) => {
                 let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
@@ -123,6 +135,21 @@ struct Work<'a, P> {
     watch: &'a Watch,
 }
 
+/// The rows that the one in a place was made of, as they came.
+type MadeOf<'a> = &'a dyn Fn(usize) -> Result<Entries, Problem>;
+
+/// Rows that are taken together.
+struct Together<'a> {
+    rows: &'a Entries,
+    /// If they were merged.
+    made_of: Option<MadeOf<'a>>,
+    refused: Vec<Refused>,
+    /// Rows of which what they were made of was taken instead.
+    replaced: Vec<usize>,
+    /// There were too many rejects to go on.
+    cut: bool,
+}
+
 impl<P: Transact> Work<'_, P> {
     /// Takes one range of the sorted rows after the other. Neighbours in the index come together, and two connections
     /// never wait for each other.
@@ -138,7 +165,7 @@ impl<P: Transact> Work<'_, P> {
             let done = if self.division.one_by_one {
                 self.one_by_one(entries, places, &mut settled)
             } else {
-                self.transaction(entries, places, &mut settled)
+                self.transaction(entries, places, Some(&by_themselves(entries)), &mut settled)
             };
             if done.is_err() || settled.cut {
                 // The others need not begin what comes to nothing.
@@ -148,12 +175,33 @@ impl<P: Transact> Work<'_, P> {
         }
     }
 
+    /// All rows in one transaction if their keys are different ones for PostgreSQL, too. Where it fails, some may be the
+    /// same, and of these the order counts: they come as they came.
+    fn in_order(&self, entries: &Entries) -> Result<Settled, Failure> {
+        let mut settled = Settled::default();
+        self.program.in_time()?;
+        let all = 0..entries.len();
+        let whole = if self.division.one_by_one { None } else { Some(self.program.transact(entries, all.clone())) };
+        match whole {
+            Some(Ok(unwritable)) if unwritable.is_empty() => {
+                self.watch.accept(entries.weight(all.clone()));
+                settled.rows(self.segments, entries, all, &[], &[], &self.division.columns);
+            }
+            Some(Err(error)) if !may_be_divided(&error) => return Err(error.into()),
+            _ => {
+                let rows = entries.as_they_came(all);
+                self.transaction(&rows, 0..rows.len(), None, &mut settled)?;
+            }
+        }
+        Ok(settled)
+    }
+
     /// Transactions in which each key is once.
     fn one_by_one(&self, entries: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
         let mut start = places.start;
         for place in places.start + 1..=places.end {
             if place == places.end || entries.key(place) == entries.key(place - 1) {
-                self.transaction(entries, start..place, settled)?;
+                self.transaction(entries, start..place, None, settled)?;
                 if settled.cut {
                     return Ok(());
                 }
@@ -173,7 +221,7 @@ impl<P: Transact> Work<'_, P> {
             let part = self.next.fetch_add(1, Ordering::Relaxed);
             if part < PARTS {
                 let taken = gathered.part(part, keys, merger, self.apart, &mut scratch, &mut entries);
-                taken.map_err(|error| Problem::new(Fault::Local, format!("cannot read gathered rows: {error}")))?;
+                taken.map_err(|error| cannot_read(&error))?;
             }
             if part >= PARTS || entries.len() >= rows || entries.bytes() >= bytes {
                 entries.sort();
@@ -181,7 +229,12 @@ impl<P: Transact> Work<'_, P> {
                 let rows = entries.len().div_ceil(transactions).max(1);
                 for start in (0..entries.len()).step_by(rows) {
                     let places = start..entries.len().min(start + rows);
-                    let done = self.transaction(&entries, places, &mut settled);
+                    let made_of = |place: usize| {
+                        let number = number_of(self.apart, &entries.entry(place).origin);
+                        let rows = gathered.of_key(entries.key(place), keys, self.apart, number);
+                        rows.map_err(|error| cannot_read(&error))
+                    };
+                    let done = self.transaction(&entries, places, Some(&made_of), &mut settled);
                     if done.is_err() || settled.cut {
                         self.next.store(PARTS, Ordering::Relaxed);
                     }
@@ -198,57 +251,94 @@ impl<P: Transact> Work<'_, P> {
         }
     }
 
-    fn transaction(&self, entries: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
-        let Self { division, segments, program, watch, .. } = self;
-        program.in_time()?;
-        let mut refused = Vec::new();
-        divide(entries, places.clone(), &mut refused, *program, watch)?;
-        if !refused.is_empty() && watch.exceeded() {
-            settled.cut(segments, entries, &refused, &division.columns);
+    /// Takes the rows in these places, and says what became of them.
+    fn transaction(
+        &self,
+        rows: &Entries,
+        places: Range<usize>,
+        made_of: Option<MadeOf<'_>>,
+        settled: &mut Settled,
+    ) -> Result<(), Failure> {
+        let Self { division: Division { columns, .. }, segments, .. } = self;
+        let mut together = Together { rows, made_of, refused: Vec::new(), replaced: Vec::new(), cut: false };
+        self.divide(&mut together, places.clone(), settled)?;
+        let Together { refused, replaced, cut, .. } = together;
+        if cut {
+            settled.cut(segments, rows, &refused, columns);
         } else {
-            settled.rows(segments, entries, places, &refused, &division.columns);
+            settled.rows(segments, rows, places, &refused, &replaced, columns);
+        }
+        Ok(())
+    }
+
+    /// Takes these rows, halved as often as an error of data asks for it, until too many are refused.
+    fn divide(&self, together: &mut Together<'_>, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
+        if together.cut {
+            return Ok(());
+        }
+        self.program.in_time()?;
+        let error = match self.program.transact(together.rows, places.clone()) {
+            Ok(unwritable) => {
+                let unwritten: u64 = unwritable.iter().map(|refused| together.rows.entry(refused.place).weight()).sum();
+                self.watch.accept(together.rows.weight(places) - unwritten);
+                return unwritable.into_iter().try_for_each(|refused| self.refuse(together, refused, settled));
+            }
+            Err(error) => error,
+        };
+        if places.len() == 1 && error.fault() == Fault::Record {
+            let sqlstate = error.sqlstate().map(str::to_owned);
+            let refused = Refused { place: places.start, sqlstate, reason: error.cause().to_owned() };
+            return self.refuse(together, refused, settled);
+        }
+        if places.len() > 1 && may_be_divided(&error) {
+            let middle = places.start + places.len() / 2;
+            let (first, second) = (places.start..middle, middle..places.end);
+            let (count, one, two) = (places.len(), first.len(), second.len());
+            warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
+            self.divide(together, first, settled)?;
+            return self.divide(together, second, settled);
+        }
+        Err(error.into())
+    }
+
+    /// One row is not taken. If it was made of several, those of each half are taken as one, so that only the one that is
+    /// to blame is lost.
+    fn refuse(&self, together: &mut Together<'_>, refused: Refused, settled: &mut Settled) -> Result<(), Failure> {
+        let Refused { place, .. } = refused;
+        let weight = together.rows.entry(place).weight();
+        let made_of = together.made_of.filter(|_| P::FOLDS && weight > 1);
+        let rows = made_of.map(|made_of| made_of(place)).transpose()?.unwrap_or_default();
+        if rows.len() < 2 {
+            self.watch.reject(weight);
+            together.refused.push(refused);
+            together.cut |= self.watch.exceeded();
+            return Ok(());
+        }
+        together.replaced.push(place);
+        let middle = rows.len() / 2;
+        for half in [0..middle, middle..rows.len()] {
+            if !together.cut {
+                let one = rows.folded(half, &self.division.merger);
+                self.transaction(&one, 0..1, Some(&by_themselves(&one)), settled)?;
+                together.cut |= settled.cut;
+            }
         }
         Ok(())
     }
 }
 
-/// Takes these rows, halved as often as an error of data asks for it, until too many are refused.
-fn divide(
-    rows: &Entries,
-    places: Range<usize>,
-    refused: &mut Vec<Refused>,
-    program: &impl Transact,
-    watch: &Watch,
-) -> Result<(), pg::Error> {
-    if !refused.is_empty() && watch.exceeded() {
-        return Ok(());
-    }
-    let error = match program.transact(rows, places.clone()) {
-        Ok(unwritable) => {
-            let unwritten = unwritable.iter().map(|refused| rows.entry(refused.place).weight()).sum();
-            watch.accept(rows.weight(places) - unwritten);
-            watch.reject(unwritten);
-            refused.extend(unwritable);
-            return Ok(());
-        }
-        Err(error) => error,
-    };
-    let of_record = error.fault() == Fault::Record;
-    if places.len() == 1 && of_record {
-        let sqlstate = error.sqlstate().map(str::to_owned);
-        watch.reject(rows.entry(places.start).weight());
-        refused.push(Refused { place: places.start, sqlstate, reason: error.cause().to_owned() });
-        return Ok(());
-    }
-    if places.len() > 1 && (of_record || error.sqlstate() == Some(SAME_KEY)) {
-        let middle = places.start + places.len() / 2;
-        let (first, second) = (places.start..middle, middle..places.end);
-        let (count, one, two) = (places.len(), first.len(), second.len());
-        warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
-        divide(rows, first, refused, program, watch)?;
-        return divide(rows, second, refused, program, watch);
-    }
-    Err(error)
+/// What rows were made of, as they know it themselves.
+fn by_themselves(rows: &Entries) -> impl Fn(usize) -> Result<Entries, Problem> {
+    |place| Ok(rows.as_they_came(place..place + 1))
+}
+
+/// Whether fewer rows may come through.
+fn may_be_divided(error: &pg::Error) -> bool {
+    error.fault() == Fault::Record || error.sqlstate() == Some(SAME_KEY)
+}
+
+fn cannot_read(error: &io::Error) -> Problem {
+    Problem::new(Fault::Local, format!("cannot read gathered rows: {error}"))
 }
 
 fn died() -> pg::Error {

@@ -1,5 +1,5 @@
-//! Rows that were taken out of a batch to be written or compared, each key once, in one piece of memory; and where their
-//! records came from.
+//! Rows that were taken out of a batch to be written or compared, each key once, in one piece of memory; where their
+//! records came from; and, for when a row is refused, the rows that it was made of.
 
 use std::ops::Range;
 
@@ -71,6 +71,8 @@ pub struct Entries {
     /// The keys' bytes, one after the other.
     keys: Vec<u8>,
     known: Vec<Entry>,
+    /// Those that were made one by [`Entries::merge`], with the place of what they became, in the order of these.
+    before: Vec<(usize, Entry)>,
     bytes: u64,
 }
 
@@ -151,6 +153,7 @@ impl Entries {
     /// for each segment, or none.
     pub fn merge(&mut self, merger: &Merger, apart: &[usize]) {
         let known = Vec::with_capacity(self.known.len());
+        self.before.clear();
         let mut sorted = std::mem::replace(&mut self.known, known).into_iter().peekable();
         while let Some(first) = sorted.next() {
             let key = first.key.clone();
@@ -162,7 +165,7 @@ impl Entries {
                 self.known.push(first);
                 continue;
             }
-            let set = |entry: &Entry| apart.get(entry.origin.segment).copied().unwrap_or_default();
+            let set = |entry: &Entry| number_of(apart, &entry.origin);
             let mut left: Vec<_> = std::iter::once(first).chain(others).collect();
             while let Some(first) = left.first() {
                 let number = set(first);
@@ -171,6 +174,9 @@ impl Entries {
                 let rows: Vec<_> = same.iter().map(|entry| self.rows.at(entry.row)).collect();
                 let folded = merger.fold(&rows);
                 let place = self.known.len();
+                if same.len() > 1 {
+                    self.before.extend(same.iter().map(|entry| (place, entry.clone())));
+                }
                 let mut same = same.into_iter();
                 self.known.extend(same.next());
                 self.replace(place, folded.view());
@@ -179,6 +185,40 @@ impl Entries {
                 }
             }
         }
+    }
+
+    /// The rows in these places as they were before they were merged, in the order in which they came.
+    pub(crate) fn as_they_came(&self, places: Range<usize>) -> Self {
+        let is_merged = |place: usize| self.before.binary_search_by_key(&place, |(became, _)| *became).is_ok();
+        let merged = self.before.iter().filter(|(became, _)| places.contains(became)).map(|(_, entry)| entry);
+        let others = places.clone().filter(|place| !is_merged(*place)).map(|place| &self.known[place]);
+        let mut all: Vec<_> = merged.chain(others).collect();
+        // Their keys were written one after the other.
+        all.sort_by_key(|entry| entry.key.start);
+        let mut rows = Self::default();
+        for entry in all {
+            rows.take(self, entry);
+        }
+        rows
+    }
+
+    /// One row of those in these places, which have one key.
+    pub(crate) fn folded(&self, places: Range<usize>, merger: &Merger) -> Self {
+        let mut one = Self::default();
+        for place in places {
+            one.take(self, self.entry(place));
+        }
+        one.merge(merger, &[]);
+        one
+    }
+
+    /// Adds a row of others.
+    fn take(&mut self, others: &Self, entry: &Entry) {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(&others.keys[entry.key.clone()]);
+        self.rows.push(others.rows.at(entry.row));
+        let row = self.rows.place(self.rows.count() - 1);
+        self.known.push(Entry { row, key: start..self.keys.len(), ..entry.clone() });
     }
 
     /// The first place from this one on at which another key begins, or the end.
@@ -202,8 +242,14 @@ impl Entries {
         self.rows.clear();
         self.keys.clear();
         self.known.clear();
+        self.before.clear();
         self.bytes = 0;
     }
+}
+
+/// By what number rows of a segment are apart from others.
+pub(crate) fn number_of(apart: &[usize], origin: &Origin) -> usize {
+    apart.get(origin.segment).copied().unwrap_or_default()
 }
 
 /// How many bytes all of these keys begin with.

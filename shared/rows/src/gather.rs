@@ -14,7 +14,7 @@ use ahash::RandomState;
 use profile::{Cells, Merger, Row, RowView};
 use smallvec::SmallVec;
 
-use crate::entries::{Entries, Origin, Records};
+use crate::entries::{Entries, Origin, Records, number_of};
 use crate::key::Keys;
 
 /// Rows are parted by their keys, so that one part after the other can be put together in memory.
@@ -182,7 +182,7 @@ impl Gathered {
     ) -> io::Result<()> {
         let mut known = HashMap::new();
         let pattern: Vec<_> = self.pattern.cells().collect();
-        let set = |origin: &Origin| apart.get(origin.segment).copied().unwrap_or_default();
+        let set = |origin: &Origin| number_of(apart, origin);
         let Part { rows, extents } = &self.parts[part];
         let mut extents = extents.as_slice();
         loop {
@@ -215,6 +215,38 @@ impl Gathered {
                 return Ok(());
             }
             known.extend(identities(begun..into.len(), into));
+        }
+    }
+
+    /// The rows of one key as they came; of those that are `apart` only the ones with this number.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub fn of_key(&self, key: &[u8], keys: &Keys, apart: &[usize], number: usize) -> io::Result<Entries> {
+        let mut scratch = Scratch::default();
+        let hash = self.state.hash_one(key);
+        let Part { rows, extents } = &self.parts[part_of(hash)];
+        let (mut extents, mut found) = (extents.as_slice(), Entries::default());
+        let pattern: Vec<_> = self.pattern.cells().collect();
+        loop {
+            let last = self.read(rows, &mut extents, &mut scratch)?;
+            let mut at = 0;
+            while at < scratch.filled {
+                let row = Bytes(&scratch.rows[at..scratch.filled]);
+                at += row.length();
+                if row.hash() != hash {
+                    continue;
+                }
+                let (mut cells, mut same) = (Vec::new(), Vec::new());
+                let origin = decode(row, &pattern, &mut cells).ok_or_else(broken)?;
+                keys.write(cells.as_slice(), &mut same).map_err(|_| broken())?;
+                if same == key && number_of(apart, &origin) == number {
+                    found.push(cells.as_slice(), keys, origin).map_err(|_| broken())?;
+                }
+            }
+            if last {
+                return Ok(found);
+            }
         }
     }
 
@@ -557,6 +589,37 @@ mod tests {
         assert_eq!(one.merged, [Origin { segment: 1, weight: 1, records: Records::new() }]);
         let two: Vec<_> = all[&2].0.cells().collect();
         assert_eq!(two, ["2", "null", "\"é\"", "\"the same in every row\""]);
+    }
+
+    /// For when the row that they make is refused.
+    #[test]
+    fn rows_of_one_key_come_back_as_they_came() {
+        let (parts, dir) = (Parts::new(), harness::Dir::new());
+        let mut gathered = Gathered::default();
+        // Many, so that they are read in several pieces; those of segment 2 are apart from the others.
+        for record in 0..600_u64 {
+            let id = (record % 3).cast_signed();
+            parts.add(
+                &mut gathered,
+                &row(id, "null", &format!("\"{record}\"")),
+                (record % 4).try_into().unwrap(),
+                &[record],
+            );
+            if record % 100 == 99 {
+                gathered.move_to_disk(dir.path()).unwrap();
+            }
+        }
+        let mut key = Vec::new();
+        parts.keys.write(row(1, "null", "null").view(), &mut key).unwrap();
+        for (number, expected) in [(0, vec![0, 1, 3]), (7, vec![2])] {
+            let rows = gathered.of_key(&key, &parts.keys, &[0, 0, 7, 0], number).unwrap();
+
+            let found: Vec<_> = (0..rows.len()).map(|place| rows.row(place).cell(2).to_owned()).collect();
+            let records = (0..600_u64).filter(|record| record % 3 == 1 && expected.contains(&(record % 4)));
+            assert_eq!(found, records.map(|record| format!("\"{record}\"")).collect::<Vec<_>>());
+            let records: Vec<_> = (0..rows.len()).map(|place| rows.entry(place).origin.records[0]).collect();
+            assert!(records.is_sorted() && records.len() == found.len());
+        }
     }
 
     /// On disk or in memory, in one piece or in many: what comes out is what folding the rows one by one gives.

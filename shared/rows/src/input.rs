@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -28,8 +28,9 @@ use crate::tolerance::{MaxRejects, Reading};
 pub enum Message {
     /// What the files belong to.
     Source(Box<Source>),
-    /// What the rows of a further table are; before the first of them.
-    Schema(Box<Schema>),
+    /// What the rows of a further table are; before the first of them. The answer is whether keys that are told apart
+    /// here are different ones in the table, too.
+    Schema(Box<Schema>, Sender<bool>),
     /// Rows and what was said about files.
     Batch(Box<Batch>),
     /// The source was asked to stop.
@@ -140,18 +141,15 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(name: String, schema: Schema, why_unknown: &'static str, gather: bool) -> Result<Self, Problem> {
+    fn of(name: String, schema: Schema, why_unknown: &'static str) -> Result<Self, Problem> {
         let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
         let keys = Keys::of(&schema).map_err(no_column)?;
         if schema.key.is_empty() {
             return Err(Problem::new(Fault::Setup, "the rows have no key"));
         }
         let merger = Merger::new(&schema).map_err(no_column)?;
-        // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
-        // the order in which they came.
-        let many = gather && schema.collects() && keys.parted();
         let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
-        Ok(Self { name, schema, many, reader, keys, merger, normal })
+        Ok(Self { name, schema, many: false, reader, keys, merger, normal })
     }
 }
 
@@ -244,11 +242,17 @@ impl Parser<'_> {
     }
 
     fn rows_are(&mut self, name: String, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
-        let rows = Rows::of(name, schema.clone(), why_unknown, self.expected.limits.gather.is_some())?;
+        let mut rows = Rows::of(name, schema.clone(), why_unknown)?;
+        let (answer, apart) = mpsc::channel();
+        self.send(Message::Schema(Box::new(schema), answer))?;
+        let apart = apart.recv().map_err(|_| Halt::Gone)?;
+        // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
+        // the order in which they came.
+        rows.many = self.expected.limits.gather.is_some() && rows.schema.collects() && rows.keys.are_exact() && apart;
         self.batch.add_table(rows.many);
         self.tables.push(rows);
         self.current = self.tables.len() - 1;
-        self.send(Message::Schema(Box::new(schema)))
+        Ok(())
     }
 
     fn file(&mut self, event: FileEvent) -> Result<(), Halt> {

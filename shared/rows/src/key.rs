@@ -2,7 +2,7 @@
 //! batch are merged, sorted and parted by.
 //!
 //! PostgreSQL has the last word on which keys are equal. Where this form tells apart what PostgreSQL does not, the
-//! batch is split by its error (`write`); such keys must only stay on one connection, which [`Keys::parted`] says.
+//! batch fails, and its rows come in their order (`division`): [`Keys::are_exact`] says whether that can be.
 
 use std::borrow::Cow;
 
@@ -87,8 +87,8 @@ impl Keys {
         Ok(Self { columns: indexes.into_iter().map(column).collect() })
     }
 
-    /// Whether rows may be parted by key over several connections.
-    pub fn parted(&self) -> bool {
+    /// Whether no two keys are one for PostgreSQL that are two here, so that rows may be parted by key.
+    pub fn are_exact(&self) -> bool {
         self.columns.iter().all(|column| column.form.is_exact())
     }
 

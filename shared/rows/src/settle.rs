@@ -60,22 +60,27 @@ impl Settled {
         self.rejected.extend(refused.iter().flat_map(|refused| refused_row(segments, rows, refused, columns)));
     }
 
-    /// What became of the rows in these places.
+    /// What became of the rows in these places, but for those that are `elsewhere`.
     pub fn rows(
         &mut self,
         segments: &[Segment],
         rows: &Entries,
         places: Range<usize>,
         refused: &[Refused],
+        elsewhere: &[usize],
         columns: &[Column],
     ) {
         self.tallies.resize(segments.len(), Tally::default());
-        let mut written = vec![true; places.len()];
+        let mut written = vec![Some(true); places.len()];
         for refused in refused {
-            written[refused.place - places.start] = false;
+            written[refused.place - places.start] = Some(false);
             self.rejected.extend(refused_row(segments, rows, refused, columns));
         }
+        for place in elsewhere {
+            written[place - places.start] = None;
+        }
         for (entry, written) in places.map(|place| rows.entry(place)).zip(written) {
+            let Some(written) = written else { continue };
             for (place, origin) in entry.origins().enumerate() {
                 let tally = &mut self.tallies[origin.segment];
                 match (written, place) {
@@ -177,7 +182,7 @@ mod tests {
 
     fn settled(refused: &[Refused]) -> Settled {
         let mut settled = Settled::of(&segments(), 0);
-        settled.rows(&segments(), &rows(), 0..2, refused, &schema().columns);
+        settled.rows(&segments(), &rows(), 0..2, refused, &[], &schema().columns);
         settled
     }
 

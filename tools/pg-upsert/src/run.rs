@@ -148,7 +148,10 @@ impl Run<'_> {
         loop {
             match messages.recv_timeout(Duration::from_millis(500)) {
                 Ok(Message::Source(source)) => self.source(*source),
-                Ok(Message::Schema(schema)) => self.schema(*schema)?,
+                Ok(Message::Schema(schema, answer)) => {
+                    // Who does not listen any more has ended for a reason of its own.
+                    let _ = answer.send(self.schema(*schema)?);
+                }
                 Ok(Message::Batch(batch)) => self.batch(*batch)?,
                 Ok(Message::Stopped) => self.stopped = true,
                 Ok(Message::End(torn)) => return self.end(torn),
@@ -174,8 +177,9 @@ impl Run<'_> {
         self.source = Some(source);
     }
 
-    /// What the rows of a further table are is known now: it is checked, and made if that is wanted.
-    fn schema(&mut self, schema: Schema) -> Result<(), Failure> {
+    /// What the rows of a further table are is known now: it is checked, and made if that is wanted. Whether it tells their
+    /// keys apart comes back.
+    fn schema(&mut self, schema: Schema) -> Result<bool, Failure> {
         if let Some(profile) = &self.profile
             && schema.profile != profile.name
         {
@@ -194,10 +198,11 @@ impl Run<'_> {
                 target::prepare(client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
             })
         })?;
+        let tells_apart = prepared.tells_apart;
         self.ledger.add_table(schema.name());
         self.tables.push((schema, prepared));
         self.writer = None;
-        Ok(())
+        Ok(tells_apart)
     }
 
     /// What became of each record, for each table; at least for one.

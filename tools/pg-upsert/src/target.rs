@@ -15,6 +15,8 @@ pub(crate) struct Prepared {
     pub(crate) before: Vec<String>,
     /// Whether there is nothing in it that a row could be merged with.
     pub(crate) empty: bool,
+    /// See [`Table::tells_apart`]. A table that is made of the schema does.
+    pub(crate) tells_apart: bool,
     /// The SQL of columns that are merged by it.
     pub(crate) rules: Rules,
 }
@@ -31,7 +33,8 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, pg::Error> {
     if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
         table.check(schema)?;
-        return Ok(Prepared { before: Vec::new(), empty: table.is_empty(client)?, rules });
+        let (empty, tells_apart) = (table.is_empty(client)?, table.tells_apart(schema));
+        return Ok(Prepared { before: Vec::new(), empty, tells_apart, rules });
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
@@ -46,11 +49,11 @@ pub(crate) fn prepare(
         transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     }
     if dry_run {
-        return Ok(Prepared { before: statements, empty: false, rules });
+        return Ok(Prepared { before: statements, empty: false, tells_apart: true, rules });
     }
     transaction.commit().map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
     info!("Made the table {name}");
-    Ok(Prepared { before: Vec::new(), empty: true, rules })
+    Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, rules })
 }
 
 /// The first connection: it finds wrong settings before anything is read.

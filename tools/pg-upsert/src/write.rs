@@ -68,8 +68,8 @@ impl Writer {
         let prologue: Vec<_> = there.map(|(statements, _)| std::mem::take(&mut statements.prologue)).collect();
         let pool = Pool::new(settings, connections, prologue.join(";\n"))?;
         let mut targets = Vec::new();
-        for ((schema, Prepared { before, empty, .. }), statements) in tables.iter().zip(statements) {
-            let division = Division::new(schema, limits.clone(), connections)?;
+        for ((schema, Prepared { before, empty, tells_apart, .. }), statements) in tables.iter().zip(statements) {
+            let division = Division::new(schema, limits.clone(), connections, *tells_apart)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
             let (before, empty, binary) = (before.clone(), AtomicBool::new(*empty), AtomicBool::new(true));
             targets.push((division, Target { pool, statements, encoder, binary, retry, dry_run, before, empty }));
@@ -123,6 +123,9 @@ fn as_deleted(mut settled: Settled, place: usize) -> Settled {
 struct Deletion<'a>(&'a Target);
 
 impl Transact for Deletion<'_> {
+    // What they make together is the same key.
+    const FOLDS: bool = false;
+
     fn in_time(&self) -> Result<(), Problem> {
         self.0.in_time()
     }
@@ -135,6 +138,8 @@ impl Transact for Deletion<'_> {
 }
 
 impl Transact for Target {
+    const FOLDS: bool = true;
+
     fn in_time(&self) -> Result<(), Problem> {
         self.retry.stop().in_time()
     }

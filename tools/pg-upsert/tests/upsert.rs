@@ -155,14 +155,14 @@ fn one_bad_record_among_500_is_found_by_halves_and_kept() {
 #[test]
 fn a_row_of_several_records_is_rejected_with_each_of_them() {
     let (dir, postgres) = migration();
-    let rows = [row(1, "a", &[1, 2]), row(2, "ok", &[3]), r#"{"id":1,"v":"x\u0000y","$records":[4]}"#.to_owned()];
-    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).end("a", 4);
+    let rows = [row(1, "a", &[1, 2]), row(2, "ok", &[3]), r#"{"id":1,"v":"x\u0000y","$records":[4,5]}"#.to_owned()];
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).end("a", 5);
 
     upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(1);
 
-    assert_eq!(postgres.query("select * from t"), "2|ok");
+    assert_eq!(postgres.query("select * from t order by id"), "1|a\n2|ok");
     let [reject] = rejects(&dir).try_into().unwrap();
-    assert_eq!((reject["records"].to_string(), reject["sqlstate"].as_str()), ("[1,2,4]".to_owned(), Some("22021")));
+    assert_eq!((reject["records"].to_string(), reject["sqlstate"].as_str()), ("[4,5]".to_owned(), Some("22021")));
 }
 
 #[test]
@@ -622,6 +622,80 @@ fn of_one_key_in_two_spellings_the_later_row_wins() {
         let rows = format!("{{\"id\":{earlier},\"v\":1}}\n{{\"id\":{later},\"v\":2}}\n");
         upsert(&dir, &postgres).args(["--table", "e"]).stdin(rows).run().exits(0);
         assert_eq!(postgres.query("select v from e"), "2", "{ty}");
+    }
+}
+
+/// Where `v` is too long for the table only that record is refused, and how many are sent together does not show.
+#[test]
+fn no_record_is_refused_for_another_one_of_its_row() {
+    let rows =
+        [(1, "a"), (3, "too long"), (1, "too long"), (3, "c"), (2, "b"), (2, "too long"), (2, "d"), (2, "too long")];
+    let rows: Vec<_> = (1..).zip(rows).map(|(record, (id, v))| row(id, v, &[record])).collect();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&rows).end("a", 8).text();
+    for (batch, expected) in [("50000", vec!["[3]", "[6]", "[8]"]), ("1", vec!["[2]", "[3]", "[6]", "[8]"])] {
+        let (dir, postgres) = migration();
+        postgres.query("alter table t alter v type varchar(3)");
+
+        let run = upsert(&dir, &postgres).args(["-p", "t", "-b", batch]).stdin(stream.as_str()).run();
+
+        // What a later record replaces before it is sent is merged, whatever it is.
+        let merged = 4 - expected.len();
+        run.exits(1).stderr_has(&format!(
+            "8 records = 4 rows written + {merged} merged + 0 filtered out + {} rejected",
+            expected.len()
+        ));
+        assert_eq!(postgres.query("select id, v from t order by id"), "1|a\n2|d\n3|c", "batches of {batch}");
+        let mut refused: Vec<_> = rejects(&dir).iter().map(|line| line["records"].to_string()).collect();
+        refused.sort();
+        assert_eq!(refused, expected, "batches of {batch}");
+        assert!(rejects(&dir).iter().all(|line| line["data"]["v"] == "too long"));
+    }
+}
+
+/// Gathered rows, here on disk too, are no different.
+#[test]
+fn no_record_is_refused_for_another_one_that_was_gathered_with_it() {
+    let schema = r#"{"$schema":{"v":1,"profile":"t","hash":"h","options":{},"schema":null,"table":"t","key":["id"],"columns":[{"name":"id","type":"bigint"},{"name":"v","type":"jsonb","merge":"jsonb_merge"}],"groups":[]}}"#;
+    // Each row has a part of its own of a value; record 2 of key 1 and the last one of key 2 have too large a number, and
+    // the padding makes them too many for memory.
+    let padding = "x".repeat(5000);
+    let row = |record: u64| {
+        let number = if record == 3 || record == 6000 { 1000 } else { 1 };
+        let id = record % 2;
+        format!(r#"{{"id":{id},"v":{{"n{record}":{number},"p":"{padding}"}},"$records":[{record}]}}"#)
+    };
+    let rows: Vec<_> = (1..=6000).map(row).collect();
+    let stream = Stream::new().source(1).line(schema).begin("a", 0).rows(&rows).end("a", 6000).text();
+    let (dir, postgres) = migration();
+    postgres.query("alter table t alter v type jsonb using null, add check (not v @? '$.* ? (@ == 1000)')");
+
+    let run = upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream).run();
+
+    run.exits(1).stderr_has("+ 2 rejected");
+    let parts = "select id, count(*) from t, jsonb_object_keys(v) k where k <> 'p' group by id order by id";
+    assert_eq!(postgres.query(parts), "0|2999\n1|2999");
+    let mut refused: Vec<_> = rejects(&dir).iter().map(|line| line["records"].to_string()).collect();
+    refused.sort();
+    assert_eq!(refused, ["[3]", "[6000]"]);
+}
+
+/// Which keys are one, PostgreSQL alone knows of these types; and of these rows some are refused.
+#[test]
+fn of_one_key_that_only_postgresql_knows_the_last_row_wins() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    for (ty, one, other) in [
+        ("numeric(5,1)", "1.04", "1.0"),
+        ("jsonb", r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#),
+        ("interval", r#""1 day""#, r#""24:00:00""#),
+    ] {
+        for keys in [[one, other, one], [other, one, other]] {
+            postgres.query(&format!("drop table if exists e; create table e (id {ty} primary key, v varchar(2))"));
+            let row = |(id, v): (&str, usize)| format!("{{\"id\":{id},\"v\":\"{v}\"}}\n");
+            let rows: String = keys.into_iter().zip([1, 2, 3]).chain([(keys[0], 1000)]).map(row).collect();
+            let run = upsert(&dir, &postgres).args(["--table", "e"]).stdin(rows).run();
+            run.exits(1);
+            assert_eq!(postgres.query("select v from e"), "3", "{ty} {keys:?}");
+        }
     }
 }
 

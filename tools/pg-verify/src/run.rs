@@ -158,7 +158,11 @@ impl Run<'_> {
         loop {
             match messages.recv_timeout(Duration::from_millis(500)) {
                 Ok(Message::Source(source)) => self.source(*source),
-                Ok(Message::Schema(schema)) => self.schema(&schema)?,
+                Ok(Message::Schema(schema, answer)) => {
+                    self.schema(&schema)?;
+                    // Who does not listen any more has ended for a reason of its own.
+                    let _ = answer.send(true);
+                }
                 Ok(Message::Batch(batch)) => self.batch(*batch)?,
                 Ok(Message::Stopped) => self.stopped = true,
                 Ok(Message::End(torn)) => return self.end(torn),

@@ -69,7 +69,7 @@ impl Target {
         let pool = Pool::new(settings, connections, format!("{};\n{READ_ONLY}", comparison.prologue))?;
         let fewer = Limits { rows: limits.rows.min(IN_FULL), ..limits.clone() };
         let (division, in_full) =
-            (Division::new(schema, limits, connections)?, Division::new(schema, fewer, connections)?);
+            (Division::new(schema, limits, connections, true)?, Division::new(schema, fewer, connections, true)?);
         Ok(Self { pool, comparison, encoder: Encoder::new(schema), retry, division, in_full })
     }
 
@@ -149,6 +149,9 @@ struct Look<'a> {
 }
 
 impl Transact for Look<'_> {
+    // The table has what rows of one key make together.
+    const FOLDS: bool = false;
+
     fn in_time(&self) -> Result<(), Problem> {
         self.target.retry.stop().in_time()
     }
@@ -178,6 +181,9 @@ struct Report<'a> {
 }
 
 impl Transact for Report<'_> {
+    // The table has what rows of one key make together.
+    const FOLDS: bool = false;
+
     fn in_time(&self) -> Result<(), Problem> {
         self.target.retry.stop().in_time()
     }
