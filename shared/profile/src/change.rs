@@ -10,6 +10,7 @@ use item::{Change, Encoding, Item, decode};
 use crate::plan::Source;
 use crate::row::{NULL, Row};
 use crate::tables::{Fate, Gate, Made, Mended, Table};
+use crate::text::comparable;
 
 /// What to do about it where the old image would tell.
 const OLD_IMAGES: &str = "an export of the view NEW_AND_OLD_IMAGES can tell";
@@ -158,7 +159,10 @@ fn retire(tables: &[Table], keys: &Item<'_>, rows: usize, made: &mut Made) -> Re
         let table = &tables[made.rows[place].table];
         let key = table.schema.key_indexes().unwrap_or_default();
         let (old, new) = (&made.rows[place], &made.rows[..rows]);
-        let same = |row: &Row| key.iter().all(|&column| row.cell(column) == old.row.cell(column));
+        let part = |row: &Row, column: usize| {
+            comparable(row.cell(column), table.schema.columns[column].ty.kind()).into_owned()
+        };
+        let same = |row: &Row| key.iter().all(|&column| part(row, column) == part(&old.row, column));
         if new.iter().any(|made| made.table == old.table && same(&made.row)) {
             continue;
         }

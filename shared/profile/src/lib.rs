@@ -35,7 +35,7 @@ pub use policy::{Merger, Policy};
 pub use row::{Row, RowView, Rows};
 pub use schema::{Column, ColumnType, Kind, Schema};
 pub use tables::{Fate, Made, Table};
-pub use text::{element_text, elements_of, plain_text, text_of};
+pub use text::{comparable, element_text, elements_of, plain_text, text_of};
 
 use crate::error::{Mistake, similar};
 use crate::tables::Gate;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use memchr::memchr;
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::policy::elements;
@@ -59,6 +60,25 @@ pub fn plain_text(cell: &str, kind: Kind) -> &str {
     match cell.as_bytes() {
         [b'"', .., b'"'] if kind != Kind::Json => &cell[1..cell.len() - 1],
         _ => cell,
+    }
+}
+
+/// A key's cell in a form in which equal numbers and equal texts are the same, whatever their spelling. Of other types,
+/// what is the same in the end may be two.
+pub fn comparable(cell: &str, kind: Kind) -> Cow<'_, str> {
+    match kind {
+        Kind::Numeric | Kind::Float => {
+            let plain = item::number::plain(cell);
+            if !plain.contains('.') {
+                return plain;
+            }
+            Cow::Owned(plain.trim_end_matches('0').trim_end_matches('.').to_owned())
+        }
+        Kind::Json => Cow::Borrowed(cell),
+        _ if memchr(b'\\', cell.as_bytes()).is_none() => Cow::Borrowed(cell),
+        // With quotes again, so that it stays what no other value is.
+        _ => serde_json::from_str::<String>(cell)
+            .map_or(Cow::Borrowed(cell), |text| Cow::Owned(Value::from(text).to_string())),
     }
 }
 
@@ -119,6 +139,22 @@ mod tests {
             assert_eq!(text_found.as_deref(), text, "{cell} as {ty}");
         }
         assert!(text_of("1", &"text[]".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn keys_are_compared_as_values() {
+        for (one, other, kind, equal) in [
+            ("1.50", "1.5", Kind::Numeric, true),
+            ("1e2", "100", Kind::Numeric, true),
+            ("10", "1", Kind::Numeric, false),
+            ("0.5", "5e-1", Kind::Float, true),
+            (r#""\u00e9\/""#, r#""é/""#, Kind::Text, true),
+            (r#""a""#, r#""A""#, Kind::Text, false),
+            (r#""\u006eull""#, "null", Kind::Text, false),
+            (r#""\u0022""#, r#""\"""#, Kind::Text, true),
+        ] {
+            assert_eq!(comparable(one, kind) == comparable(other, kind), equal, "{one} {other}");
+        }
     }
 
     #[test]

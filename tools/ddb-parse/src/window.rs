@@ -1,12 +1,11 @@
 //! Rows of one key that come close together are merged before they are written. The window is bounded in rows and
 //! bytes; what lies further apart is merged by the target. The rule of merging is `profile`'s.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
 use ahash::RandomState;
-use profile::{Kind, Merger, RowView, Rows, Schema};
+use profile::{Kind, Merger, RowView, Rows, Schema, comparable};
 
 /// Room for the rows of all windows.
 const BYTES: usize = 12 << 20;
@@ -120,13 +119,4 @@ impl Window {
             .iter()
             .all(|(index, kind)| comparable(one.cell(*index), *kind) == comparable(other.cell(*index), *kind))
     }
-}
-
-/// A key's cell in a form in which equal keys are equal texts. Numbers are equal as numbers, not as texts.
-fn comparable(cell: &str, kind: Kind) -> Cow<'_, str> {
-    if !matches!(kind, Kind::Numeric | Kind::Float) {
-        return Cow::Borrowed(cell);
-    }
-    let plain = item::number::plain(cell);
-    if plain.contains('.') { Cow::Owned(plain.trim_end_matches('0').trim_end_matches('.').to_owned()) } else { plain }
 }
