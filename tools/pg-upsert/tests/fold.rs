@@ -1,5 +1,5 @@
 //! The same rows, folded in Rust and by the program into a table, give the same: whatever the policy, the values, the
-//! batches and the connections.
+//! batches, the connections, and the rows that the table refuses.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -161,7 +161,7 @@ fn rust_and_sql_agree_whatever_the_batches() {
     for seed in 0..30 {
         let mut random = Random(seed);
         postgres.query(&format!(
-            "drop table if exists fold; create table fold ({}, primary key (id))",
+            "drop table if exists fold; create table fold ({}, primary key (id), check (not words @> '{{refused}}'))",
             definitions.join(", ")
         ));
         let object = |cells: &[String]| {
@@ -179,11 +179,21 @@ fn rust_and_sql_agree_whatever_the_batches() {
             ));
             expected.entry(cells[0].clone()).or_insert_with(|| Row::of(cells.iter().map(String::as_str)));
         }
+        let mut refused = 0;
         // Few rows show what the next merge would mend.
         for _ in 0..[6, 12, 100][usize::try_from(seed).unwrap() % 3] {
-            let cells = random.row();
+            let mut cells = random.row();
+            // A set keeps what a row has brought, so that the row is refused with whatever it is merged.
+            let is_refused = seed % 2 == 1 && random.below(8) == 0;
+            if is_refused {
+                cells[schema.index("words").unwrap()] = "[\"refused\"]".to_owned();
+                refused += 1;
+            }
             stream.push_str(&object(&cells));
             stream.push('\n');
+            if is_refused {
+                continue;
+            }
             let row = merger.normalize(Row::of(cells.iter().map(String::as_str)).view());
             let row = expected.get(&cells[0]).map_or(row.clone(), |before| merger.merge(before, &row));
             expected.insert(cells[0].clone(), row);
@@ -199,7 +209,7 @@ fn rust_and_sql_agree_whatever_the_batches() {
             .stdin(&stream)
             .run();
 
-        run.exits(0);
+        run.exits(i32::from(refused > 0)).stderr_has(&format!(" + {refused} rejected"));
         for (id, row) in expected {
             // PostgreSQL writes both: `85e0` is 85 to it, and times have its offset.
             let pairs =
