@@ -116,16 +116,18 @@ impl Table {
         self.unique.iter().any(|unique| unique.len() == key.len() && key.iter().all(|name| unique.contains(name)))
     }
 
-    /// Whether keys of that schema's rows that differ as numbers or texts always differ in the table: no type of it rounds
-    /// or has its own idea of what is equal.
+    /// Whether the key's columns have types by which keys can be told apart without asking the server: those of the
+    /// schema's rows, or others of the same values. A type that rounds has not, nor one with its own idea of what is equal.
     pub fn tells_apart(&self, schema: &Schema) -> bool {
         schema.key.iter().all(|name| {
             let (Some(index), Some(column)) = (schema.index(name), self.column(name)) else { return false };
-            match (schema.columns[index].ty.kind(), column.full.as_str()) {
-                (Kind::Integer(..) | Kind::Numeric, "smallint" | "integer" | "bigint" | "numeric")
-                | (Kind::Uuid, "uuid") => true,
-                (Kind::Text, full) => (full == "text" || column.base == "character varying") && column.deterministic,
-                _ => false,
+            let ty = &schema.columns[index].ty;
+            let (wanted, base, full) = (ty.base(), column.base.as_str(), column.full.as_str());
+            match ty.kind() {
+                Kind::Integer(..) | Kind::Numeric => matches!(full, "smallint" | "integer" | "bigint" | "numeric"),
+                Kind::Text if wanted == "character" => base == wanted && column.deterministic,
+                Kind::Text => matches!(base, "text" | "character varying") && column.deterministic,
+                _ => full == wanted,
             }
         })
     }

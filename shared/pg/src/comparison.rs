@@ -8,14 +8,11 @@ use profile::{Kind, Schema};
 
 use crate::catalogue::Table;
 use crate::policy::{Merge, Rules};
-use crate::statement::{stage, table_name};
+use crate::statement::{PLACE, stage, table_name};
 use crate::{quote_name, quote_text};
 
 /// Ends the statements that prepare a session: nothing but the stages can be written after it.
 pub const READ_ONLY: &str = "set session characteristics as transaction read only";
-
-/// The number of a row within its transaction.
-const PLACE: &str = "ddb_pipe_place";
 
 /// The statements for one schema's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use profile::Schema;
 use crate::policy::{Merge, Rules};
 use crate::quote_name;
 
+/// The number of a row within its transaction.
+pub(crate) const PLACE: &str = "ddb_pipe_place";
+
 /// The session's own table that COPY fills, one for each table that rows are for.
 pub(crate) fn stage(number: usize) -> String {
     if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
@@ -24,8 +27,38 @@ pub struct Statements {
     pub load: Copy,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
     pub merge: String,
+    /// Says which keys are one for the table.
+    pub keys: SameKeys,
     /// Deletes the rows of the table whose keys are in the stage; where rows have a version, those that are not newer.
     pub delete: String,
+}
+
+/// The statements that compare keys of rows that are not in the table, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SameKeys {
+    /// Makes a table of the session for them, which is empty at the beginning of each transaction.
+    pub create: String,
+    /// Takes them in text format: a number that is given back, then the key's columns.
+    pub copy: String,
+    /// Two numbers of each key that is the same as one with a lower number: its own, and the lowest. Both are `integer`.
+    pub same: String,
+}
+
+impl SameKeys {
+    fn of(table: &str, key: &str, number: usize) -> Self {
+        let keys = format!("ddb_pipe_keys_{number}");
+        Self {
+            create: format!(
+                "create temporary table if not exists {keys} on commit delete rows \
+                 as select 0 as {PLACE}, {key} from {table} with no data"
+            ),
+            copy: format!("copy pg_temp.{keys} ({PLACE}, {key}) from stdin"),
+            same: format!(
+                "select {PLACE}, first from (select {PLACE}, min({PLACE}) over (partition by {key}) as first \
+                 from pg_temp.{keys}) as keys where first < {PLACE}"
+            ),
+        }
+    }
 }
 
 /// The statements by which a table takes rows.
@@ -91,6 +124,7 @@ impl Statements {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
+            keys: SameKeys::of(&table, &key, number),
             stage: Copy::of(&format!("pg_temp.{stage}"), &list),
             load: Copy::of(&table, &list),
             merge: format!(

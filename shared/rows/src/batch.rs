@@ -150,6 +150,11 @@ impl Batch {
         self.tables.iter().map(Held::keys).sum::<usize>() + self.deleted.iter().map(Entries::len).sum::<usize>()
     }
 
+    /// From now on the rows of a table, of which there is none, come as few.
+    pub fn set_few(&mut self, table: usize) {
+        self.tables[table] = Held::new(false);
+    }
+
     /// Rows of a further table may come; `many` if many keys are to come together.
     pub fn add_table(&mut self, many: bool) {
         self.tables.push(Held::new(many));

@@ -31,18 +31,29 @@ pub struct Unwritable {
 /// Writes rows of one schema.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    columns: Vec<(String, ColumnType)>,
+    /// Their places among the cells, names and types.
+    columns: Vec<(usize, String, ColumnType)>,
 }
 
 impl Encoder {
     /// An encoder of that schema's rows.
     pub fn new(schema: &Schema) -> Self {
-        Self { columns: schema.columns.iter().map(|column| (column.name.clone(), column.ty.clone())).collect() }
+        Self::of(schema, 0..schema.columns.len())
+    }
+
+    /// An encoder of nothing but the key of that schema's rows; of its names, the first that is no column is the error.
+    pub fn of_key(schema: &Schema) -> Result<Self, String> {
+        Ok(Self::of(schema, schema.key_indexes()?))
+    }
+
+    fn of(schema: &Schema, places: impl IntoIterator<Item = usize>) -> Self {
+        let columns = places.into_iter().map(|place| (place, &schema.columns[place]));
+        Self { columns: columns.map(|(place, column)| (place, column.name.clone(), column.ty.clone())).collect() }
     }
 
     /// An encoder of the same rows in binary format, see [`BinaryEncoder::new`].
     pub fn binary<'t>(&self, found: impl Iterator<Item = &'t Type>) -> Option<BinaryEncoder<'_>> {
-        BinaryEncoder::new(self.columns.iter().map(|(_, ty)| ty), found)
+        BinaryEncoder::new(self.columns.iter().map(|(_, _, ty)| ty), found)
     }
 
     /// Sends the rows in these places, each with its place in front if that is wanted. Those that cannot be written are left
@@ -86,8 +97,9 @@ impl Encoder {
         let start = into.len();
         let text = row.text().as_bytes();
         let clean = memchr(b'\\', text).is_none() && memchr3(b'\n', b'\r', b'\t', text).is_none();
-        for (index, ((name, ty), cell)) in self.columns.iter().zip(row.cells()).enumerate() {
-            if index > 0 {
+        for (number, (place, name, ty)) in self.columns.iter().enumerate() {
+            let cell = row.cell(*place);
+            if number > 0 {
                 into.push(b'\t');
             }
             if write_plain(cell, ty, clean, into) {
@@ -193,7 +205,7 @@ mod tests {
     use profile::Row;
 
     fn encode(ty: &str, cell: &str) -> Result<String, Unwritable> {
-        let encoder = Encoder { columns: vec![("c".to_owned(), ty.parse().unwrap())] };
+        let encoder = Encoder { columns: vec![(0, "c".to_owned(), ty.parse().unwrap())] };
         let mut line = b"before\n".to_vec();
         let result = encoder.write(Row::of([cell]).view(), &mut line);
         let line = String::from_utf8(line).unwrap();

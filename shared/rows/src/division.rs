@@ -32,6 +32,13 @@ pub trait Transact: Sync {
     /// A stop was asked for so long ago that no more is begun.
     fn in_time(&self) -> Result<(), Problem>;
 
+    /// What the table says of keys that are not certain: of each row that has the key of an earlier one its place, and that
+    /// of the first row which has it.
+    ///
+    /// # Errors
+    /// What no record is to blame for.
+    fn same_keys(&self, rows: &Entries) -> Result<Vec<(usize, usize)>, pg::Error>;
+
     /// One transaction, retries included, with the rows in these places: those that PostgreSQL was not even asked about come
     /// back.
     ///
@@ -48,14 +55,14 @@ pub struct Division {
     merger: Merger,
     limits: Limits,
     connections: usize,
-    /// No keys are one in the table that are two here.
+    /// Keys that are certain here are different ones in the table, too.
     exact: bool,
     /// Rows of one key are never one, and each is written after the last.
     one_by_one: bool,
 }
 
 impl Division {
-    /// For at most so many connections. Whether the table takes no keys for one that are told apart here, `apart` says.
+    /// For at most so many connections. Whether the table has types by which keys can be told apart here, `apart` says.
     ///
     /// # Errors
     /// A name in the schema that is no column.
@@ -63,7 +70,7 @@ impl Division {
         let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
         let keys = Keys::of(schema).map_err(no_column)?;
         let merger = Merger::new(schema).map_err(no_column)?;
-        let (exact, one_by_one) = (keys.are_exact() && apart, schema.by_sql());
+        let (exact, one_by_one) = (keys.can_be_certain() && apart, schema.by_sql());
         let connections = if exact { usize::try_from(connections).unwrap_or(1) } else { 1 };
         Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, exact, one_by_one })
     }
@@ -84,16 +91,15 @@ impl Division {
         let work = Work { division: self, segments, apart, next: AtomicUsize::new(0), program, watch };
         let results = match rows {
             Held::Few(entries) => {
+                if P::FOLDS && !(self.exact && entries.are_certain()) {
+                    entries.set_same_keys(&program.same_keys(entries)?);
+                }
                 entries.sort();
                 if !self.one_by_one {
                     entries.merge(&self.merger, work.apart);
                 }
-                if P::FOLDS && !self.exact {
-                    vec![work.in_order(entries)]
-                } else {
-                    let (entries, rows) = (&*entries, self.share(entries.len()));
-                    self.connect(|| work.few(entries, rows))
-                }
+                let (entries, rows) = (&*entries, self.share(entries.len()));
+                self.connect(|| work.few(entries, rows))
             }
             Held::Many(gathered) => {
                 let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
@@ -135,8 +141,11 @@ struct Work<'a, P> {
     watch: &'a Watch,
 }
 
-/// The rows that the one in a place was made of, as they came.
-type MadeOf<'a> = &'a dyn Fn(usize) -> Result<Entries, Problem>;
+/// Takes rows of one key, and whether they are the last of it.
+type Take<'a> = &'a mut dyn FnMut(&Entries, bool) -> Result<(), Failure>;
+
+/// Hands on the rows that the one in a place was made of, as they came.
+type MadeOf<'a> = &'a dyn Fn(usize, Take<'_>) -> Result<(), Failure>;
 
 /// Rows that are taken together.
 struct Together<'a> {
@@ -175,27 +184,6 @@ impl<P: Transact> Work<'_, P> {
         }
     }
 
-    /// All rows in one transaction if their keys are different ones for PostgreSQL, too. Where it fails, some may be the
-    /// same, and of these the order counts: they come as they came.
-    fn in_order(&self, entries: &Entries) -> Result<Settled, Failure> {
-        let mut settled = Settled::default();
-        self.program.in_time()?;
-        let all = 0..entries.len();
-        let whole = if self.division.one_by_one { None } else { Some(self.program.transact(entries, all.clone())) };
-        match whole {
-            Some(Ok(unwritable)) if unwritable.is_empty() => {
-                self.watch.accept(entries.weight(all.clone()));
-                settled.rows(self.segments, entries, all, &[], &[], &self.division.columns);
-            }
-            Some(Err(error)) if !may_be_divided(&error) => return Err(error.into()),
-            _ => {
-                let rows = entries.as_they_came(all);
-                self.transaction(&rows, 0..rows.len(), None, &mut settled)?;
-            }
-        }
-        Ok(settled)
-    }
-
     /// Transactions in which each key is once.
     fn one_by_one(&self, entries: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
         let mut start = places.start;
@@ -229,10 +217,11 @@ impl<P: Transact> Work<'_, P> {
                 let rows = entries.len().div_ceil(transactions).max(1);
                 for start in (0..entries.len()).step_by(rows) {
                     let places = start..entries.len().min(start + rows);
-                    let made_of = |place: usize| {
+                    let made_of = |place: usize, take: Take<'_>| {
                         let number = number_of(self.apart, &entries.entry(place).origin);
-                        let rows = gathered.of_key(entries.key(place), keys, self.apart, number);
-                        rows.map_err(|error| cannot_read(&error))
+                        let key = entries.key(place);
+                        let taken = gathered.of_key(key, keys, (self.apart, number), take);
+                        taken.map_err(|error| cannot_read(&error))?
                     };
                     let done = self.transaction(&entries, places, Some(&made_of), &mut settled);
                     if done.is_err() || settled.cut {
@@ -301,35 +290,52 @@ impl<P: Transact> Work<'_, P> {
         Err(error.into())
     }
 
-    /// One row is not taken. If it was made of several, those of each half are taken as one, so that only the one that is
-    /// to blame is lost.
+    /// One row is not taken. If it was made of several, some of these are taken as one, so that only the ones that are to
+    /// blame are lost.
     fn refuse(&self, together: &mut Together<'_>, refused: Refused, settled: &mut Settled) -> Result<(), Failure> {
-        let Refused { place, .. } = refused;
+        let place = refused.place;
         let weight = together.rows.entry(place).weight();
-        let made_of = together.made_of.filter(|_| P::FOLDS && weight > 1);
-        let rows = made_of.map(|made_of| made_of(place)).transpose()?.unwrap_or_default();
-        if rows.len() < 2 {
+        let mut alone = true;
+        if let Some(made_of) = together.made_of.filter(|_| P::FOLDS && weight > 1) {
+            made_of(place, &mut |rows, last| {
+                let all = 0..rows.len();
+                if alone && last {
+                    if rows.len() > 1 {
+                        let middle = rows.len() / 2;
+                        self.as_one(rows, 0..middle, settled)?;
+                        self.as_one(rows, middle..rows.len(), settled)?;
+                        alone = false;
+                    }
+                    return Ok(());
+                }
+                alone = false;
+                self.as_one(rows, all, settled)
+            })?;
+        }
+        if alone {
             self.watch.reject(weight);
             together.refused.push(refused);
             together.cut |= self.watch.exceeded();
-            return Ok(());
-        }
-        together.replaced.push(place);
-        let middle = rows.len() / 2;
-        for half in [0..middle, middle..rows.len()] {
-            if !together.cut {
-                let one = rows.folded(half, &self.division.merger);
-                self.transaction(&one, 0..1, Some(&by_themselves(&one)), settled)?;
-                together.cut |= settled.cut;
-            }
+        } else {
+            together.replaced.push(place);
+            together.cut |= settled.cut;
         }
         Ok(())
+    }
+
+    /// Takes the rows of one key in these places as the one that they make.
+    fn as_one(&self, rows: &Entries, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
+        if settled.cut || places.is_empty() {
+            return Ok(());
+        }
+        let one = rows.folded(places, &self.division.merger);
+        self.transaction(&one, 0..1, Some(&by_themselves(&one)), settled)
     }
 }
 
 /// What rows were made of, as they know it themselves.
-fn by_themselves(rows: &Entries) -> impl Fn(usize) -> Result<Entries, Problem> {
-    |place| Ok(rows.as_they_came(place..place + 1))
+fn by_themselves(rows: &Entries) -> impl Fn(usize, Take<'_>) -> Result<(), Failure> {
+    |place, take| take(&rows.as_they_came(place..place + 1), true)
 }
 
 /// Whether fewer rows may come through.

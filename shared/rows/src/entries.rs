@@ -73,6 +73,8 @@ pub struct Entries {
     known: Vec<Entry>,
     /// Those that were made one by [`Entries::merge`], with the place of what they became, in the order of these.
     before: Vec<(usize, Entry)>,
+    /// Not every key is certain, see [`Keys::write`].
+    uncertain: bool,
     bytes: u64,
 }
 
@@ -115,15 +117,42 @@ impl Entries {
     /// Adds a row. A column of its key that is null is the error; then it is not added.
     pub fn push(&mut self, row: impl Cells, keys: &Keys, origin: Origin) -> Result<(), String> {
         let start = self.keys.len();
-        if let Err(reason) = keys.write(row, &mut self.keys) {
-            self.keys.truncate(start);
-            return Err(reason);
+        match keys.write(row, &mut self.keys) {
+            Ok(certain) => self.uncertain |= !certain,
+            Err(reason) => {
+                self.keys.truncate(start);
+                return Err(reason);
+            }
         }
         row.add_to(&mut self.rows);
         let (row, key) = (self.rows.place(self.rows.count() - 1), start..self.keys.len());
         self.bytes += (self.rows.at(row).text_size() + key.len() + 8 * origin.records.len()) as u64 + OVERHEAD;
         self.known.push(Entry { origin, merged: Vec::new(), row, key });
         Ok(())
+    }
+
+    /// Whether every key is certain, see [`Keys::write`].
+    pub(crate) fn are_certain(&self) -> bool {
+        !self.uncertain
+    }
+
+    /// Says anew which rows have one key: each all by itself, but those that have the key of an earlier one, which come
+    /// with the place of the first that has it. None were sorted or merged yet.
+    pub(crate) fn set_same_keys(&mut self, same: &[(usize, usize)]) {
+        let mut first: Vec<_> = (0..self.len()).collect();
+        for &(place, earlier) in same {
+            first[place] = earlier;
+        }
+        let mut keys = Vec::with_capacity(self.keys.len() + 8 * self.len());
+        let renamed = first.into_iter().map(|first| {
+            let start = keys.len();
+            keys.extend_from_slice(self.key(first));
+            keys.extend_from_slice(&(first as u64).to_be_bytes());
+            start..keys.len()
+        });
+        let renamed: Vec<_> = renamed.collect();
+        self.keys = keys;
+        self.known.iter_mut().zip(renamed).for_each(|(entry, key)| entry.key = key);
     }
 
     /// The entry in a place, to note what is merged into it.
@@ -243,6 +272,7 @@ impl Entries {
         self.keys.clear();
         self.known.clear();
         self.before.clear();
+        self.uncertain = false;
         self.bytes = 0;
     }
 }

@@ -26,6 +26,9 @@ const PART_BITS: u32 = 8;
 /// Of one part, about so many bytes are in memory at once; in tests so few that there are more.
 const AT_ONCE: usize = if cfg!(test) { 1 << 10 } else { 16 << 20 };
 
+/// Of one key, about so many bytes are handed on together; in tests few, too.
+const OF_KEY: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
+
 /// Of one key so many cells are looked at together, or a few more; in tests few, too.
 const CELLS_AT_ONCE: usize = if cfg!(test) { 64 } else { 1 << 18 };
 
@@ -218,15 +221,21 @@ impl Gathered {
         }
     }
 
-    /// The rows of one key as they came; of those that are `apart` only the ones with this number.
+    /// Hands on the rows of one key as they came, a few MB at a time, and whether these are the last; of those that are
+    /// `apart` only the ones with this number.
     ///
     /// # Errors
-    /// The temporary file cannot be read.
-    pub fn of_key(&self, key: &[u8], keys: &Keys, apart: &[usize], number: usize) -> io::Result<Entries> {
-        let mut scratch = Scratch::default();
+    /// The temporary file cannot be read. What `take` says is the inner one.
+    pub fn of_key<E>(
+        &self,
+        key: &[u8],
+        keys: &Keys,
+        (apart, number): (&[usize], usize),
+        mut take: impl FnMut(&Entries, bool) -> Result<(), E>,
+    ) -> io::Result<Result<(), E>> {
         let hash = self.state.hash_one(key);
         let Part { rows, extents } = &self.parts[part_of(hash)];
-        let (mut extents, mut found) = (extents.as_slice(), Entries::default());
+        let (mut extents, mut scratch, mut found) = (extents.as_slice(), Scratch::default(), Entries::default());
         let pattern: Vec<_> = self.pattern.cells().collect();
         loop {
             let last = self.read(rows, &mut extents, &mut scratch)?;
@@ -240,12 +249,19 @@ impl Gathered {
                 let (mut cells, mut same) = (Vec::new(), Vec::new());
                 let origin = decode(row, &pattern, &mut cells).ok_or_else(broken)?;
                 keys.write(cells.as_slice(), &mut same).map_err(|_| broken())?;
-                if same == key && number_of(apart, &origin) == number {
-                    found.push(cells.as_slice(), keys, origin).map_err(|_| broken())?;
+                if same != key || number_of(apart, &origin) != number {
+                    continue;
                 }
+                if found.bytes() >= OF_KEY {
+                    if let Err(error) = take(&found, false) {
+                        return Ok(Err(error));
+                    }
+                    found.clear();
+                }
+                found.push(cells.as_slice(), keys, origin).map_err(|_| broken())?;
             }
             if last {
-                return Ok(found);
+                return Ok(take(&found, true));
             }
         }
     }
@@ -612,13 +628,19 @@ mod tests {
         let mut key = Vec::new();
         parts.keys.write(row(1, "null", "null").view(), &mut key).unwrap();
         for (number, expected) in [(0, vec![0, 1, 3]), (7, vec![2])] {
-            let rows = gathered.of_key(&key, &parts.keys, &[0, 0, 7, 0], number).unwrap();
+            let (mut found, mut groups, mut ended) = (Vec::new(), 0, false);
+            let taken = gathered.of_key(&key, &parts.keys, (&[0, 0, 7, 0], number), |rows, last| {
+                let row = |place| (rows.row(place).cell(2).to_owned(), rows.entry(place).origin.records[0]);
+                found.extend((0..rows.len()).map(row));
+                assert!(!ended && rows.len() > 1);
+                (groups, ended) = (groups + 1, last);
+                Ok::<_, ()>(())
+            });
 
-            let found: Vec<_> = (0..rows.len()).map(|place| rows.row(place).cell(2).to_owned()).collect();
+            taken.unwrap().unwrap();
+            assert!(ended && groups > 1, "{groups} groups");
             let records = (0..600_u64).filter(|record| record % 3 == 1 && expected.contains(&(record % 4)));
-            assert_eq!(found, records.map(|record| format!("\"{record}\"")).collect::<Vec<_>>());
-            let records: Vec<_> = (0..rows.len()).map(|place| rows.entry(place).origin.records[0]).collect();
-            assert!(records.is_sorted() && records.len() == found.len());
+            assert_eq!(found, records.map(|record| (format!("\"{record}\""), record)).collect::<Vec<_>>());
         }
     }
 

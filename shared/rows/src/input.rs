@@ -248,7 +248,8 @@ impl Parser<'_> {
         let apart = apart.recv().map_err(|_| Halt::Gone)?;
         // Rows that are replaced as a whole are not worth waiting for; keys that only PostgreSQL can compare must stay in
         // the order in which they came.
-        rows.many = self.expected.limits.gather.is_some() && rows.schema.collects() && rows.keys.are_exact() && apart;
+        rows.many =
+            self.expected.limits.gather.is_some() && rows.schema.collects() && rows.keys.can_be_certain() && apart;
         self.batch.add_table(rows.many);
         self.tables.push(rows);
         self.current = self.tables.len() - 1;
@@ -304,6 +305,9 @@ impl Parser<'_> {
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
+            if rows.many && !rows.keys.is_certain(row) {
+                return Ok(false);
+            }
             let added = rows.normal.check(row).and_then(|()| match rows.normal.row(row, &rows.merger) {
                 Some(normal) => self.batch.add(self.current, normal.view(), &rows.keys, records),
                 None => self.batch.add(self.current, row, &rows.keys, records),
@@ -311,15 +315,22 @@ impl Parser<'_> {
             match added {
                 Ok(()) => {
                     self.reading.came(records);
-                    Ok(())
+                    Ok(true)
                 }
                 Err(reason) => Err(NoRow { reason, records: records.to_vec() }),
             }
         });
         match added {
-            Ok(()) => {
+            Ok(true) => {
                 self.tell();
                 Ok(())
+            }
+            Ok(false) => {
+                // Rows of which nobody knows here whether they have one key have to stay in their order.
+                rows.many = false;
+                self.flush()?;
+                self.batch.set_few(self.current);
+                self.data(line)
             }
             Err(no_row) => self.refuse(no_row, line),
         }

@@ -1,8 +1,8 @@
 //! The key of a row in a form in which equal keys are equal bytes, whatever their spelling in JSON: what rows of one
 //! batch are merged, sorted and parted by.
 //!
-//! PostgreSQL has the last word on which keys are equal. Where this form tells apart what PostgreSQL does not, the
-//! batch fails, and its rows come in their order (`division`): [`Keys::are_exact`] says whether that can be.
+//! PostgreSQL has the last word on which keys are equal. Of most keys it is known here what it will say; these are
+//! certain. Where others are among them it is asked (`division`).
 
 use std::borrow::Cow;
 
@@ -32,8 +32,6 @@ struct KeyColumn {
 enum Form {
     Integer,
     Numeric,
-    /// `numeric` with a scale, to which PostgreSQL rounds.
-    Rounded,
     Real,
     Double,
     Timestamptz,
@@ -41,11 +39,12 @@ enum Form {
     Date,
     Uuid,
     Bytea,
+    Boolean,
     /// `character`, which ignores spaces at the end.
     Padded,
-    /// Every other text is another value.
+    /// Every other text is another value, but for spaces at the end, which `character varying(n)` may cut.
     Text,
-    /// A text of which other spellings may be the same value (`citext` has an idea of its own).
+    /// A text of which other spellings may be the same value: a type that rounds, or one with an idea of its own.
     Other,
 }
 
@@ -53,8 +52,10 @@ impl Form {
     fn of(ty: &ColumnType) -> Self {
         match (ty.kind(), ty.base().as_str()) {
             _ if ty.is_array() => Self::Other,
+            (Kind::Text, "character") => Self::Padded,
+            (Kind::Text, "text" | "character varying") => Self::Text,
+            _ if ty.has_modifier() => Self::Other,
             (Kind::Integer(..), _) => Self::Integer,
-            (Kind::Numeric, _) if ty.has_modifier() => Self::Rounded,
             (Kind::Numeric, _) => Self::Numeric,
             (Kind::Float, "real") => Self::Real,
             (Kind::Float, _) => Self::Double,
@@ -63,16 +64,9 @@ impl Form {
             (Kind::Date, _) => Self::Date,
             (Kind::Uuid, _) => Self::Uuid,
             (Kind::Bytea, _) => Self::Bytea,
-            (Kind::Text, "character") => Self::Padded,
-            (Kind::Text, "text" | "character varying") | (Kind::Boolean, _) => Self::Text,
+            (Kind::Boolean, _) => Self::Boolean,
             (Kind::Text | Kind::Json | Kind::Other, _) => Self::Other,
         }
-    }
-
-    /// Whether PostgreSQL takes no two values for equal that are two in this form. Of times, floats and `bytea` it knows
-    /// more spellings.
-    fn is_exact(self) -> bool {
-        matches!(self, Self::Integer | Self::Numeric | Self::Uuid | Self::Text)
     }
 }
 
@@ -87,21 +81,31 @@ impl Keys {
         Ok(Self { columns: indexes.into_iter().map(column).collect() })
     }
 
-    /// Whether no two keys are one for PostgreSQL that are two here, so that rows may be parted by key.
-    pub fn are_exact(&self) -> bool {
-        self.columns.iter().all(|column| column.form.is_exact())
+    /// Whether its types are such that keys can be certain.
+    pub fn can_be_certain(&self) -> bool {
+        self.columns.iter().all(|column| column.form != Form::Other)
     }
 
-    /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error.
-    pub fn write(&self, row: impl Cells, into: &mut Vec<u8>) -> Result<(), String> {
+    /// Appends the bytes by which a row's key is told apart from others; a column of it that is null is the error. True if
+    /// it is certain: of two such keys that are different PostgreSQL says so too, if the table has the same types.
+    pub fn write(&self, row: impl Cells, into: &mut Vec<u8>) -> Result<bool, String> {
+        let mut certain = true;
         for KeyColumn { index, name, form } in &self.columns {
             let cell = row.cell(*index);
             if cell == NULL {
                 return Err(format!("the key's column `{name}` is null"));
             }
-            write_part(cell, *form, into);
+            certain &= write_part(cell, *form, into);
         }
-        Ok(())
+        Ok(certain)
+    }
+
+    /// Whether a row's key is certain, see [`Keys::write`]; without one it is nobody's.
+    pub fn is_certain(&self, row: impl Cells) -> bool {
+        self.columns.iter().all(|KeyColumn { index, form, .. }| {
+            let cell = row.cell(*index);
+            cell == NULL || write_part(cell, *form, &mut Vec::new())
+        })
     }
 
     /// Whether two rows have one key, neither with a column of it that is null.
@@ -119,8 +123,8 @@ impl Keys {
     }
 }
 
-/// One column's part, ended so that no part can run into the next.
-fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) {
+/// One column's part, ended so that no part can run into the next; whether it is certain.
+fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) -> bool {
     let number = match form {
         Form::Integer => integer(cell),
         Form::Real => unquoted(cell).parse().ok().and_then(|number: f32| order(number.into())),
@@ -134,26 +138,48 @@ fn write_part(cell: &str, form: Form, into: &mut Vec<u8>) {
         // Of two's complement with the sign turned the order of bytes is the order of numbers.
         into.push(1);
         into.extend_from_slice(&(number ^ i64::MIN).to_be_bytes());
-        return;
+        return true;
     }
     let text = unquoted(cell);
-    match form {
-        Form::Numeric | Form::Rounded => {
-            let plain = plain(&text);
+    let certain = match form {
+        Form::Numeric => {
+            let number = text.trim_matches(SPACES);
+            let plain = plain(number);
             let short = if plain.contains('.') { plain.trim_end_matches('0').trim_end_matches('.') } else { &plain };
             into.extend_from_slice(short.as_bytes());
+            // What is none may be `NaN` or `inf`, in whatever spelling.
+            Decimal::parse(number).is_ok()
         }
         Form::Uuid => {
+            let start = into.len();
             let digits = text.bytes().filter(u8::is_ascii_alphanumeric);
             into.extend(digits.map(|digit| digit.to_ascii_lowercase()));
+            into.len() - start == 32 && into[start..].iter().all(u8::is_ascii_hexdigit)
         }
         // Hexadecimal digits; in the other form of `bytea` letters are themselves.
-        Form::Bytea if text.starts_with("\\x") => into.extend(text.bytes().map(|digit| digit.to_ascii_lowercase())),
-        Form::Padded => into.extend_from_slice(text.trim_end_matches(' ').as_bytes()),
-        _ => into.extend_from_slice(text.as_bytes()),
-    }
+        Form::Bytea if text.starts_with("\\x") => {
+            into.extend(text.bytes().map(|digit| digit.to_ascii_lowercase()));
+            text.bytes().skip(2).all(|digit| digit.is_ascii_hexdigit())
+        }
+        Form::Padded => {
+            into.extend_from_slice(text.trim_end_matches(' ').as_bytes());
+            true
+        }
+        _ => {
+            into.extend_from_slice(text.as_bytes());
+            match form {
+                Form::Text => !text.ends_with(' '),
+                Form::Boolean => !cell.starts_with('"'),
+                _ => false,
+            }
+        }
+    };
     into.push(0);
+    certain
 }
+
+/// What PostgreSQL passes over around a number.
+const SPACES: [char; 6] = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r'];
 
 /// A number in whose order floats are, of which both zeros are equal; nothing for one that is not finite.
 fn order(number: f64) -> Option<i64> {
@@ -167,7 +193,7 @@ fn integer(cell: &str) -> Option<i64> {
     if cell.len() < 19 && cell.bytes().all(|byte| byte.is_ascii_digit()) {
         return cell.parse().ok();
     }
-    Decimal::parse(&unquoted(cell)).ok()?.to_i64().ok()
+    Decimal::parse(unquoted(cell).trim_matches(SPACES)).ok()?.to_i64().ok()
 }
 
 fn unquoted(cell: &str) -> Cow<'_, str> {
@@ -204,7 +230,9 @@ mod tests {
         for (ty, one, other, equal) in [
             ("bigint", "7", "\"7\"", true),
             ("bigint", "-7", "7", false),
+            ("bigint", "\" 7\"", "7", true),
             ("numeric", "1.50", "1.5e0", true),
+            ("numeric", "\"1.5 \"", "1.5", true),
             ("numeric", "10", "1", false),
             ("text", r#""a""#, r#""\u0061""#, true),
             ("text", r#""A""#, r#""a""#, false),
@@ -228,6 +256,41 @@ mod tests {
             assert_eq!(key(one) == key(other), equal, "{ty} {one} {other}");
             assert_eq!(keys.equal(&[one][..], &[other][..]), equal, "{ty} {one} {other}");
         }
+    }
+
+    #[test]
+    fn a_key_is_certain_if_it_is_known_what_it_is() {
+        for (ty, cell, certain) in [
+            ("bigint", "7", true),
+            ("bigint", r#"" 7\t""#, true),
+            ("bigint", r#""0x7""#, false),
+            ("numeric", "1.50", true),
+            ("numeric", r#""nan""#, false),
+            ("numeric(5,1)", "1.04", false),
+            ("real", "0.1", true),
+            ("real", r#""inf""#, false),
+            ("timestamptz", r#""2024-01-01T00:00:00Z""#, true),
+            ("timestamptz", r#""yesterday""#, false),
+            ("timestamptz(0)", r#""2024-01-01T00:00:00Z""#, false),
+            ("date", r#""January 1, 2024""#, false),
+            ("uuid", r#""{A0EEBC999C0B4EF8BB6D6BB9BD380A11}""#, true),
+            ("uuid", r#""a0ee""#, false),
+            ("bytea", r#""\\x61""#, true),
+            ("bytea", r#""a""#, false),
+            ("boolean", "true", true),
+            ("boolean", r#""yes""#, false),
+            ("char(5)", r#""ab ""#, true),
+            ("varchar(3)", r#""abc""#, true),
+            ("varchar(3)", r#""abc ""#, false),
+            ("jsonb", "{}", false),
+            ("integer[]", "[1]", false),
+        ] {
+            let keys = keys(&[ty]);
+            assert_eq!(keys.write(&[cell][..], &mut Vec::new()), Ok(certain), "{ty} {cell}");
+            assert_eq!(keys.is_certain(&[cell][..]), certain, "{ty} {cell}");
+        }
+        let keys = keys(&["bigint", "text"]);
+        assert_eq!(keys.write(&["1", r#""a ""#][..], &mut Vec::new()), Ok(false));
     }
 
     #[test]

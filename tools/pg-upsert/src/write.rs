@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cli::Retry;
-use fault::{Failure, Problem};
+use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::{Copy, Statements};
 use pg::{Client, Pool, Settings};
-use postgres::{Column, Transaction};
+use postgres::{Column, Row, Transaction};
 use profile::Schema;
 use rows::batch::{Batch, Held, Limits};
 use rows::copy::Encoder;
@@ -24,6 +24,8 @@ use crate::target::Prepared;
 /// SQLSTATE `unique_violation`: a row is there already.
 const ALREADY_THERE: &str = "23505";
 
+const COMPARE: &str = "cannot compare keys";
+
 /// Where of this many rows, or more, over a tenth is left to text, all are from then on.
 const MANY: usize = 100;
 
@@ -37,6 +39,8 @@ struct Target {
     pool: Pool,
     statements: Statements,
     encoder: Encoder,
+    /// Of the key alone.
+    keys: Encoder,
     /// Whether the binary format is used where the table's types allow it: not where many rows would be left to text.
     binary: AtomicBool,
     retry: Retry,
@@ -71,8 +75,10 @@ impl Writer {
         for ((schema, Prepared { before, empty, tells_apart, .. }), statements) in tables.iter().zip(statements) {
             let division = Division::new(schema, limits.clone(), connections, *tells_apart)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
+            let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
+            let keys = Encoder::of_key(schema).map_err(no_column)?;
             let (before, empty, binary) = (before.clone(), AtomicBool::new(*empty), AtomicBool::new(true));
-            targets.push((division, Target { pool, statements, encoder, binary, retry, dry_run, before, empty }));
+            targets.push((division, Target { pool, statements, encoder, keys, binary, retry, dry_run, before, empty }));
         }
         Ok(Self { tables: targets })
     }
@@ -126,6 +132,10 @@ impl Transact for Deletion<'_> {
     // What they make together is the same key.
     const FOLDS: bool = false;
 
+    fn same_keys(&self, _: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
+        Ok(Vec::new())
+    }
+
     fn in_time(&self) -> Result<(), Problem> {
         self.0.in_time()
     }
@@ -139,6 +149,11 @@ impl Transact for Deletion<'_> {
 
 impl Transact for Target {
     const FOLDS: bool = true;
+
+    fn same_keys(&self, rows: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
+        let Self { pool, retry, .. } = self;
+        retry.run(|| pool.run(retry.stop(), |client| self.compare_keys(client, rows)))
+    }
 
     fn in_time(&self) -> Result<(), Problem> {
         self.retry.stop().in_time()
@@ -165,6 +180,49 @@ impl Target {
     /// makes harmless.
     fn attempt(&self, rows: &Entries, places: Range<usize>, empty: bool) -> Result<Vec<Refused>, pg::Error> {
         self.pool.run(self.retry.stop(), |client| self.transaction(client, rows, places, empty))
+    }
+
+    /// See [`Transact::same_keys`].
+    fn compare_keys(&self, client: &mut Client, rows: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
+        let failed = || pg::Error::on(COMPARE);
+        let mut transaction = client.transaction().map_err(failed())?;
+        self.make_tables(&mut transaction).map_err(failed())?;
+        transaction.batch_execute(&self.statements.keys.create).map_err(failed())?;
+        self.copy_keys(&mut transaction, rows, 0..rows.len())?;
+        let same = transaction.query(&self.statements.keys.same, &[]).map_err(failed())?;
+        let place = |row: &Row, column| Ok(usize::try_from(row.try_get::<_, i32>(column)?).unwrap_or_default());
+        let same = same.iter().map(|row| Ok((place(row, 0)?, place(row, 1)?)));
+        let same = same.collect::<Result<_, postgres::Error>>().map_err(failed())?;
+        let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
+        end.map_err(failed())?;
+        Ok(same)
+    }
+
+    /// Sends the keys of rows, all but those that are none: they are refused when their rows are written.
+    fn copy_keys(
+        &self,
+        transaction: &mut Transaction<'_>,
+        rows: &Entries,
+        places: Range<usize>,
+    ) -> Result<(), pg::Error> {
+        let failed = || pg::Error::on(COMPARE);
+        let mut attempt = transaction.transaction().map_err(failed())?;
+        let mut copy = attempt.copy_in(self.statements.keys.copy.as_str()).map_err(failed())?;
+        let sent = self.keys.send(rows, std::slice::from_ref(&places), true, &mut copy);
+        let sent = sent.map_err(|error| pg::Error::of_copy(COMPARE, error));
+        match sent.and_then(|_| copy.finish().map_err(failed())) {
+            Ok(_) => attempt.commit().map_err(failed()),
+            Err(error) if error.fault() == Fault::Record => {
+                attempt.rollback().map_err(failed())?;
+                if places.len() < 2 {
+                    return Ok(());
+                }
+                let middle = places.start + places.len() / 2;
+                self.copy_keys(transaction, rows, places.start..middle)?;
+                self.copy_keys(transaction, rows, middle..places.end)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// One transaction that deletes the rows with these keys.

@@ -609,22 +609,6 @@ fn keys_that_only_postgresql_takes_for_equal_are_written_one_after_the_other() {
     assert_eq!(postgres.query("select id, v from e"), "1.0|b");
 }
 
-#[test]
-fn of_one_key_in_two_spellings_the_later_row_wins() {
-    let (dir, postgres) = (Dir::new(), Postgres::new());
-    for (ty, earlier, later) in [
-        ("timestamptz", r#""2024-01-01T01:00:00+01:00""#, r#""2024-01-01T00:00:00Z""#),
-        ("double precision", "1.0", "1"),
-        ("bytea", r#""\\xab""#, r#""\\xAB""#),
-        ("char(5)", r#""ab ""#, r#""ab""#),
-    ] {
-        postgres.query(&format!("drop table if exists e; create table e (id {ty} primary key, v integer)"));
-        let rows = format!("{{\"id\":{earlier},\"v\":1}}\n{{\"id\":{later},\"v\":2}}\n");
-        upsert(&dir, &postgres).args(["--table", "e"]).stdin(rows).run().exits(0);
-        assert_eq!(postgres.query("select v from e"), "2", "{ty}");
-    }
-}
-
 /// Where `v` is too long for the table only that record is refused, and how many are sent together does not show.
 #[test]
 fn no_record_is_refused_for_another_one_of_its_row() {
@@ -679,24 +663,79 @@ fn no_record_is_refused_for_another_one_that_was_gathered_with_it() {
     assert_eq!(refused, ["[3]", "[6000]"]);
 }
 
-/// Which keys are one, PostgreSQL alone knows of these types; and of these rows some are refused.
+/// Of some types the program knows which keys are one, of others PostgreSQL alone; and one row is refused.
 #[test]
-fn of_one_key_that_only_postgresql_knows_the_last_row_wins() {
+fn however_a_key_is_spelled_its_rows_are_taken_in_their_order() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
     for (ty, one, other) in [
-        ("numeric(5,1)", "1.04", "1.0"),
-        ("jsonb", r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#),
+        ("timestamptz", r#""2024-01-01T01:00:00+01:00""#, r#""2024-01-01T00:00:00Z""#),
+        ("timestamptz(0)", r#""2024-01-01T00:00:00.4Z""#, r#""2024-01-01T00:00:00Z""#),
+        ("date", r#""2024-01-01""#, r#""January 1, 2024""#),
         ("interval", r#""1 day""#, r#""24:00:00""#),
+        ("double precision", "1.0", "1"),
+        ("bytea", r#""\\xab""#, r#""\\xAB""#),
+        ("bytea", r#""\\x61""#, "\"a\""),
+        ("char(5)", r#""ab ""#, r#""ab""#),
+        ("varchar(3)", r#""abc ""#, r#""abc""#),
+        ("bigint", "\" 7\"", "7"),
+        ("numeric", "1.5", r#""1.5 ""#),
+        ("numeric", r#""nan""#, r#""NaN""#),
+        ("numeric(5,1)", "1.04", "1.0"),
+        ("boolean", "true", r#""yes""#),
+        ("uuid", r#""a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11""#, r#""{A0EEBC999C0B4EF8BB6D6BB9BD380A11}""#),
+        ("jsonb", r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#),
+        ("integer[]", "[1,2]", "[1, 2]"),
     ] {
-        for keys in [[one, other, one], [other, one, other]] {
-            postgres.query(&format!("drop table if exists e; create table e (id {ty} primary key, v varchar(2))"));
-            let row = |(id, v): (&str, usize)| format!("{{\"id\":{id},\"v\":\"{v}\"}}\n");
-            let rows: String = keys.into_iter().zip([1, 2, 3]).chain([(keys[0], 1000)]).map(row).collect();
-            let run = upsert(&dir, &postgres).args(["--table", "e"]).stdin(rows).run();
-            run.exits(1);
-            assert_eq!(postgres.query("select v from e"), "3", "{ty} {keys:?}");
+        let without_length = ty.split('(').next().unwrap();
+        for (policy, expected) in [("replace", "3"), ("keep", "1")] {
+            for keys in [[one, other, one], [other, one, other]] {
+                postgres.query(&format!(
+                    "drop table if exists e; create table e (id {ty} primary key, v integer check (v < 9))"
+                ));
+                let schema = format!(
+                    r#"{{"$schema":{{"v":1,"profile":"e","hash":"h","table":"e","key":["id"],"columns":[{{"name":"id","type":"{without_length}"}},{{"name":"v","type":"integer","merge":"{policy}"}}]}}}}"#
+                );
+                let row = |(id, v): (&str, usize)| format!("{{\"id\":{id},\"v\":{v}}}\n");
+                let rows: String = keys.into_iter().zip([1, 2, 3]).map(row).collect();
+                // What is kept is not looked at again, whatever comes.
+                let refused = row((if policy == "keep" { "null" } else { one }, 10));
+
+                let run = upsert(&dir, &postgres).stdin(format!("{schema}\n{rows}{refused}")).run();
+
+                run.exits(1).stderr_has(" + 1 rejected");
+                assert_eq!(postgres.query("select v from e"), expected, "{ty} {policy} {keys:?}");
+            }
         }
     }
+}
+
+#[test]
+fn keys_that_are_two_in_the_table_alone_are_two() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table e (id double precision primary key)");
+    let schema = r#"{"$schema":{"v":1,"profile":"e","hash":"h","table":"e","key":["id"],"columns":[{"name":"id","type":"real"}]}}"#;
+    // As `real` they are one.
+    let rows = "{\"id\":0.1}\n{\"id\":0.10000000149011612}\n";
+
+    upsert(&dir, &postgres).stdin(format!("{schema}\n{rows}")).run().exits(0);
+
+    assert_eq!(postgres.query("select id from e order by id"), "0.1\n0.10000000149011612");
+}
+
+#[test]
+fn nothing_of_a_rejected_record_is_in_the_table() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table e (id timestamptz primary key, w integer, v varchar(3))");
+    let schema = r#"{"$schema":{"v":1,"profile":"e","hash":"h","table":"e","key":["id"],"columns":[{"name":"id","type":"timestamptz"},{"name":"w","type":"integer","merge":"coalesce"},{"name":"v","type":"text","merge":"replace"}]}}"#;
+    let rows = r#"{"id":"2024-01-01T00:00:00Z","w":null,"v":"c"}
+{"id":"2024-01-01T00:00:00Z","w":5,"v":"toolong"}
+{"id":"2024-01-02T00:00:00Z","w":null,"v":"c\u0000"}
+"#;
+
+    let run = upsert(&dir, &postgres).stdin(format!("{schema}\n{rows}")).run();
+
+    run.exits(1).stderr_has("3 records = 1 rows written + 0 merged + 0 filtered out + 2 rejected");
+    assert_eq!(postgres.query("select w, v from e"), "|c");
 }
 
 #[test]
