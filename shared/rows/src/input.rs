@@ -136,6 +136,8 @@ struct Rows {
     many: bool,
     reader: RowReader,
     keys: Keys,
+    /// Where a key is put together.
+    scratch: Vec<u8>,
     merger: Merger,
     normal: Normal,
 }
@@ -149,7 +151,7 @@ impl Rows {
         }
         let merger = Merger::new(&schema).map_err(no_column)?;
         let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
-        Ok(Self { name, schema, many: false, reader, keys, merger, normal })
+        Ok(Self { name, schema, many: false, reader, keys, scratch: Vec::new(), merger, normal })
     }
 }
 
@@ -305,7 +307,7 @@ impl Parser<'_> {
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
-            if rows.many && !rows.keys.is_certain(row) {
+            if rows.many && !rows.keys.is_certain(row, &mut rows.scratch) {
                 return Ok(false);
             }
             let added = rows.normal.check(row).and_then(|()| match rows.normal.row(row, &rows.merger) {

@@ -100,11 +100,13 @@ impl Keys {
         Ok(certain)
     }
 
-    /// Whether a row's key is certain, see [`Keys::write`]; without one it is nobody's.
-    pub fn is_certain(&self, row: impl Cells) -> bool {
+    /// Whether a row's key is certain, see [`Keys::write`]; without one it is nobody's. `scratch` is memory that is used
+    /// again.
+    pub fn is_certain(&self, row: impl Cells, scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
         self.columns.iter().all(|KeyColumn { index, form, .. }| {
             let cell = row.cell(*index);
-            cell == NULL || write_part(cell, *form, &mut Vec::new())
+            cell == NULL || write_part(cell, *form, scratch)
         })
     }
 
@@ -287,7 +289,7 @@ mod tests {
         ] {
             let keys = keys(&[ty]);
             assert_eq!(keys.write(&[cell][..], &mut Vec::new()), Ok(certain), "{ty} {cell}");
-            assert_eq!(keys.is_certain(&[cell][..]), certain, "{ty} {cell}");
+            assert_eq!(keys.is_certain(&[cell][..], &mut Vec::new()), certain, "{ty} {cell}");
         }
         let keys = keys(&["bigint", "text"]);
         assert_eq!(keys.write(&["1", r#""a ""#][..], &mut Vec::new()), Ok(false));
