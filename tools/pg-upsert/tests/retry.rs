@@ -102,6 +102,31 @@ fn a_statement_that_takes_too_long_is_tried_again() {
     assert_eq!(postgres.query("select id, v from t order by id"), "1|new\n2|new\n9|old");
 }
 
+/// Of a type of the database's own the server is asked which keys are one; here its values wait for a lock.
+#[test]
+fn to_compare_keys_is_tried_again_too() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create function waits(text) returns boolean language sql as 'select pg_advisory_xact_lock_shared(7)::text = $$$$';
+         create domain code as text check (waits(value));
+         create table e (id code primary key, v text)",
+    );
+    let schema = r#"{"$schema":{"v":1,"profile":"e","hash":"h","table":"e","key":["id"],"columns":[{"name":"id","type":"text"},{"name":"v","type":"text","merge":"replace"}]}}"#;
+    postgres.query(&format!("alter database {} set statement_timeout = '100ms'", postgres.database()));
+    let mut other = foreign(&postgres, USER);
+    other.batch_execute("set statement_timeout = 0; select pg_advisory_lock(7)").unwrap();
+
+    let mut run = Running::start(upsert(&dir, &postgres).args(["-b", "2"]));
+    run.write(&Stream::new().line(schema).line(r#"{"id":"a","v":"1"}"#).line(r#"{"id":"a","v":"2"}"#));
+    let said = run.says("trying again");
+    other.batch_execute("select pg_advisory_unlock(7)").unwrap();
+
+    let line = said.lines().last().unwrap();
+    assert!(line.contains("PostgreSQL: cannot compare keys: canceling statement due to statement timeout"), "{line}");
+    assert_eq!(run.end().0, Some(0));
+    assert_eq!(postgres.query("select id, v from e"), "a|2");
+}
+
 #[test]
 fn a_serialization_failure_is_tried_again() {
     let (dir, postgres) = migration();
