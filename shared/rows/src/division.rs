@@ -32,12 +32,14 @@ pub trait Transact: Sync {
     /// A stop was asked for so long ago that no more is begun.
     fn in_time(&self) -> Result<(), Problem>;
 
-    /// What the table says of keys that are not certain: of each row that has the key of an earlier one its place, and that
+    /// What the table says of keys that are not certain; asked only where it [folds](Self::FOLDS): of each row that has the key of an earlier one its place, and that
     /// of the first row which has it.
     ///
     /// # Errors
     /// What no record is to blame for.
-    fn same_keys(&self, rows: &Entries) -> Result<Vec<(usize, usize)>, pg::Error>;
+    fn same_keys(&self, _: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
+        Ok(Vec::new())
+    }
 
     /// One transaction, retries included, with the rows in these places: those that PostgreSQL was not even asked about come
     /// back.
@@ -67,9 +69,8 @@ impl Division {
     /// # Errors
     /// A name in the schema that is no column.
     pub fn new(schema: &Schema, limits: Limits, connections: u32, apart: bool) -> Result<Self, Problem> {
-        let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
-        let keys = Keys::of(schema).map_err(no_column)?;
-        let merger = Merger::new(schema).map_err(no_column)?;
+        let keys = Keys::of(schema).map_err(|name| crate::no_column(&name))?;
+        let merger = Merger::new(schema).map_err(|name| crate::no_column(&name))?;
         let (exact, one_by_one) = (keys.can_be_certain() && apart, schema.by_sql());
         let connections = if exact { usize::try_from(connections).unwrap_or(1) } else { 1 };
         Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, exact, one_by_one })
@@ -335,7 +336,7 @@ impl<P: Transact> Work<'_, P> {
 
 /// What rows were made of, as they know it themselves.
 fn by_themselves(rows: &Entries) -> impl Fn(usize, Take<'_>) -> Result<(), Failure> {
-    |place, take| take(&rows.as_they_came(place..place + 1), true)
+    |place, take| take(&rows.made_of(place), true)
 }
 
 /// Whether fewer rows may come through.

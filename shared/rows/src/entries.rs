@@ -216,16 +216,11 @@ impl Entries {
         }
     }
 
-    /// The rows in these places as they were before they were merged, in the order in which they came.
-    pub(crate) fn as_they_came(&self, places: Range<usize>) -> Self {
-        let is_merged = |place: usize| self.before.binary_search_by_key(&place, |(became, _)| *became).is_ok();
-        let merged = self.before.iter().filter(|(became, _)| places.contains(became)).map(|(_, entry)| entry);
-        let others = places.clone().filter(|place| !is_merged(*place)).map(|place| &self.known[place]);
-        let mut all: Vec<_> = merged.chain(others).collect();
-        // Their keys were written one after the other.
-        all.sort_by_key(|entry| entry.key.start);
+    /// The rows that were made one by [`Entries::merge`], as they came; none if the row in that place came alone.
+    pub(crate) fn made_of(&self, place: usize) -> Self {
+        let first = self.before.partition_point(|(became, _)| *became < place);
         let mut rows = Self::default();
-        for entry in all {
+        for (_, entry) in self.before[first..].iter().take_while(|(became, _)| *became == place) {
             rows.take(self, entry);
         }
         rows

@@ -144,12 +144,11 @@ struct Rows {
 
 impl Rows {
     fn of(name: String, schema: Schema, why_unknown: &'static str) -> Result<Self, Problem> {
-        let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
-        let keys = Keys::of(&schema).map_err(no_column)?;
+        let keys = Keys::of(&schema).map_err(|name| crate::no_column(&name))?;
         if schema.key.is_empty() {
             return Err(Problem::new(Fault::Setup, "the rows have no key"));
         }
-        let merger = Merger::new(&schema).map_err(no_column)?;
+        let merger = Merger::new(&schema).map_err(|name| crate::no_column(&name))?;
         let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
         Ok(Self { name, schema, many: false, reader, keys, scratch: Vec::new(), merger, normal })
     }

@@ -24,11 +24,17 @@ pub mod tolerance;
 use std::collections::BTreeMap;
 
 use checkpoint::Identity;
+use fault::{Fault, Problem};
 use profile::Schema;
 use stream::Source;
 
 pub use batch::Batch;
 pub use rejected::Rejected;
+
+/// A name in a schema's key that none of its columns has.
+pub fn no_column(name: &str) -> Problem {
+    Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"))
+}
 
 /// What a bookmark of these rows belongs to.
 pub fn identity(source: &Source, profile: &str, schema: Option<&Schema>) -> Identity {

@@ -75,8 +75,7 @@ impl Writer {
         for ((schema, Prepared { before, empty, tells_apart, .. }), statements) in tables.iter().zip(statements) {
             let division = Division::new(schema, limits.clone(), connections, *tells_apart)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
-            let no_column = |name| Problem::new(Fault::Setup, format!("`{name}` is not a column of the rows"));
-            let keys = Encoder::of_key(schema).map_err(no_column)?;
+            let keys = Encoder::of_key(schema).map_err(|name| rows::no_column(&name))?;
             let (before, empty, binary) = (before.clone(), AtomicBool::new(*empty), AtomicBool::new(true));
             targets.push((division, Target { pool, statements, encoder, keys, binary, retry, dry_run, before, empty }));
         }
@@ -131,10 +130,6 @@ struct Deletion<'a>(&'a Target);
 impl Transact for Deletion<'_> {
     // What they make together is the same key.
     const FOLDS: bool = false;
-
-    fn same_keys(&self, _: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
-        Ok(Vec::new())
-    }
 
     fn in_time(&self) -> Result<(), Problem> {
         self.0.in_time()

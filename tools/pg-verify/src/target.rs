@@ -156,10 +156,6 @@ impl Transact for Look<'_> {
         self.target.retry.stop().in_time()
     }
 
-    fn same_keys(&self, _: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
-        Ok(Vec::new())
-    }
-
     fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         let (unwritable, differing) = self.target.ask(rows, &places, &self.target.comparison.differing, place)?;
         let mut differs = vec![false; places.len()];
@@ -190,10 +186,6 @@ impl Transact for Report<'_> {
 
     fn in_time(&self) -> Result<(), Problem> {
         self.target.retry.stop().in_time()
-    }
-
-    fn same_keys(&self, _: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
-        Ok(Vec::new())
     }
 
     fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
