@@ -211,13 +211,36 @@ impl Batch {
 
     /// Adds a row of a table that was made of these records; a column of its key that is null is the error.
     pub fn add(&mut self, table: usize, row: impl Cells, keys: &Keys, records: &[u64]) -> Result<(), String> {
+        self.put(table, row, keys, true, records).map(drop)
+    }
+
+    /// The same for a row that is to stay in its order with others which may have its key for PostgreSQL alone. False if it
+    /// was not added because it would be gathered.
+    pub fn add_in_order(
+        &mut self,
+        table: usize,
+        row: impl Cells,
+        keys: &Keys,
+        records: &[u64],
+    ) -> Result<bool, String> {
+        self.put(table, row, keys, false, records)
+    }
+
+    fn put(
+        &mut self,
+        table: usize,
+        row: impl Cells,
+        keys: &Keys,
+        any_key: bool,
+        records: &[u64],
+    ) -> Result<bool, String> {
         let segment = self.segments.len() - 1;
         match &mut self.tables[table] {
             Held::Few(entries) => {
                 let origin = Origin { segment, weight: (records.len() as u64).max(1), records: records.into() };
-                entries.push(row, keys, origin)
+                entries.push(row, keys, origin).map(|()| true)
             }
-            Held::Many(gathered) => gathered.add(row, keys, segment, records),
+            Held::Many(gathered) => gathered.add(row, keys, any_key, segment, records),
         }
     }
 

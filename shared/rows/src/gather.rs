@@ -119,10 +119,20 @@ impl Gathered {
         self.disk.as_ref().map_or(0, |disk| disk.size)
     }
 
-    /// Adds a row that comes from these records of a segment; a column of its key that is null is the error.
-    pub fn add(&mut self, row: impl Cells, keys: &Keys, segment: usize, records: &[u64]) -> Result<(), String> {
+    /// Adds a row that comes from these records of a segment; a column of its key that is null is the error. Unless
+    /// `any_key` may come, one whose key is not certain is left alone, and the answer is false.
+    pub fn add(
+        &mut self,
+        row: impl Cells,
+        keys: &Keys,
+        any_key: bool,
+        segment: usize,
+        records: &[u64],
+    ) -> Result<bool, String> {
         self.key.clear();
-        keys.write(row, &mut self.key)?;
+        if !(keys.write(row, &mut self.key)? || any_key) {
+            return Ok(false);
+        }
         let hash = self.state.hash_one(self.key.as_slice());
         if self.pattern.view().count() == 0 {
             self.pattern = Row::of(row.cells());
@@ -136,7 +146,7 @@ impl Gathered {
         let before = rows.len();
         encode((hash, segment, records), row, self.pattern.view(), rows);
         self.in_memory += (rows.len() - before) as u64;
-        Ok(())
+        Ok(true)
     }
 
     /// Moves an eighth of what is in memory, or a little more, to a temporary file in the folder: all rows of some parts,
@@ -566,7 +576,7 @@ mod tests {
         }
 
         fn add(&self, gathered: &mut Gathered, row: &Row, segment: usize, records: &[u64]) {
-            gathered.add(row.view(), &self.keys, segment, records).unwrap();
+            assert!(gathered.add(row.view(), &self.keys, false, segment, records).unwrap());
         }
 
         /// Everything, by the key.

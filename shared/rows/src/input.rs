@@ -136,8 +136,6 @@ struct Rows {
     many: bool,
     reader: RowReader,
     keys: Keys,
-    /// Where a key is put together.
-    scratch: Vec<u8>,
     merger: Merger,
     normal: Normal,
 }
@@ -150,7 +148,7 @@ impl Rows {
         }
         let merger = Merger::new(&schema).map_err(|name| crate::no_column(&name))?;
         let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
-        Ok(Self { name, schema, many: false, reader, keys, scratch: Vec::new(), merger, normal })
+        Ok(Self { name, schema, many: false, reader, keys, merger, normal })
     }
 }
 
@@ -306,17 +304,16 @@ impl Parser<'_> {
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
-            if rows.many && !rows.keys.is_certain(row, &mut rows.scratch) {
-                return Ok(false);
-            }
             let added = rows.normal.check(row).and_then(|()| match rows.normal.row(row, &rows.merger) {
-                Some(normal) => self.batch.add(self.current, normal.view(), &rows.keys, records),
-                None => self.batch.add(self.current, row, &rows.keys, records),
+                Some(normal) => self.batch.add_in_order(self.current, normal.view(), &rows.keys, records),
+                None => self.batch.add_in_order(self.current, row, &rows.keys, records),
             });
             match added {
-                Ok(()) => {
-                    self.reading.came(records);
-                    Ok(true)
+                Ok(added) => {
+                    if added {
+                        self.reading.came(records);
+                    }
+                    Ok(added)
                 }
                 Err(reason) => Err(NoRow { reason, records: records.to_vec() }),
             }

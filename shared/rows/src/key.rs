@@ -100,16 +100,6 @@ impl Keys {
         Ok(certain)
     }
 
-    /// Whether a row's key is certain, see [`Keys::write`]; without one it is nobody's. `scratch` is memory that is used
-    /// again.
-    pub fn is_certain(&self, row: impl Cells, scratch: &mut Vec<u8>) -> bool {
-        scratch.clear();
-        self.columns.iter().all(|KeyColumn { index, form, .. }| {
-            let cell = row.cell(*index);
-            cell == NULL || write_part(cell, *form, scratch)
-        })
-    }
-
     /// Whether two rows have one key, neither with a column of it that is null.
     pub fn equal(&self, one: impl Cells, other: impl Cells) -> bool {
         let part = |cell, form| {
@@ -289,7 +279,6 @@ mod tests {
         ] {
             let keys = keys(&[ty]);
             assert_eq!(keys.write(&[cell][..], &mut Vec::new()), Ok(certain), "{ty} {cell}");
-            assert_eq!(keys.is_certain(&[cell][..], &mut Vec::new()), certain, "{ty} {cell}");
         }
         let keys = keys(&["bigint", "text"]);
         assert_eq!(keys.write(&["1", r#""a ""#][..], &mut Vec::new()), Ok(false));

@@ -709,6 +709,28 @@ fn however_a_key_is_spelled_its_rows_are_taken_in_their_order() {
     }
 }
 
+/// Rows of a table that merges are gathered by their keys, as long as it is known which these are.
+#[test]
+fn where_a_key_is_not_certain_nothing_is_gathered_any_longer() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table e (id numeric primary key, v integer, m jsonb)");
+    let schema = r#"{"$schema":{"v":1,"profile":"e","hash":"h","table":"e","key":["id"],"columns":[{"name":"id","type":"numeric"},{"name":"v","type":"integer","merge":"replace"},{"name":"m","type":"jsonb","merge":"jsonb_merge"}]}}"#;
+    for keys in [["1", "\"nan\"", "\"NaN\"", "\"nan\""], ["1", "\"NaN\"", "\"nan\"", "\"NaN\""]] {
+        postgres.query("truncate e");
+        let row = |(v, id)| format!("{{\"id\":{id},\"v\":{v},\"m\":{{\"{v}\":1}}}}\n");
+        let rows: String = (0..).zip(keys).map(row).collect();
+
+        let run = upsert(&dir, &postgres).stdin(format!("{schema}\n{rows}")).run();
+
+        run.exits(0).stderr_has("4 records = 2 rows written + 2 merged");
+        assert_eq!(
+            postgres.query("select id, v, m from e order by id"),
+            "1|0|{\"0\": 1}\nNaN|3|{\"1\": 1, \"2\": 1, \"3\": 1}",
+            "{keys:?}"
+        );
+    }
+}
+
 #[test]
 fn keys_that_are_two_in_the_table_alone_are_two() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
