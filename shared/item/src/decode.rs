@@ -198,7 +198,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text(&mut self) -> Result<Text<'a>> {
         // Most have no escape.
         let Some((text, end)) = self.plain_text(self.at) else { return self.escaped_text() };
@@ -552,7 +552,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string that begins there and is a number as JSON writes them, and where it ends.
-    #[inline]
+    #[inline(always)]
     fn plain_number(&self, start: usize) -> Option<(Number<'a>, usize)> {
         let digits = self.bytes.get(start..)?.strip_prefix(b"\"")?;
         let (length, form) = number::begin(digits);

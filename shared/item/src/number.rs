@@ -191,7 +191,7 @@ pub(crate) fn json_length(text: &[u8]) -> usize {
 }
 
 /// The same, and how that number is written.
-#[inline]
+#[inline(always)]
 pub(crate) fn begin(text: &[u8]) -> (usize, Form) {
     let digits = |start| end_of_digits(text, start);
     let start = usize::from(text.first() == Some(&b'-'));

@@ -346,6 +346,7 @@ impl Plan {
     }
 
     /// Writes the cell of a column, with its name.
+    #[inline(always)]
     pub(crate) fn cell<'a>(&'a self, column: &'a Slot, known: &Known<'a>, row: &mut Row) -> Result<(), Problem> {
         // Every column has a type.
         let Some(ty) = &column.ty else { return Ok(()) };
