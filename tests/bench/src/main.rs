@@ -45,6 +45,9 @@ struct Args {
     /// The folder for collections, which are kept, and logs.
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     data: PathBuf,
+    /// Runs the programs over small collections, and measures nothing.
+    #[arg(long)]
+    train: bool,
     /// Makes a collection in that folder, and nothing else.
     #[arg(long, value_name = "JSON", hide = true)]
     make: Option<String>,
@@ -67,6 +70,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<usize> {
     if let Some(make) = &args.make {
         serde_json::from_str::<Make>(make)?.make(&args.data)?;
+        return Ok(0);
+    }
+    if args.train {
+        cases::train(args.seed, &args.programs, &args.data)?;
         return Ok(0);
     }
     let (items, rounds) = if args.quick { (100_000, 3) } else { (1_000_000, 5) };

@@ -145,7 +145,7 @@ impl World {
         ])])
     }
 
-    /// The whole way, as `migrate` composes it.
+    /// The whole way, as `migrate` composes it, from S3 if it runs.
     pub fn migrate(&self, collection: &Collection, create: bool) -> io::Result<Load> {
         let profile = profile(collection.kind);
         let program = |name: &str, args: &[&str]| -> io::Result<Command> {
@@ -153,7 +153,10 @@ impl World {
             command.args(args);
             Ok(command)
         };
-        let source = format!("s3://exports/{}/", collection.name());
+        let source = match self.s3 {
+            Some(_) => format!("s3://exports/{}/", collection.name()),
+            None => collection.export().display().to_string(),
+        };
         let mut commands = vec![
             program("ddb-list", &[&source, "--pending", "--profile", &profile])?,
             program("ddb-cat", &[])?,
