@@ -29,7 +29,7 @@ stand_in() {
 }
 
 build() {
-  RUSTFLAGS=-Cthat-of-the-user "$BATS_TEST_DIRNAME/../../scripts/build"
+  RUSTFLAGS=-Cthat-of-the-user "$BATS_TEST_DIRNAME/../../scripts/build" "$@"
 }
 
 @test "programs that count are trained, and built again by their counts alone" {
@@ -42,6 +42,11 @@ build() {
   [ "${said[2]}" = "trained --train --programs $training/release --data $training/exports" ]
   [ "${said[3]}" = "merged  merge --sparse -o $training/counts.profdata $training/counts" ]
   [ "${said[4]}" = "built:-Cthat-of-the-user -Cprofile-use=$training/counts.profdata build --release --locked --target-dir $CARGO_TARGET_DIR/guided" ]
+}
+
+@test "programs that are named are built alone" {
+  run -0 build ddb-cat ddb-parse
+  [[ $(tail -n 1 "$SAID") == *" --target-dir $CARGO_TARGET_DIR/guided -p ddb-cat -p ddb-parse" ]]
 }
 
 @test "when the training fails nothing is built by it" {
