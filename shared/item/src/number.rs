@@ -192,6 +192,7 @@ pub(crate) fn json_length(text: &[u8]) -> usize {
 
 /// The same, and how that number is written.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "every number begins with it")]
 pub(crate) fn begin(text: &[u8]) -> (usize, Form) {
     let digits = |start| end_of_digits(text, start);
     let start = usize::from(text.first() == Some(&b'-'));
