@@ -51,6 +51,14 @@ build() {
   [[ ${said[4]} == *" --target-dir $CARGO_TARGET_DIR/guided -p ddb-cat -p ddb-parse" ]]
 }
 
+@test "who asks for help does not wait for a build" {
+  for script in build bench; do
+    run -0 "$BATS_TEST_DIRNAME/../../scripts/$script" --help
+    [[ $output == *"scripts/$script ["* ]]
+  done
+  [ ! -e "$SAID" ]
+}
+
 @test "when the training fails nothing is built by it" {
   stand_in target/debug/bench 'exit 2'
   run -2 build

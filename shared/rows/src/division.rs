@@ -32,8 +32,8 @@ pub trait Transact: Sync {
     /// A stop was asked for so long ago that no more is begun.
     fn in_time(&self) -> Result<(), Problem>;
 
-    /// What the table says of keys that are not certain; asked only where it [folds](Self::FOLDS): of each row that has the key of an earlier one its place, and that
-    /// of the first row which has it.
+    /// What the table says of keys that are not certain: of each row that has the key of an earlier one its place, and that
+    /// of the first row which has it. Only a program that [folds](Self::FOLDS) is asked.
     ///
     /// # Errors
     /// What no record is to blame for.
