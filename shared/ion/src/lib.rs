@@ -75,13 +75,22 @@ pub fn to_dynamodb_json(line: &[u8], into: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Digits in a row. DynamoDB's numbers have 38 that count, and up to 125 zeros.
+const MOST_DIGITS: usize = 1_000;
+
 /// What the library says, which may be of several lines.
 fn one_line(error: &ion_rs::IonError) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What is refused before the line is read: nesting that would go through the stack, and names that are numbers in a table
-/// of symbols, which an export does not have. Brackets are counted outside of texts, whether they match or not.
+/// Whether a blob begins there: base64, where a clob has a text.
+fn is_blob(text: &[u8]) -> bool {
+    text.strip_prefix(b"{{").is_some_and(|inside| !matches!(inside.trim_ascii_start().first(), Some(b'"' | b'\'')))
+}
+
+/// What is refused before the line is read: nesting that would go through the stack, names that are numbers in a table of
+/// symbols, which an export does not have, and numbers of which the library would read but the beginning. Brackets are
+/// counted outside of texts and blobs, whether they match or not.
 fn look(text: &[u8]) -> Result<(), Error> {
     let (mut depth, mut at) = (0_usize, 0);
     let until = |start: usize, end: &[u8]| {
@@ -98,6 +107,8 @@ fn look(text: &[u8]) -> Result<(), Error> {
             b'\'' => until(at + 1, b"'"),
             b'/' if text[at..].starts_with(b"//") => text.len(),
             b'/' if text[at..].starts_with(b"/*") => until(at + 2, b"*/"),
+            // A blob: what is in it only looks like a comment.
+            b'{' if is_blob(&text[at..]) => until(at + 2, b"}}"),
             b'[' | b'{' | b'(' => {
                 depth += 1;
                 at + 1
@@ -112,6 +123,9 @@ fn look(text: &[u8]) -> Result<(), Error> {
                 if symbol.len() > 1 && symbol[0] == b'$' && symbol[1..].iter().all(u8::is_ascii_digit) {
                     let id = String::from_utf8_lossy(symbol);
                     return Err(Error::Record(format!("`{id}` without quotes is the number of a symbol, not a name")));
+                }
+                if symbol[0].is_ascii_digit() && length > MOST_DIGITS {
+                    return Err(Error::Record(format!("a number has {length} digits")));
                 }
                 at + length
             }

@@ -61,6 +61,8 @@ fn every_type_has_its_own() {
         ("null", r#"{"NULL":true}"#),
         ("null.string", r#"{"NULL":true}"#),
         ("{{AAH/}}", r#"{"B":"AAH/"}"#),
+        ("{{////}}", r#"{"B":"////"}"#),
+        ("{{ // / / }}", r#"{"B":"////"}"#),
         ("{{}}", r#"{"B":""}"#),
         ("[]", r#"{"L":[]}"#),
         ("{}", r#"{"M":{}}"#),
@@ -143,6 +145,11 @@ fn a_line_that_is_no_record_is_refused() {
         ("$ion_1_0 {'$source':{}}", "not a record: the field `$source` is not one of a record"),
         ("$ion_1_0 {Item:{$10:1.}}", "not a record: `$10` without quotes is the number of a symbol, not a name"),
         ("$ion_1_0 {Item:{$4:1.}}", "not a record: `$4` without quotes is the number of a symbol, not a name"),
+        // A blob is no comment.
+        (
+            "$ion_1_0 {Item:{b:{{////}},$4:1.}}",
+            "not a record: `$4` without quotes is the number of a symbol, not a name",
+        ),
     ] {
         assert_eq!(json(line), Err(message.to_owned()), "{line}");
     }
@@ -161,6 +168,8 @@ fn depth_has_an_end() {
     let nested = |levels: usize| value(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
     // Two levels are the record's.
     assert!(nested(126).is_ok());
+    let behind_a_blob = format!("$ion_1_0 {{Item:{{b:{{{{////}}}},x:{}1.", "[".repeat(1_000_000));
+    assert_eq!(json(&behind_a_blob), Err("not Ion: nested deeper than 128 levels".to_owned()));
     assert_eq!(nested(127), Err("not Ion: nested deeper than 128 levels".to_owned()));
     assert_eq!(nested(1_000_000), Err("not Ion: nested deeper than 128 levels".to_owned()));
     assert!(json(&"{a:".repeat(1_000_000)).is_err());
@@ -185,5 +194,14 @@ proptest! {
             Ok(()) => { serde_json::from_slice::<serde_json::Value>(&into).unwrap(); }
             Err(error) => prop_assert!(into.is_empty() && !error.to_string().is_empty()),
         }
+    }
+}
+
+/// The library would take the first few of so many digits.
+#[test]
+fn a_number_of_more_digits_than_any_has_is_refused() {
+    assert_eq!(value(&"7".repeat(1_000)).unwrap(), format!(r#"{{"N":"{}"}}"#, "7".repeat(1_000)));
+    for number in [format!("{}.", "7".repeat(65_540)), format!("0.{}", "7".repeat(65_540))] {
+        assert_eq!(value(&number), Err("not a record: a number has 65540 digits".to_owned()));
     }
 }

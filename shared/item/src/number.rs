@@ -124,14 +124,19 @@ impl Decimal<'_> {
         length(self.whole) + self.exponent <= LARGEST_EXPONENT && length(self.fraction) - self.exponent <= 16_383
     }
 
-    /// The number times `factor`, cut off at the point; nothing if it leaves the range of `i128`.
+    /// The number times a power of ten up to 10<sup>18</sup>, cut off at the point; nothing if it leaves the range of
+    /// `i128`.
     pub fn scaled(self, factor: i128) -> Option<i128> {
+        let power = self.exponent - i64::try_from(self.fraction.len()).ok()?;
+        // Digits further behind the point are cut off, however many there are.
+        let beyond = (-18 - power).max(0);
+        let power = power + beyond;
+        let kept = (self.whole.len() + self.fraction.len()).saturating_sub(usize::try_from(beyond).ok()?);
         let mut value: i128 = 0;
-        for byte in self.whole.bytes().chain(self.fraction.bytes()) {
+        for byte in self.whole.bytes().chain(self.fraction.bytes()).take(kept) {
             value = value.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
         }
         value = value.checked_mul(factor)?;
-        let power = self.exponent - i64::try_from(self.fraction.len()).ok()?;
         for _ in 0..power.unsigned_abs().min(64) {
             value = if power < 0 { value / 10 } else { value.checked_mul(10)? };
         }

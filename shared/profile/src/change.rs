@@ -4,6 +4,8 @@
 //! An export has one record for an item, so within one export a row that is written wins over one that is deleted. Where
 //! it is not known for sure which row an item had, the record is rejected: nothing is deleted on a guess.
 
+use std::borrow::Cow;
+
 use bumpalo::Bump;
 use item::{Change, Encoding, Item, decode};
 
@@ -15,13 +17,22 @@ use crate::text::comparable;
 /// What to do about it where the old image would tell.
 const OLD_IMAGES: &str = "an export of the view NEW_AND_OLD_IMAGES can tell";
 
+/// What is known of items as they were before they changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Whether records have old images, where there was an item.
+    pub images: bool,
+    /// Every row that an item had was written by then, in microseconds since 1970: a row that is newer is another item's.
+    pub until: Option<i64>,
+}
+
 impl Gate {
     /// Makes the rows of an item that has changed, and the keys of those that it no longer has.
     pub(crate) fn changes(
         &self,
         tables: &[Table],
         change: &Change<'_>,
-        old_images: bool,
+        before: Before,
         made: &mut Made,
     ) -> Result<Fate, String> {
         let (keys_line, memory) = (self.without_nul(&change.keys), Bump::new());
@@ -34,10 +45,13 @@ impl Gate {
         let (old_again, new_again) = (again(old.as_ref(), &memory)?, again(new.as_ref(), &memory)?);
         let old = Image::of(change.old.as_ref(), old.as_ref(), old_again.as_ref());
         let new = Image::of(change.new.as_ref(), new.as_ref(), new_again.as_ref());
-        let written = change.written.to_string();
-        match self.changes_of(tables, &written, keys, (old, new), old_images, made) {
+        let times = Times {
+            written: &change.written.to_string(),
+            gone: &before.until.map_or(change.written, |until| until.min(change.written)).to_string(),
+        };
+        match self.changes_of(tables, times, keys, (old, new), before.images, made) {
             // It came and went within the period, and is in no table unless an export that overlaps has brought it.
-            Err(_) if old_images && matches!((old, new), (Image::Missing, Image::Missing)) => {
+            Err(_) if before.images && matches!((old, new), (Image::Missing, Image::Missing)) => {
                 made.count = 0;
                 Ok(Fate::Filtered)
             }
@@ -48,7 +62,7 @@ impl Gate {
     fn changes_of(
         &self,
         tables: &[Table],
-        written: &str,
+        times: Times<'_>,
         keys: &Item<'_>,
         (old, new): (Image<'_>, Image<'_>),
         old_images: bool,
@@ -56,14 +70,16 @@ impl Gate {
     ) -> Result<Fate, String> {
         made.count = 0;
         let now = match new {
-            Image::Item(new) => self.rows_of(tables, Source { written: Some(written), ..Source::of(new) }, made)?,
+            Image::Item(new) => {
+                self.rows_of(tables, Source { written: Some(times.written), ..Source::of(new) }, made)?
+            }
             Image::LeftOut | Image::Missing => Fate::Filtered,
         };
         let rows = made.count;
         match old {
             Image::Item(old) => {
                 // What could not be made into rows then is in no table.
-                if self.rows_of(tables, Source { written: Some(written), ..Source::of(old) }, made).is_err() {
+                if self.rows_of(tables, Source { written: Some(times.gone), ..Source::of(old) }, made).is_err() {
                     made.count = rows;
                 }
                 retire(tables, keys, rows, made)?;
@@ -74,9 +90,10 @@ impl Gate {
                 for made in &made.rows[..rows] {
                     tables[made.table].same_row_as_before(keys)?;
                 }
+                leave(tables, Source { written: Some(times.gone), ..Source::of(keys) }, made)?;
             }
             Image::Missing => {
-                self.delete_by_keys(tables, Source { written: Some(written), ..Source::of(keys) }, made)?;
+                self.delete_by_keys(tables, Source { written: Some(times.gone), ..Source::of(keys) }, made)?;
             }
         }
         Ok(if made.count > 0 { Fate::Row } else { now })
@@ -113,17 +130,20 @@ impl Gate {
             };
             matched.push(takes);
             if takes {
-                table.same_row_as_before(keys)?;
-                table.may_delete(keys)?;
-                let mut columns = table.schema.key_indexes().unwrap_or_default();
-                columns.extend(table.schema.version());
-                let (memory, row) = made.next(place);
-                table.plan.cells_of(&columns, source, memory, row)?;
-                made.rows[made.count - 1].deleted = true;
+                table.delete(place, source, made)?;
             }
         }
         Ok(())
     }
+}
+
+/// Microseconds since 1970.
+#[derive(Clone, Copy)]
+struct Times<'a> {
+    /// Of the write.
+    written: &'a str,
+    /// By which the rows were written that it takes away.
+    gone: &'a str,
 }
 
 /// What an item was or is.
@@ -180,7 +200,38 @@ fn retire(tables: &[Table], keys: &Item<'_>, rows: usize, made: &mut Made) -> Re
     Ok(())
 }
 
+/// Of an item with rows of which the old image is not known: deletes those that it may have had in tables which do not take
+/// it now. What they were made of, only the item's key can tell.
+fn leave(tables: &[Table], source: Source<'_>, made: &mut Made) -> Result<(), String> {
+    let keys = source.item;
+    for (place, table) in tables.iter().enumerate() {
+        let parent = table.each.as_ref().map(|(parent, _)| *parent);
+        let when = &tables[parent.unwrap_or(place)].when;
+        let always = when.iter().all(|condition| condition.attributes().iter().all(|name| keys.get(name).is_some()));
+        // Without conditions nobody has noted which table takes the item.
+        let takes = when.is_empty() || made.matched[place];
+        match parent {
+            Some(_) if takes || !always => table.same_row_as_before(keys)?,
+            None if !takes && !always => table.delete(place, source, made)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Table {
+    /// Deletes the row of an item of which only the key is known.
+    fn delete(&self, place: usize, source: Source<'_>, made: &mut Made) -> Result<(), String> {
+        self.same_row_as_before(source.item)?;
+        self.may_delete(source.item)?;
+        let mut columns = self.schema.key_indexes().unwrap_or_default();
+        columns.extend(self.schema.version());
+        let (memory, row) = made.next(place);
+        self.plan.cells_of(&columns, source, memory, row)?;
+        made.rows[made.count - 1].deleted = true;
+        Ok(())
+    }
+
     /// An attribute of the row's key that is none of the item's key.
     fn beyond_the_key(&self, keys: &Item<'_>) -> Option<&String> {
         self.key_made_of.iter().find(|name| keys.get(name).is_none())
@@ -200,20 +251,29 @@ impl Table {
         }
     }
 
+    /// An attribute of the item's key that the row's key lacks, so that several items may have one row.
+    fn shared_over<'k>(&self, keys: &'k Item<'_>) -> Option<Cow<'k, str>> {
+        let mut names = keys.attributes().iter().map(|(name, _)| name.get());
+        names.find(|name| ![&self.key_made_of, &self.fixed].into_iter().flatten().any(|known| **known == **name))
+    }
+
     /// Whether a row that an item had is gone with it.
     fn may_delete(&self, keys: &Item<'_>) -> Result<(), String> {
         let name = &self.schema.table;
-        if self.schema.collects() {
+        let shared = self.shared_over(keys);
+        if self.schema.collects() || (shared.is_some() && self.schema.mixes()) {
             return Err(format!(
                 "rows of `{name}` are merged from several items: what this one has added to its row cannot be taken away"
             ));
         }
-        match self.beyond_the_key(keys) {
-            Some(attribute) if self.schema.version().is_none() => Err(format!(
-                "the key of `{name}` is made of `{attribute}`, so another item may have the row now: \
-                 a `version` in the profile would tell"
-            )),
-            _ => Ok(()),
+        if self.schema.version().is_some() {
+            return Ok(());
         }
+        let why = match (self.beyond_the_key(keys), shared) {
+            (Some(attribute), _) => format!("the key of `{name}` is made of `{attribute}`"),
+            (None, Some(attribute)) => format!("the key of `{name}` is made without `{attribute}`"),
+            (None, None) => return Ok(()),
+        };
+        Err(format!("{why}, so another item may have the row now: a `version` in the profile would tell"))
     }
 }

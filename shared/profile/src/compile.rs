@@ -105,10 +105,11 @@ impl Compiler<'_> {
         let mut plan = self.plan(mistakes);
         if let Some(rest) = plan.columns.iter().position(|column| matches!(column.origin, Origin::Rest(_))) {
             let of_element = layout.each.is_some();
-            let slots = plan.values.iter().chain(&plan.columns);
-            let mut taken: Taken = slots.flat_map(|slot| slot.taken(of_element)).map(str::to_owned).collect();
-            taken.extend(self.taken_by_children(layouts));
-            plan.columns[rest].origin = Origin::Rest(taken);
+            let slots = || plan.values.iter().chain(&plan.columns);
+            let names = slots().flat_map(|slot| slot.taken(of_element)).map(str::to_owned);
+            let names = names.chain(self.taken_by_children(layouts)).collect();
+            let element = slots().any(Slot::takes_element);
+            plan.columns[rest].origin = Origin::Rest(Taken { names, element });
         }
         let schema = self.schema(said, &plan.of_load_time(), mistakes);
         let when = conditions(layout.when, layout.each.is_some())
@@ -123,6 +124,12 @@ impl Compiler<'_> {
             // No attribute has this name: what the filter looks at is not known.
             key_made_of.push("the jq filter of the profile".to_owned());
         }
+        let taking = layout.each.as_ref().map_or(layout.when, |(parent, _)| layouts[*parent].when);
+        let taking =
+            [self.file.filter.as_slice(), taking].into_iter().filter_map(|given| conditions(given, false).ok());
+        let fixed =
+            taking.flatten().flat_map(|condition| condition.fixed().into_iter().map(str::to_owned).collect::<Vec<_>>());
+        let fixed = fixed.collect();
         if schema.by_sql() && schema.collects() {
             let message = "rows that are merged by `sql` are written one after the other, and those of `union`, \
                            `jsonb_merge`, `keyed_array` or a group are gathered: they do not go together";
@@ -133,10 +140,10 @@ impl Compiler<'_> {
             |(name, column): (&Spanned<String>, &Definition)| Some((name.get_ref().clone(), column.sql.clone()?));
         let rules = layout.columns.iter().filter_map(rule).collect();
         let (on_create, plan) = (layout.on_create.to_vec(), plan.fix());
-        Some(Table { schema, on_create, rules, when: when.ok()?, each, key_made_of, plan })
+        Some(Table { schema, on_create, rules, when: when.ok()?, each, key_made_of, fixed, plan })
     }
 
-    /// The attributes of which other tables take all that is in their elements.
+    /// The attributes of which other tables take all elements, and all that is in them.
     fn taken_by_children(&self, layouts: &[Layout<'_>]) -> Vec<String> {
         let children = layouts.iter().filter_map(|child| {
             let (parent, path) = child.each.as_ref()?;
@@ -144,7 +151,7 @@ impl Compiler<'_> {
                 column.rest == Some(true) || matches!(&column.from, Some(Path::Dotted(path)) if path == ELEMENT)
             });
             let ours = std::ptr::eq(&raw const layouts[*parent], self.layout);
-            (ours && whole).then(|| way(path).only().map(str::to_owned)).flatten()
+            (ours && whole && child.when.is_empty()).then(|| way(path).only().map(str::to_owned)).flatten()
         });
         children.collect()
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use item::Value;
-use item::number::{Decimal, plain};
+use item::number::{Decimal, is_json, plain};
 
 use crate::convert::written;
 use crate::jq::Filter;
@@ -79,10 +79,23 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// The attributes of which it allows but one value.
+    pub(crate) fn fixed(&self) -> Vec<&str> {
+        match self {
+            Self::Test(Reference::Attribute(way), Test::OneOf(texts)) if texts.len() == 1 => {
+                way.only().into_iter().collect()
+            }
+            Self::All(conditions) => conditions.iter().flat_map(Self::fixed).collect(),
+            Self::Test(..) | Self::Any(_) | Self::Not(_) | Self::Jq(_) => Vec::new(),
+        }
+    }
+}
+
 impl Test {
     fn holds(&self, value: Option<&Value<'_>>) -> bool {
         let value = value.filter(|value| !matches!(value, Value::Null));
-        // A number is compared as it is written out, so that 1E2 equals 100.
+        // A number is one however it is written: 1E2 equals 100, and 1.0 equals 1.
         let text = value.and_then(|value| match value {
             Value::S(text) => Some(text.get()),
             Value::N(number) => Some(Cow::Owned(plain(&number.get()).into_owned())),
@@ -90,7 +103,13 @@ impl Test {
             Value::False => Some(Cow::Borrowed(written(false))),
             _ => None,
         });
-        let is = |wanted: &String| text.as_deref() == Some(wanted.as_str());
+        let is = |wanted: &String| {
+            let same_number = || match value {
+                Some(Value::N(found)) => number(&found.get()).is_some_and(|found| number(wanted) == Some(found)),
+                _ => false,
+            };
+            text.as_deref() == Some(wanted.as_str()) || (is_json(wanted.as_bytes()) && same_number())
+        };
         match self {
             Self::Exists(wanted) => value.is_some() == *wanted,
             Self::OneOf(texts) => texts.iter().any(is),

@@ -398,6 +398,13 @@ mod tests {
         assert_eq!(epoch("1680109764", 1).unwrap(), "2023-03-29T17:09:24Z");
         assert_eq!(epoch("1680109764123", 1000).unwrap(), "2023-03-29T17:09:24.123Z");
         assert_eq!(epoch("-1.5", 1).unwrap(), "1969-12-31T23:59:58.5Z");
+        // As many digits as DynamoDB has.
+        assert_eq!(epoch("1700000000.1234567165374755859375", 1).unwrap(), "2023-11-14T22:13:20.123456716Z");
+        assert_eq!(
+            epoch("1700000000123456.78901234567890123456", 1_000_000).unwrap(),
+            "2023-11-14T22:13:20.123456789Z"
+        );
+        assert_eq!(epoch("0.00000000000000000000000000000000000001", 1).unwrap(), "1970-01-01T00:00:00Z");
         assert!(epoch("1e100", 1).is_err());
         assert!(epoch("soon", 1).is_err());
     }

@@ -29,6 +29,7 @@ use fault::FileError;
 use item::{Change, Item};
 
 pub use cells::Cells;
+pub use change::Before;
 pub use compile::Options;
 pub use error::Error;
 pub use policy::{Merger, Policy};
@@ -62,12 +63,12 @@ impl Profile {
     }
 
     /// Makes the rows of an item that has changed, and the keys of those that it no longer has: all of them, or none.
-    /// Without an old image an item is new if the export has `old_images`.
+    /// Without an old image an item is new if the export has them.
     ///
     /// # Errors
     /// Why the record is rejected, in one sentence.
-    pub fn changes(&self, change: &Change<'_>, old_images: bool, made: &mut Made) -> Result<Fate, String> {
-        self.gate.changes(&self.tables, change, old_images, made)
+    pub fn changes(&self, change: &Change<'_>, before: Before, made: &mut Made) -> Result<Fate, String> {
+        self.gate.changes(&self.tables, change, before, made)
     }
 
     /// What becomes of an item, in words, for each table, value and column: where it comes from and why.
@@ -82,9 +83,9 @@ impl Profile {
     }
 
     /// The same of an item that has changed: the rows that are gone, and how those of the new image are made.
-    pub fn explain_change(&self, change: &Change<'_>, old_images: bool) -> String {
+    pub fn explain_change(&self, change: &Change<'_>, before: Before) -> String {
         let mut made = Made::default();
-        let mut text = match self.changes(change, old_images, &mut made) {
+        let mut text = match self.changes(change, before, &mut made) {
             Ok(Fate::Row) => explain::rows(&self.tables, &made),
             Ok(Fate::Filtered) => "filtered out\n".to_owned(),
             Err(reason) => format!("rejected: {reason}\n"),

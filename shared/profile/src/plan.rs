@@ -146,12 +146,18 @@ pub(crate) enum Origin {
     Map(Vec<(Reference, Reference)>, Vec<(String, Constant)>),
     LoadTime,
     Null,
-    /// Every attribute but these.
+    /// Everything but that.
     Rest(Taken),
 }
 
-/// Names of attributes.
-pub(crate) type Taken = HashSet<String, ahash::RandomState>;
+/// What a rest leaves out, because other columns or tables take it.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Attributes of the item, or names in the element.
+    pub(crate) names: HashSet<String, ahash::RandomState>,
+    /// The element as a whole, which is nothing but a value where it is no map.
+    pub(crate) element: bool,
+}
 
 impl Origin {
     /// The attributes and earlier values that it is made of.
@@ -459,7 +465,10 @@ impl Plan {
             Action::StripPrefix(prefix) => Some(text.strip_prefix(prefix.as_str()).unwrap_or(text)),
             Action::StripSuffix(suffix) => Some(text.strip_suffix(suffix.as_str()).unwrap_or(text)),
             Action::Lookup(table) => {
-                let found = self.lookups[*table].get(&*plain(text));
+                let table = &self.lookups[*table];
+                // A number may be written in many ways, a text in one.
+                let number = matches!(scalar, Scalar::Number(_) | Scalar::Raw(Value::N(_)));
+                let found = table.get(text).or_else(|| table.get(shortest(&plain(text))).filter(|_| number));
                 return Ok(found.map_or(Scalar::Null, Constant::scalar));
             }
             Action::Split(by, place) => split_part(text, by, *place),
@@ -470,6 +479,11 @@ impl Plan {
         };
         Ok(made.map_or(Scalar::Null, Scalar::Text))
     }
+}
+
+/// A number that is written out, without zeros at its end.
+fn shortest(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
 
 /// Whether the text is in lower case for sure.
@@ -532,7 +546,10 @@ fn make_several<'a>(origin: &Origin, known: &Known<'a>, scratch: &mut String) ->
             let found = filter.one(known.source)?;
             found.map_or(Ok(Scalar::Null), |found| of_jq(&found, known.memory))
         }
-        Origin::Rest(taken) if left(taken, known.source).next().is_none() => Ok(Scalar::Null),
+        Origin::Rest(taken) if left(taken, known.source).next().is_none() => {
+            let value = known.source.element.map(|element| element.value);
+            Ok(of_attribute(value.filter(|value| !taken.element && !matches!(value, Value::M(_)))))
+        }
         _ => {
             let start = scratch.len();
             let composed = compose(origin, known, scratch);
@@ -545,7 +562,7 @@ fn make_several<'a>(origin: &Origin, known: &Known<'a>, scratch: &mut String) ->
 
 /// The attributes that no other column takes.
 fn left<'a>(taken: &Taken, source: Source<'a>) -> impl Iterator<Item = &'a (Text<'a>, Value<'a>)> {
-    source.attributes().iter().filter(|(name, _)| !taken.contains(&*name.get()))
+    source.attributes().iter().filter(|(name, _)| !taken.names.contains(&*name.get()))
 }
 
 /// Writes an object or an array of several values.
@@ -800,6 +817,12 @@ impl Slot {
             OnFailure::Null => Ok(Scalar::Null),
             OnFailure::Default => Ok(self.default.as_ref().map_or(Scalar::Null, Constant::scalar)),
         }
+    }
+
+    /// Whether it is made of the element as a whole.
+    pub(crate) fn takes_element(&self) -> bool {
+        let whole = |reference: &&Reference| matches!(reference, Reference::Element(way) if way.names.is_empty());
+        self.origin.references().iter().any(whole)
     }
 
     /// What is taken as a whole: attributes, or the names of an element. Of one that is only looked into, the rest keeps

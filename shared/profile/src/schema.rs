@@ -67,6 +67,16 @@ impl Schema {
         !self.groups.is_empty() || self.columns.iter().any(adds)
     }
 
+    /// Whether a row may have cells of several rows, although none is gathered for that.
+    pub fn mixes(&self) -> bool {
+        let version = self.version();
+        let of_several = |column: &Column| match column.merge {
+            Policy::Coalesce | Policy::Least | Policy::Greatest | Policy::Sql => !self.key.contains(&column.name),
+            _ => false,
+        };
+        self.columns.iter().enumerate().any(|(place, column)| version != Some(place) && of_several(column))
+    }
+
     /// Whether rows of one key can only be merged by the table, one after the other.
     pub fn by_sql(&self) -> bool {
         self.columns.iter().any(|column| column.merge == Policy::Sql)

@@ -38,6 +38,8 @@ pub struct Table {
     pub(crate) each: Option<(usize, Way)>,
     /// The attributes that its key is made of, those of elements left out.
     pub(crate) key_made_of: Vec<String>,
+    /// The attributes that are the same in all items that it takes.
+    pub(crate) fixed: Vec<String>,
     pub(crate) plan: Plan,
 }
 
@@ -67,8 +69,8 @@ pub(crate) enum Mended {
 pub struct Made {
     pub(crate) rows: Vec<MadeRow>,
     pub(crate) count: usize,
-    /// For each table, whether it takes the item.
-    matched: Vec<bool>,
+    /// For each table, whether it takes the item; of a profile with one table without conditions it is not noted.
+    pub(crate) matched: Vec<bool>,
     /// For texts that are made on the way to a row.
     memory: Bump,
 }

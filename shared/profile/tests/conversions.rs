@@ -109,6 +109,30 @@ fn a_value_that_cannot_be_converted_rejects_its_item_or_gives_way() {
     assert_eq!(cells(&list.unwrap(), attributes).unwrap(), [r#""1""#, "null", r#""y""#]);
 }
 
+/// A text is looked up as it stands, a number by its value.
+#[test]
+fn what_looks_like_a_number_is_not_always_one() {
+    let profile = profile(
+        "[columns]\nid = { type = \"text\", convert = [{ lookup = \"codes\" }] }\n\
+         [lookups.codes]\n004 = \"Afghanistan\"\n\"+49\" = \"Germany\"\n12E4 = \"a code\"\n7 = \"seven\"\n120000 = \"many\"",
+    )
+    .unwrap();
+    for (attribute, expected) in [
+        (r#"{"S":"004"}"#, "\"Afghanistan\""),
+        (r#"{"S":"+49"}"#, "\"Germany\""),
+        (r#"{"S":"12E4"}"#, "\"a code\""),
+        (r#"{"S":"7"}"#, "\"seven\""),
+        (r#"{"N":"7"}"#, "\"seven\""),
+        (r#"{"N":"7.0"}"#, "\"seven\""),
+        (r#"{"N":"1.2E5"}"#, "\"many\""),
+    ] {
+        assert_eq!(cells(&profile, &format!(r#""id":{attribute}"#)).unwrap(), [expected], "{attribute}");
+    }
+    for missing in [r#"{"S":"007"}"#, r#"{"S":"4"}"#, r#"{"S":"1.2E5"}"#, r#"{"N":"8"}"#] {
+        assert!(cells(&profile, &format!(r#""id":{missing}"#)).is_err(), "{missing}");
+    }
+}
+
 #[test]
 fn the_rest_is_what_no_column_takes_with_every_digit() {
     let profile = profile(

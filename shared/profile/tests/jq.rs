@@ -7,7 +7,7 @@ use bumpalo::Bump;
 use std::path::Path;
 
 use item::{Decoder, Encoding, Record, decode};
-use profile::{Fate, Made, Options, Profile};
+use profile::{Before, Fate, Made, Options, Profile};
 
 fn profile(text: &str) -> Result<Profile, String> {
     profile::parse(Path::new("p.toml"), text, Options::default()).map_err(|error| error.to_string())
@@ -158,7 +158,7 @@ fn nothing_is_deleted_on_what_a_filter_may_have_looked_at() {
         let Ok(Record::Change(change)) = decoder.decode_record(line.as_bytes(), Encoding::DynamodbJson, &memory) else {
             panic!("no change")
         };
-        profile.changes(&change, old_images, &mut made)?;
+        profile.changes(&change, Before { images: old_images, until: None }, &mut made)?;
         Ok::<_, String>((made.rows().count(), made.deleted().count()))
     };
     let whole = "table = \"t\"\nkey = [\"id\"]\njq = '{id: (.id + \"!\")}'\n[columns]\nid = { type = \"text\" }\n";

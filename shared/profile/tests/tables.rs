@@ -100,18 +100,26 @@ fn an_item_goes_to_the_tables_whose_conditions_hold_and_its_elements_to_their_ow
     let order = r#""PK":{"S":"C#7"},"SK":{"S":"ORDER#12"},"Paid":{"BOOL":true},
         "Lines":{"L":[{"M":{"sku":{"S":"a"},"price":{"N":"1.50"},"gift":{"BOOL":true}}},{"M":{"sku":{"S":"b"}}}]},
         "Tags":{"SS":["new","_internal"]},"Prices":{"M":{"EUR":{"N":"3"},"CHF":{"N":"2.9"}}}"#;
-    // All that is in `Lines` is in the table of lines. Of tags some are left out, so `Tags` stays in the rest.
+    // All that is in `Lines` and `Prices` is in tables of their own. Of tags some are left out, so `Tags` stays in the rest.
     let expected = [
-        r#"orders: 12 "7" {"Paid":true,"Prices":{"EUR":3,"CHF":2.9}}"#,
+        r#"orders: 12 "7" {"Paid":true,"Tags":["new","_internal"]}"#,
         r#"lines: 12 1 "a" 1.50 {"gift":true}"#,
         r#"lines: 12 2 "b" null null"#,
         r#"tags: 12 "new""#,
         r#"prices: 12 "EUR" 3"#,
         r#"prices: 12 "CHF" 2.9"#,
     ];
-    let found = rows(order).unwrap();
-    assert_eq!(found[1..], expected[1..]);
-    assert!(found[0].starts_with(r#"orders: 12 "7" {"#), "{}", found[0]);
+    assert_eq!(rows(order).unwrap(), expected);
+
+    // What is no map has no attributes: the rest of an element is then the element.
+    let order = r#""PK":{"S":"C#7"},"SK":{"S":"ORDER#12"},"Lines":{"L":[{"NULL":true},{"M":{}}]}"#;
+    assert_eq!(rows(order).unwrap()[1..], ["lines: 12 1 null null null", "lines: 12 2 null null null"]);
+    let bare = parse(&SHOP.replace("sku = { type = \"text\", from = \"$element.sku\" }\n", "")).unwrap();
+    let order = r#""PK":{"S":"C#7"},"SK":{"S":"ORDER#12"},"Lines":{"L":[{"S":"cash"},{"N":"1.50"},{"SS":["a"]}]}"#;
+    assert_eq!(
+        self::rows(&bare, order).unwrap()[1..],
+        [r#"lines: 12 1 null "cash""#, "lines: 12 2 null 1.50", r#"lines: 12 3 null ["a"]"#]
+    );
 
     // Nothing to be a row of: the order alone, without a rest but its keys.
     for lines in ["", r#","Lines":{"NULL":true}"#, r#","Lines":{"L":[]}"#] {
@@ -157,6 +165,11 @@ fn conditions_compare_and_are_composed() {
         (r#"{ attribute = "n", at_most = 10 }"#, r#""n":{"N":"1E1"}"#, true),
         (r#"{ attribute = "n", greater_than = -1.5 }"#, r#""n":{"N":"-1.5"}"#, false),
         (r#"{ attribute = "n", at_least = -1.5 }"#, r#""n":{"N":"-1.50"}"#, true),
+        (r#"{ attribute = "n", equals = 1 }"#, r#""n":{"N":"1.0"}"#, true),
+        (r#"{ attribute = "n", equals = 1.50 }"#, r#""n":{"N":"15E-1"}"#, true),
+        (r#"{ attribute = "n", not_equals = 1 }"#, r#""n":{"N":"1.00"}"#, false),
+        (r#"{ attribute = "n", equals = "1" }"#, r#""n":{"S":"1.0"}"#, false),
+        (r#"{ attribute = "n", equals = "01" }"#, r#""n":{"N":"1"}"#, false),
         // A text is no number, and what is not there does not compare.
         (r#"{ attribute = "n", less_than = 10 }"#, r#""n":{"S":"9"}"#, false),
         (r#"{ attribute = "n", less_than = 10 }"#, r#""m":{"N":"9"}"#, false),

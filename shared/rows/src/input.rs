@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use fault::{Failure, Fault, PipeError, Problem};
+use profile::schema::SCHEMA_VERSION;
 use profile::{Merger, Schema};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use stream::{Begin, FileEvent, Line, Marker, Reader, Source};
+use stream::{Begin, FileEvent, Line, Marker, Reader, SAME_VERSION, Source};
 use tracing::{debug, info, warn};
 
 use crate::batch::{Batch, Limits, Normal};
@@ -171,6 +172,9 @@ impl Parser<'_> {
     }
 
     fn marker(&mut self, marker: Marker) -> Result<(), Halt> {
+        if let Some(message) = marker.is_newer() {
+            return Err(Problem::new(Fault::Input, message).with_hint(SAME_VERSION).into());
+        }
         match marker {
             Marker::Source(source) => {
                 self.met_source = true;
@@ -180,8 +184,13 @@ impl Parser<'_> {
             }
             Marker::Schema(schema) => {
                 let schema = serde_json::from_str(schema.get());
-                let schema =
+                let schema: Schema =
                     schema.map_err(|error| Problem::new(Fault::Input, format!("`$schema` cannot be read: {error}")))?;
+                if schema.v > SCHEMA_VERSION {
+                    let message =
+                        format!("`$schema` is of version {}, and this program knows {SCHEMA_VERSION}", schema.v);
+                    return Err(Problem::new(Fault::Input, message).with_hint(SAME_VERSION).into());
+                }
                 self.schema(schema)
             }
             Marker::Table(name) => {

@@ -24,8 +24,8 @@ mod reject_line;
 mod writer;
 
 pub use marker::{
-    Begin, End, Fail, FileEvent, Line, MARKER_VERSION, Mark, Marker, Period, Reject, Source, SourceDone, Stop,
-    is_marker,
+    Begin, End, Fail, FileEvent, Line, MARKER_VERSION, Mark, Marker, Period, Reject, SAME_VERSION, Source, SourceDone,
+    Stop, is_marker,
 };
 pub use reader::Reader;
 pub use reject_line::RejectLine;

@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 /// The version of the markers that this crate writes. A change that an older reader must not ignore raises it.
 pub const MARKER_VERSION: u32 = 1;
 
+/// What to do about a stream of a later version.
+pub const SAME_VERSION: &str = "let all programs be of one version: each says its own with --version";
+
 /// A line that is not data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Marker {
@@ -52,6 +55,10 @@ pub struct Source {
     /// Of an incremental export: `NEW_AND_OLD_IMAGES` or `NEW_IMAGES`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
+    /// Of an incremental export: every row that one of its items had before was written by then, microseconds since 1970;
+    /// if it is known what was applied before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_until: Option<i64>,
     /// `I/N` when only a share of the files is listed.
     pub shard: Option<String>,
     /// How many files there are, those that are done included.
@@ -120,6 +127,9 @@ pub struct Begin {
     pub skip: u64,
     /// What identifies the content: `md5:` or `etag:` and a value.
     pub version: Option<String>,
+    /// Of records of an incremental export that come without its [`Source`]: its view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
 }
 
 /// `mark`: the rows of the first `records` records stand before this line.
@@ -202,6 +212,19 @@ const KEPT: usize = 1 << 20;
 
 /// JSON nested deeper than this is kept as a string: `jq` and others stop at some depth, and then show nothing at all.
 const DEEPEST_DATA: usize = 128;
+
+impl Marker {
+    /// Why what follows cannot be read, if a later version of the programs wrote it: then it may mean something else.
+    pub fn is_newer(&self) -> Option<String> {
+        let version = match self {
+            Self::Source(source) => source.v,
+            Self::File(FileEvent::Begin(begin)) => begin.v,
+            _ => MARKER_VERSION,
+        };
+        let newer = version > MARKER_VERSION;
+        newer.then(|| format!("the stream is of version {version}, and this program knows version {MARKER_VERSION}"))
+    }
+}
 
 impl Reject {
     /// A reject of `line`, which may be anything.

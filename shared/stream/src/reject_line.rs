@@ -18,6 +18,9 @@ pub struct RejectLine {
     pub records: Vec<u64>,
     /// The program that refused it first. The data of a target are rows, those of any other program records.
     pub stage: String,
+    /// The view of the incremental export that the record is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
     /// The table that the row was for, if the profile has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,

@@ -127,6 +127,7 @@ impl Read {
             items: entry.items,
             skip,
             version: entry.version(),
+            view: None,
         }))?;
         let input = input.unwrap_or_else(|| self.opener.open(&entry.key, entry.etag.as_deref()));
         self.look_ahead();

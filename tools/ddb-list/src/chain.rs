@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use export::applied::{self, Line};
-use export::{Chain, Wanted};
+use export::{Chain, Standing, Wanted};
 use fault::{Failure, PipeError};
 use serde::Serialize;
 use stream::{MARKER_VERSION, Writer};
@@ -26,12 +26,19 @@ struct About<'a> {
     exports: usize,
 }
 
+/// What the profile's table has, if that is asked for and noted.
+pub(crate) fn standing(args: &Args) -> Result<Option<Standing>, Failure> {
+    let (true, Some(profile)) = (args.pending, &args.profile) else { return Ok(None) };
+    let (folder, name) = (cli::log_dir(args.log_dir.as_deref()), profile::name_of(profile)?);
+    applied::standing(&cli::profile_file(&folder, &name, "applied.jsonl"))
+}
+
 /// What the command line asks for.
 pub(crate) fn wanted(args: &Args) -> Result<Wanted, Failure> {
     let mut wanted = Wanted { full: args.named.export.clone(), newest: !args.pending, ..Wanted::default() };
     if let (true, Some(profile)) = (args.pending, &args.profile) {
         let (folder, name) = (cli::log_dir(args.log_dir.as_deref()), profile::name_of(profile)?);
-        wanted.standing = applied::standing(&cli::profile_file(&folder, &name, "applied.jsonl"))?;
+        wanted.standing = standing(args)?;
         wanted.begun = checkpoint::read(&checkpoint::path(&folder, &name))?.and_then(|state| state.header.export);
     }
     Ok(wanted)

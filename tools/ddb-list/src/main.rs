@@ -74,7 +74,8 @@ fn files(args: &Args, mut export: Export, writer: &mut Writer<impl Write>) -> Re
         export.files = shard::share(std::mem::take(&mut export.files), share);
     }
     let bookmark = bookmark(args, &export)?;
-    writer.marker(&Marker::Source(source(&export, args.shard, bookmark.as_ref()))).map_err(PipeError::writing)?;
+    let source = Source { rows_until: rows_until(args, &export)?, ..source(&export, args.shard, bookmark.as_ref()) };
+    writer.marker(&Marker::Source(source)).map_err(PipeError::writing)?;
     for (place, file) in export.files.iter().enumerate() {
         let skip = match &bookmark {
             Some(state) if state.done.contains_key(&file.key) => continue,
@@ -93,6 +94,14 @@ fn files(args: &Args, mut export: Export, writer: &mut Writer<impl Write>) -> Re
         writer.data(&line).map_err(PipeError::writing)?;
     }
     Ok(())
+}
+
+/// By when rows of the items of an incremental export were written, as they were before it: what exports that were applied
+/// earlier have written, and nothing of this one.
+fn rows_until(args: &Args, export: &Export) -> Result<Option<i64>, Failure> {
+    let Some(Extent::Changes { from, .. }) = export.extent else { return Ok(None) };
+    let applied = chain::standing(args)?;
+    Ok(applied.map(|standing| standing.time.max(from).as_microsecond() - 1))
 }
 
 /// What identifies a file's content, as `ddb-cat` says it in `begin`.
@@ -164,6 +173,7 @@ fn source(export: &Export, share: Option<Shard>, bookmark: Option<&State>) -> So
         time,
         period,
         view,
+        rows_until: None,
         shard: share.map(shard_name),
         files: export.files.len() as u64,
         items: export.files.iter().map(|file| file.items).sum(),

@@ -8,7 +8,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use bumpalo::Bump;
 use fault::{Fault, Problem};
 use item::{Decoder, Encoding, Record};
-use profile::{Fate, RowView, Rows};
+use profile::{Before, Fate, RowView, Rows};
 
 use crate::output::Make;
 
@@ -25,8 +25,8 @@ const MOST: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     encoding: Encoding,
-    /// Whether records of incremental exports have old images.
-    old_images: bool,
+    /// Of records of incremental exports.
+    before: Before,
     text: Vec<u8>,
     /// Where each line ends.
     ends: Vec<usize>,
@@ -123,7 +123,7 @@ impl<M: Make> Maker<'_, M> {
             self.memory.reset();
             let outcome = match self.decoder.decode_record(&text[start..end], chunk.encoding, &self.memory) {
                 Ok(record) => Outcome {
-                    fate: self.rows_of.make(&record, chunk.old_images, &mut self.scratch, chunk),
+                    fate: self.rows_of.make(&record, chunk.before, &mut self.scratch, chunk),
                     change: matches!(record, Record::Change(_)),
                 },
                 Err(error) => Outcome { fate: Err(error.to_string()), change: false },
@@ -186,9 +186,9 @@ impl<'scope, M: Make> Makers<'scope, M> {
 
     /// Takes a line of that kind; those of one chunk are all of one kind. True when a chunk should be taken before more
     /// lines come.
-    pub(crate) fn push(&mut self, line: &[u8], encoding: Encoding, old_images: bool) -> Result<bool, Problem> {
+    pub(crate) fn push(&mut self, line: &[u8], encoding: Encoding, before: Before) -> Result<bool, Problem> {
         let chunk =
-            self.open.get_or_insert_with(|| Chunk { encoding, old_images, ..self.unused.pop().unwrap_or_default() });
+            self.open.get_or_insert_with(|| Chunk { encoding, before, ..self.unused.pop().unwrap_or_default() });
         chunk.text.extend_from_slice(line);
         chunk.ends.push(chunk.text.len());
         if chunk.text.len() < FULL {

@@ -5,23 +5,39 @@ use std::io::{Read, Write};
 use bumpalo::Bump;
 use fault::{Exit, Failure, PipeError};
 use item::{Decoder, Encoding, Record};
-use profile::Profile;
-use stream::{Line, Reader};
+use profile::{Before, Profile};
+use stream::{FileEvent, Line, Marker, Reader};
+
+use crate::parse;
 
 /// Explains each item of the input, and each record of an incremental export.
 pub(crate) fn explain(
     profile: &Profile,
-    encoding: Encoding,
+    given: Encoding,
     old_images: bool,
     input: impl Read,
     mut output: impl Write,
 ) -> Result<Exit, Failure> {
     let (mut reader, mut decoder, mut exit) = (Reader::new(input), Decoder::default(), Exit::Done);
+    let (mut encoding, mut before) = (given, Before { images: old_images, until: None });
     while let Some(line) = reader.next_line().map_err(PipeError::reading)? {
-        let Line::Data(line) = Line::of(line) else { continue };
+        let line = match Line::of(line) {
+            Line::Data(line) => line,
+            Line::Marker(marker) => {
+                match *marker {
+                    Marker::Source(source) => before = parse::before(&source, before),
+                    Marker::File(FileEvent::Begin(begin)) => {
+                        encoding = if begin.encoding == "json" { Encoding::Json } else { given };
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            Line::Foreign(_) => continue,
+        };
         let text = match decoder.decode_record(line, encoding, &Bump::new()) {
             Ok(Record::Item(item)) => profile.explain(&item),
-            Ok(Record::Change(change)) => profile.explain_change(&change, old_images),
+            Ok(Record::Change(change)) => profile.explain_change(&change, before),
             Err(error) => {
                 exit = Exit::Incomplete;
                 format!("rejected: {error}\n")

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use fault::{Failure, Fault, PipeError, Problem};
 use item::Record;
 use profile::row::{NULL, opening};
-use profile::{Fate, Profile, Row, RowView, Schema, text_of};
+use profile::{Before, Fate, Profile, Row, RowView, Schema, text_of};
 use serde_json::value::to_raw_value;
 use stream::{Marker, Writer};
 
@@ -19,15 +19,15 @@ pub(crate) trait Make: Sync {
     /// Memory that is used again.
     type Scratch: Default + Send;
 
-    /// Makes all rows of a record, which it adds to the chunk, or none. Without an old image an item is new, if there are
-    /// `old_images`.
+    /// Makes all rows of a record, which it adds to the chunk, or none. `before` says what is known
+    /// of items that have changed.
     ///
     /// # Errors
     /// Why the record is rejected.
     fn make(
         &self,
         record: &Record<'_>,
-        old_images: bool,
+        before: Before,
         scratch: &mut Self::Scratch,
         chunk: &mut Chunk,
     ) -> Result<Fate, String>;
@@ -39,13 +39,13 @@ impl Make for Profile {
     fn make(
         &self,
         record: &Record<'_>,
-        old_images: bool,
+        before: Before,
         scratch: &mut profile::Made,
         chunk: &mut Chunk,
     ) -> Result<Fate, String> {
         let fate = match record {
             Record::Item(item) => self.rows(item, scratch)?,
-            Record::Change(change) => self.changes(change, old_images, scratch)?,
+            Record::Change(change) => self.changes(change, before, scratch)?,
         };
         if fate == Fate::Row {
             scratch.deleted().for_each(|(table, row)| chunk.row(table, row, true));
@@ -61,7 +61,7 @@ pub(crate) struct Plain;
 impl Make for Plain {
     type Scratch = Row;
 
-    fn make(&self, record: &Record<'_>, _: bool, scratch: &mut Row, chunk: &mut Chunk) -> Result<Fate, String> {
+    fn make(&self, record: &Record<'_>, _: Before, scratch: &mut Row, chunk: &mut Chunk) -> Result<Fate, String> {
         let item = match record {
             Record::Item(item) => Some(item),
             Record::Change(change) => change.new.as_ref(),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::thread;
 
-use fault::{Exit, Failure, PipeError};
+use fault::{Exit, Failure, Fault, PipeError, Problem};
 use item::Encoding;
-use profile::Fate;
+use profile::{Before, Fate};
 use serde::de::IgnoredAny;
-use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, Writer};
+use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, SAME_VERSION, Source, Writer};
 use tracing::{error, warn};
 
 use crate::chunk::{Made, Makers, Outcome};
@@ -18,7 +18,7 @@ use crate::output::{Counts, Make, Output, Taken};
 const STAGE: &str = "ddb-parse";
 
 /// The view of an incremental export whose records say how items were before.
-pub(crate) const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
+const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
 
 /// Reads records to the end and writes what `O` makes of them.
 pub(crate) struct Parser<O, W: Write> {
@@ -27,8 +27,8 @@ pub(crate) struct Parser<O, W: Write> {
     encoding: Encoding,
     /// The encoding that the command line names, for input without `begin`.
     given: Encoding,
-    /// Whether records of incremental exports have old images, if there is one.
-    old_images: bool,
+    /// Of records of incremental exports.
+    before: Before,
     begun: bool,
     file: Option<File>,
     exit: Exit,
@@ -57,7 +57,7 @@ impl<O: Output, W: Write> Parser<O, W> {
             writer,
             encoding,
             given: encoding,
-            old_images,
+            before: Before { images: old_images, until: None },
             begun: false,
             file: None,
             exit: Exit::Done,
@@ -88,7 +88,7 @@ impl<O: Output, W: Write> Parser<O, W> {
             let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
             match Line::of(line) {
                 Line::Data(line) => {
-                    if makers.push(line, self.encoding, self.old_images)? {
+                    if makers.push(line, self.encoding, self.before)? {
                         self.take(&mut makers)?;
                     }
                 }
@@ -130,11 +130,12 @@ impl<O: Output, W: Write> Parser<O, W> {
     }
 
     fn marker(&mut self, marker: Marker, line: &[u8]) -> Result<(), Failure> {
+        if let Some(message) = marker.is_newer() {
+            return Err(Problem::new(Fault::Input, message).with_hint(SAME_VERSION).into());
+        }
         match marker {
             Marker::Source(source) => {
-                if let Some(view) = source.view {
-                    self.old_images = view == NEW_AND_OLD_IMAGES;
-                }
+                self.before = before(&source, self.before);
                 self.foreign(line)
             }
             Marker::File(FileEvent::Begin(begin)) => {
@@ -196,6 +197,9 @@ impl<O: Output, W: Write> Parser<O, W> {
 
     fn begin(&mut self, begin: Begin) {
         self.encoding = if begin.encoding == "json" { Encoding::Json } else { self.given };
+        if let Some(view) = begin.view {
+            self.before.images = view == NEW_AND_OLD_IMAGES;
+        }
         self.file = Some(File {
             key: Some(begin.key),
             records: begin.skip,
@@ -298,6 +302,12 @@ impl<O: Output, W: Write> Parser<O, W> {
         };
         Ok(self.writer.marker(&Marker::File(FileEvent::End(end))).map_err(PipeError::writing)?)
     }
+}
+
+/// What an export says of items as they were before.
+pub(crate) fn before(source: &Source, otherwise: Before) -> Before {
+    let images = source.view.as_ref().map_or(otherwise.images, |view| view == NEW_AND_OLD_IMAGES);
+    Before { images, until: source.rows_until }
 }
 
 /// How many times a record went into a row of each table, since then.

@@ -23,6 +23,8 @@ pub(crate) struct Window {
     /// Where in `chains` a key is, by the hash of the key.
     known: HashMap<u64, usize, RandomState>,
     hasher: RandomState,
+    /// Nobody here knows what SQL makes of two rows: they stay as they came.
+    by_sql: bool,
     most_rows: usize,
     most_bytes: usize,
     merged: u64,
@@ -40,6 +42,7 @@ impl Window {
             chains: Vec::new(),
             known: HashMap::default(),
             hasher: RandomState::new(),
+            by_sql: schema.by_sql(),
             most_rows: usize::try_from(most_rows).unwrap_or(usize::MAX),
             most_bytes: BYTES / count,
             merged: 0,
@@ -51,6 +54,10 @@ impl Window {
         let place = self.places.len();
         self.rows.push(row);
         self.places.push((record, None));
+        if self.by_sql {
+            self.chains.push((place, place));
+            return self.is_full();
+        }
         let mut hash = self.hash(row);
         loop {
             let Some(&chain) = self.known.get(&hash) else {
@@ -68,6 +75,10 @@ impl Window {
             // Another key of the same hash: a place is found beside it.
             hash = hash.wrapping_add(1);
         }
+        self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
         self.chains.len() >= self.most_rows || self.rows.size() >= self.most_bytes
     }
 

@@ -142,6 +142,19 @@ fn failures_stops_and_unknown_markers_are_passed_on() {
 }
 
 #[test]
+fn a_stream_of_a_later_version_is_not_read() {
+    for marker in [
+        r#"{"$source":{"v":2,"source":"."}}"#,
+        r#"{"$file":{"event":"begin","v":2,"key":"a","encoding":"dynamodb-json"}}"#,
+    ] {
+        let run = program!("ddb-parse").args(["--markers"]).stdin(format!("{marker}\n")).run();
+        run.exits(65)
+            .stderr_has("the stream is of version 2, and this program knows version 1")
+            .stderr_has("--version");
+    }
+}
+
+#[test]
 fn data_cannot_forge_a_marker() {
     let run = program!("ddb-parse")
         .args(["--markers"])

@@ -134,6 +134,17 @@ fn a_record_of_a_change_is_explained() {
     run.exits(0).stdout_has("rows: 1, deleted: 1\ntable `c`: no longer the row of mail \"a@x\"\ntable `c`: yes\n");
     assert_eq!(line(&run, "at"), "at bigint 7 the time of the write 7");
     explain("").exits(0).stdout_has("rejected: which row of `c` the item was before is not known");
+    // The stream says which view the export has, and how its records are written.
+    let stream = [
+        r#"{"$source":{"v":1,"source":".","view":"NEW_AND_OLD_IMAGES","files":1}}"#,
+        r#"{"$file":{"event":"begin","v":1,"key":"a","encoding":"dynamodb-json"}}"#,
+        r#"{"Metadata":{"WriteTimestampMicros":{"N":"7"}},"Keys":{"id":{"S":"1"}},"NewImage":{"mail":{"S":"a@x"}}}"#,
+        r#"{"$file":{"event":"begin","v":1,"key":"b","encoding":"json"}}"#,
+        r#"{"mail":"b@x"}"#,
+    ];
+    let run =
+        program!("ddb-parse").in_dir(&dir).args(["--explain", "-p", "./c.toml"]).stdin(stream.join("\n") + "\n").run();
+    run.exits(0).stdout_has("rows: 1, deleted: 0\n").stdout_has("b@x");
 }
 
 #[test]

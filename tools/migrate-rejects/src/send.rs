@@ -1,7 +1,7 @@
 //! What the lines hold, as a data file of the stream: the n-th line of the kind is record n. What ddb-parse or pg-upsert
 //! could not take as it is goes as a `$reject` of that record, so that its line stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -9,6 +9,8 @@ use cli::Stop;
 use fault::{Exit, Failure, PipeError};
 use indexmap::IndexMap;
 use profile::{Options, Schema};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use stream::{Begin, End, FileEvent, MARKER_VERSION, Marker, Reject, RejectLine, Writer, is_marker};
 
@@ -33,7 +35,8 @@ pub(crate) fn count(file: &Path) -> Result<Exit, Failure> {
 /// The records, as they stood in their data files.
 pub(crate) fn records(file: &Path, stop: &Stop) -> Result<Exit, Failure> {
     let encoding = if all_plain(file)? { "json" } else { "dynamodb-json" };
-    send(Kind::Records, file, encoding, &[], stop, |line, _| {
+    let begin = Begin { encoding: encoding.to_owned(), view: common_view(file)?, ..Begin::default() };
+    send(Kind::Records, file, begin, &[], stop, |line, _| {
         let text = match serde_json::from_str::<String>(line.data.get()) {
             // What was no JSON travels as a string.
             Ok(text) => text.into_bytes(),
@@ -48,7 +51,8 @@ pub(crate) fn records(file: &Path, stop: &Stop) -> Result<Exit, Failure> {
 pub(crate) fn rows(file: &Path, profile: &str, stop: &Stop) -> Result<Exit, Failure> {
     let profile = profile::load(profile, Options { max_id: None })?;
     let schemas: Vec<_> = profile.schemas().cloned().collect();
-    send(Kind::Rows, file, "dynamodb-json", &schemas, stop, |line, number| {
+    let begin = Begin { encoding: "dynamodb-json".to_owned(), ..Begin::default() };
+    send(Kind::Rows, file, begin, &schemas, stop, |line, number| {
         let schema = schema_of(line, &schemas)?;
         row(line, number, schema).map(|text| (text, schemas.iter().position(|known| known.name() == schema.name())))
     })
@@ -87,6 +91,23 @@ fn row(line: &RejectLine, number: u64, schema: &Schema) -> Result<Vec<u8>, Strin
     serde_json::to_vec(&row).map_err(|error| error.to_string())
 }
 
+/// The view of the incremental exports that records are of, if all that are of one have the same.
+fn common_view(file: &Path) -> Result<Option<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Change {
+        #[serde(rename = "Keys")]
+        _keys: IgnoredAny,
+    }
+    let (mut lines, mut views) = (Lines::open(file)?, BTreeSet::new());
+    while let Some(text) = lines.next_line()? {
+        let Some(line) = lines::of_kind(text, Kind::Records) else { continue };
+        if serde_json::from_str::<Change>(line.data.get()).is_ok() {
+            views.insert(line.view);
+        }
+    }
+    Ok(views.pop_first().flatten().filter(|_| views.is_empty()))
+}
+
 /// Whether the records are plain JSON objects: none has the form of an export.
 fn all_plain(file: &Path) -> Result<bool, Failure> {
     let (mut lines, mut plain) = (Lines::open(file)?, false);
@@ -105,7 +126,7 @@ fn all_plain(file: &Path) -> Result<bool, Failure> {
 fn send(
     kind: Kind,
     file: &Path,
-    encoding: &str,
+    begin: Begin,
     schemas: &[Schema],
     stop: &Stop,
     content: impl Fn(&RejectLine, u64) -> Result<(Vec<u8>, Option<usize>), String>,
@@ -117,7 +138,7 @@ fn send(
         let schema = to_raw_value(schema).map_err(io::Error::from).map_err(PipeError::writing)?;
         writer.marker(&Marker::Schema(schema)).map_err(PipeError::writing)?;
     }
-    let begin = Begin { v: MARKER_VERSION, key: key.clone(), encoding: encoding.to_owned(), ..Begin::default() };
+    let begin = Begin { v: MARKER_VERSION, key: key.clone(), ..begin };
     writer.marker(&Marker::File(FileEvent::Begin(begin))).map_err(PipeError::writing)?;
     let (mut number, mut rejected) = (0, 0);
     let several = schemas.len() > 1;

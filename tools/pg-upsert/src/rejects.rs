@@ -36,6 +36,8 @@ pub(crate) struct Rejects {
     path: PathBuf,
     file: Option<File>,
     run: Option<String>,
+    /// The view of the incremental export that is read.
+    view: Option<String>,
     /// Files of which this run has lines from an earlier process.
     earlier: BTreeSet<String>,
 }
@@ -43,7 +45,12 @@ pub(crate) struct Rejects {
 impl Rejects {
     /// The rejects of rows that belong to no run: they are added to what is there.
     pub(crate) fn at(path: PathBuf) -> Self {
-        Self { path, file: None, run: None, earlier: BTreeSet::new() }
+        Self { path, file: None, run: None, view: None, earlier: BTreeSet::new() }
+    }
+
+    /// The same with the view of the export that records come from, if it is an incremental one.
+    pub(crate) fn with_view(self, view: Option<String>) -> Self {
+        Self { view, ..self }
     }
 
     /// The rejects of a run. One that goes on keeps its lines as far as the bookmark covers them; a new one puts the file
@@ -90,9 +97,11 @@ impl Rejects {
             let Rejected { key, record, records, stage, sqlstate, reason, data, table, .. } = rejected;
             // A record that became no row is of no table.
             let table = tables.get(table).filter(|_| stage.is_none()).cloned();
+            // Of a row the view says nothing more.
+            let view = self.view.clone().filter(|_| stage.is_some());
             let stage = stage.unwrap_or_else(|| STAGE.to_owned());
             let (time, run) = (time.clone(), self.run.clone());
-            let line = RejectLine { key, record, records, stage, table, sqlstate, reason, data, time, run };
+            let line = RejectLine { key, record, records, stage, view, table, sqlstate, reason, data, time, run };
             // Texts and numbers always have a JSON form.
             if serde_json::to_writer(&mut lines, &line).is_ok() {
                 lines.push(b'\n');

@@ -233,7 +233,12 @@ impl Run<'_> {
     /// The SQL of columns that are merged by it.
     fn rules(&self, schema: &Schema) -> Result<Rules, Problem> {
         let wanted = schema.columns.iter().filter(|column| column.merge == Policy::Sql);
-        let rules = self.of_profile(schema, |table| table.rules.clone()).unwrap_or_default();
+        let at_hand = self.of_profile(schema, |table| (table.schema.hash == schema.hash).then(|| table.rules.clone()));
+        if at_hand == Some(None) {
+            let message = format!("the profile `{}` that is at hand is not the one that made the rows", schema.profile);
+            return Err(Problem::new(Fault::Setup, message).with_hint("give `ddb-parse` and `pg-upsert` the same file"));
+        }
+        let rules = at_hand.flatten().unwrap_or_default();
         for column in wanted {
             if !rules.contains_key(&column.name) {
                 let (name, profile) = (&column.name, &schema.profile);
@@ -279,7 +284,8 @@ impl Run<'_> {
         let (Some(profile), Some(source)) = (&self.profile, &self.source) else {
             let profile = self.tables.first().and_then(|(schema, _)| profile::name_of(&schema.profile).ok());
             let path = profile.map_or_else(|| folder.join("pg-upsert.rejects.jsonl"), |profile| named(&profile));
-            self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)));
+            let view = self.source.as_ref().and_then(|source| source.view.clone());
+            self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)).with_view(view));
             return Ok(());
         };
         let identity = rows::identity(source, &profile.name, self.tables.first().map(|(schema, _)| schema));
@@ -289,10 +295,11 @@ impl Run<'_> {
         // Set once, like all of this.
         let _ = self.earlier.set((totals.records, totals.rejected));
         self.report.earlier(&totals);
-        self.rejects = Some(match &notes.journal {
+        let rejects = match &notes.journal {
             Some(_) => Rejects::of_run(path, &notes.state, notes.resumed)?,
             None => Rejects::at(path),
-        });
+        };
+        self.rejects = Some(rejects.with_view(source.view.clone()));
         self.notes = Some(notes);
         Ok(())
     }

@@ -226,3 +226,37 @@ fn a_table_that_is_gone_is_not_made_of_increments() {
     run.exits(2).stderr_has("customers");
     assert_eq!(applied(&dir), [FULL]);
 }
+
+/// Whoever gives a row's key up, and whoever takes it over within the same period: the later row stays, however many
+/// transactions lie between the two records.
+#[test]
+fn a_key_that_items_hand_on_is_the_last_one_s() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write(
+        "users.toml",
+        "table = \"users\"\nkey = [\"mail\"]\nversion = \"written\"\n[columns]\nmail = { type = \"text\", from = \"Mail\" }\n\
+         id = { type = \"text\", from = \"PK\" }\nwritten = { type = \"bigint\", from = \"$written\" }\n",
+    );
+    let user = |id: &str, mail: &str| format!(r#"{{"PK":{{"S":"{id}"}},"Mail":{{"S":"{mail}"}}}}"#);
+    let moved = |second: u32, id: &str, old: &str, new: &str| {
+        let time = 1_705_312_800_000_000_u64 + u64::from(second) * 1_000_000;
+        let (old, new) = (user(id, old), user(id, new));
+        format!(
+            r#"{{"Metadata":{{"WriteTimestampMicros":{{"N":"{time}"}}}},"Keys":{{"PK":{{"S":"{id}"}}}},"OldImage":{old},"NewImage":{new}}}"#
+        )
+    };
+    // Ann gives her address up and Bob takes it over; then Ann is written once more.
+    let export = |id: &str| Export::new("Customers", id).under("moves/");
+    let full = export(FULL).with("exportTime", "2024-01-15T10:00:00.000Z");
+    full.file([("ann", "a@x"), ("bob", "b@x")].map(|(id, mail)| format!(r#"{{"Item":{}}}"#, user(id, mail))))
+        .write_to(&dir);
+    let first = export(FIRST).changes("2024-01-15T09:55:00.000Z", "2024-01-15T10:20:00.000Z");
+    first.file([moved(10, "bob", "b@x", "a@x"), moved(11, "ann", "a@x", "c@x")]).write_to(&dir);
+    // What was written in that period goes in the next one.
+    let second = export(SECOND).changes("2024-01-15T10:20:00.000Z", "2024-01-15T10:35:00.000Z");
+    second.file([moved(1300, "ann", "c@x", "d@x")]).write_to(&dir);
+
+    bash(&dir, &postgres, "migrate -p ./users.toml run --create -b 1 --source moves").run().exits(0);
+
+    assert_eq!(postgres.query("select mail, id from users order by mail"), "a@x|bob\nd@x|ann");
+}

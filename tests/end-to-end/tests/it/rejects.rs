@@ -257,3 +257,38 @@ fn a_profile_that_is_wrong_stops_the_run_with_65() {
     migrate(&dir, &postgres, "run --source . --max-rejects 100%").exits(1);
     assert_eq!(rejects(&dir).len(), 150);
 }
+
+/// Whether an item is new, only the export's view says.
+#[test]
+fn a_record_of_an_incremental_export_is_sent_again_as_one_of_its_view() {
+    for (view, left) in [("NEW_AND_OLD_IMAGES", 0), ("NEW_IMAGES", 2)] {
+        let (dir, postgres) = (Dir::new(), Postgres::new());
+        let profile = |accept: &str| {
+            format!(
+                "[[table]]\nname = \"orders\"\nkey = [\"id\"]\n[table.columns]\nid = {{ type = \"text\", from = \"Id\" }}\n\
+                 [[table]]\nname = \"lines\"\nparent = \"orders\"\neach = \"Lines\"\nkey = [\"id\", \"line\"]\n[table.columns]\n\
+                 id = {{ type = \"text\", from = \"Id\" }}\nline = {{ type = \"integer\", from = \"$position\" }}\n\
+                 sku = {{ type = \"text\", from = \"$element\"{accept} }}\n"
+            )
+        };
+        dir.write("profiles/things.toml", profile(", accept = [\"N\"]"));
+        let record = |id: &str| {
+            format!(
+                r#"{{"Metadata":{{"WriteTimestampMicros":{{"N":"1705312800000000"}}}},"Keys":{{"Id":{{"S":"{id}"}}}},"NewImage":{{"Id":{{"S":"{id}"}},"Lines":{{"L":[{{"S":"x"}}]}}}}}}"#
+            )
+        };
+        Export::new("Things", "01700000000000-abcdef12")
+            .changes("2024-01-15T09:55:00.000Z", "2024-01-15T10:20:00.000Z")
+            .with("outputView", view)
+            .file([record("1"), record("2")])
+            .write_to(&dir);
+        migrate(&dir, &postgres, "run --create --max-rejects 100% --export 01700000000000-abcdef12 --source .")
+            .exits(1);
+
+        dir.write("profiles/things.toml", profile(""));
+        let code = i32::from(left > 0);
+        migrate(&dir, &postgres, "retry-rejects").exits(code);
+        let rows = postgres.query("select count(*) from lines");
+        assert_eq!(rows, (2 - left).to_string(), "{view}");
+    }
+}
