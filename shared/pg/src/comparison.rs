@@ -8,7 +8,7 @@ use profile::{Kind, Schema};
 
 use crate::catalogue::Table;
 use crate::policy::{Merge, Rules};
-use crate::statement::{PLACE, stage, table_name};
+use crate::statement::{PLACE, TEMP_BUFFERS, stage, table_name};
 use crate::{quote_name, quote_text};
 
 /// Ends the statements that prepare a session: nothing but the stages can be written after it.
@@ -38,11 +38,11 @@ impl Comparison {
         let list = names.join(", ");
         let keys: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
         // What SQL of a profile would do again is not known.
-        let merge = Merge::of(schema, &Rules::new());
+        let merge = Merge::of(schema, number, &Rules::new());
 
         let mut prologue = vec![
             "set client_min_messages = warning".to_owned(),
-            "set temp_buffers = '64MB'".to_owned(),
+            TEMP_BUFFERS.to_owned(),
             "set jit = off".to_owned(),
             // A few rows of what may be a very large table: each is looked up in the index of the key, as a load does.
             "set enable_hashjoin = off".to_owned(),

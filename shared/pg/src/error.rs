@@ -58,6 +58,15 @@ impl Error {
         self
     }
 
+    /// The same of what was done without a record: none is to blame, whatever the server says.
+    #[must_use]
+    pub fn of_no_record(mut self) -> Self {
+        if self.fault == Fault::Record {
+            self.fault = Fault::Setup;
+        }
+        self
+    }
+
     /// The server's error code.
     pub fn sqlstate(&self) -> Option<&str> {
         self.sqlstate.as_deref()

@@ -29,20 +29,22 @@ pub struct Merge {
 pub type Rules = BTreeMap<String, String>;
 
 impl Merge {
-    /// The merging of a schema's rows. A column that is merged by SQL of which there is none stays as it is.
-    pub fn of(schema: &Schema, rules: &Rules) -> Self {
+    /// The merging of a schema's rows, in a session whose other tables have other numbers. A column that is merged by SQL of
+    /// which there is none stays as it is.
+    pub fn of(schema: &Schema, table: usize, rules: &Rules) -> Self {
         let mut merge = Self::default();
         for (number, column) in schema.columns.iter().enumerate() {
             let grouped = schema.groups.iter().any(|group| group.columns.contains(&column.name));
             if grouped || schema.key.contains(&column.name) {
                 continue;
             }
-            if let Some(value) = merge.column(number, column, schema, rules) {
+            let function = |kind: &str| function(kind, table, number);
+            if let Some(value) = merge.column(function, column, schema, rules) {
                 merge.columns.push((quote_name(&column.name), value));
             }
         }
         for (number, group) in schema.groups.iter().enumerate() {
-            merge.group(number, group);
+            merge.group(&function("side", table, number), group);
         }
         merge.condition = version_of_all(schema).map(|by| format!("({}) is not true", is_older(schema, by)));
         merge
@@ -55,14 +57,20 @@ impl Merge {
         columns.chain(groups).collect()
     }
 
-    /// The new value of a column; nothing if it stays.
-    fn column(&mut self, number: usize, column: &Column, schema: &Schema, rules: &Rules) -> Option<String> {
+    /// The new value of a column; nothing if it stays. `function` names a function of its own.
+    fn column(
+        &mut self,
+        function: impl Fn(&str) -> String,
+        column: &Column,
+        schema: &Schema,
+        rules: &Rules,
+    ) -> Option<String> {
         let name = quote_name(&column.name);
         let (a, b) = (format!("old.{name}"), format!("excluded.{name}"));
         Some(match &column.merge {
             Policy::Keep => return None,
             Policy::Sql => {
-                let function = format!("pg_temp.ddb_pipe_rule_{number}");
+                let function = function("rule");
                 self.functions.push(rule(&function, rules.get(&column.name)?, &column.ty));
                 format!("{function}({a}, {b})")
             }
@@ -70,7 +78,7 @@ impl Merge {
             Policy::Least => format!("least({}, {})", compared(&a, &column.ty), compared(&b, &column.ty)),
             Policy::Union if column.ty.is_array() => array_union(&a, &b, &column.ty),
             Policy::Union => {
-                let function = format!("pg_temp.ddb_pipe_union_{number}");
+                let function = function("union");
                 self.functions.push(jsonb_union(&function));
                 format!("{function}({a}, {b})")
             }
@@ -84,20 +92,19 @@ impl Merge {
                 objects(&a, &b, &format!("{b} || {a} || ({texts})"))
             }
             Policy::KeyedArray(keyed) => {
-                let function = format!("pg_temp.ddb_pipe_keyed_{number}");
+                let function = function("keyed");
                 self.functions.push(keyed_array(&function, keyed));
                 format!("{function}({a}, {b})")
             }
         })
     }
 
-    fn group(&mut self, number: usize, group: &Group) {
+    fn group(&mut self, function: &str, group: &Group) {
         let side = &group.preferred_side;
-        let function = format!("pg_temp.ddb_pipe_side_{number}");
         let column = quote_name(&side.column);
         let wanted = side.fields.iter().map(|(name, text)| format!("e->>{} = {}", quote_text(name), quote_text(text)));
         let wanted: Vec<_> = wanted.chain([format!("e->>{} is not null", quote_text(&side.has))]).collect();
-        self.functions.push(qualifies(&function, &wanted.join(" and ")));
+        self.functions.push(qualifies(function, &wanted.join(" and ")));
 
         let names: Vec<_> = group.columns.iter().map(|name| quote_name(name)).collect();
         let values: Vec<_> = names
@@ -116,6 +123,11 @@ impl Merge {
     }
 }
 
+/// A function's name, which no other table of the session has, nor another column or group of this one.
+fn function(kind: &str, table: usize, number: usize) -> String {
+    format!("pg_temp.ddb_pipe_{kind}_{table}_{number}")
+}
+
 /// A function that has the expression for its body, whatever is in it.
 fn rule(name: &str, sql: &str, ty: &ColumnType) -> String {
     let ty = ty.sql();
@@ -124,7 +136,7 @@ fn rule(name: &str, sql: &str, ty: &ColumnType) -> String {
 }
 
 /// A value as it is compared with others: texts by their bytes, as in the stream, whatever the database's collation is.
-fn compared(value: &str, ty: &ColumnType) -> String {
+pub(crate) fn compared(value: &str, ty: &ColumnType) -> String {
     if ty.kind() == Kind::Text { format!("{value} collate \"C\"") } else { value.to_owned() }
 }
 

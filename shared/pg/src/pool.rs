@@ -80,9 +80,10 @@ struct Sessions {
 }
 
 impl Sessions {
-    fn open(&self) -> Result<Client, postgres::Error> {
-        let mut client = self.manager.connect()?;
-        client.batch_execute(&self.prologue)?;
+    fn open(&self) -> Result<Client, Error> {
+        let mut client = self.manager.connect().map_err(Error::on("cannot open a connection to PostgreSQL"))?;
+        let prepared = client.batch_execute(&self.prologue);
+        prepared.map_err(|error| Error::of("cannot prepare a session of PostgreSQL", &error).of_no_record())?;
         Ok(client)
     }
 }
@@ -92,8 +93,7 @@ impl ManageConnection for Sessions {
     type Error = postgres::Error;
 
     fn connect(&self) -> Result<Session, postgres::Error> {
-        let client = self.open().map_err(Error::on("cannot open a connection to PostgreSQL"));
-        Ok(Session { client, spent: false })
+        Ok(Session { client: self.open(), spent: false })
     }
 
     fn is_valid(&self, _: &mut Session) -> Result<(), postgres::Error> {

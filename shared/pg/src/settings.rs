@@ -58,6 +58,8 @@ pub struct Settings {
     user: String,
     password: Option<String>,
     database: String,
+    /// Settings of the session, as the server's command line takes them: `-c search_path=shop`.
+    options: Option<String>,
     tls: TlsMode,
     root_cert: Option<PathBuf>,
     channel_binding: ChannelBinding,
@@ -125,7 +127,8 @@ impl Settings {
         // As in libpq, there is no TLS on a socket of this machine, whatever is asked for.
         let tls = if host.starts_with('/') { TlsMode::Off } else { mode };
         let channel_binding = protection::channel_binding(&libpq)?;
-        Ok(Self { host, port, user, password, database, tls, root_cert, channel_binding })
+        let options = libpq("options", "PGOPTIONS");
+        Ok(Self { host, port, user, password, database, options, tls, root_cert, channel_binding })
     }
 
     /// How the connection is protected.
@@ -192,6 +195,9 @@ impl Settings {
         config.port(self.port).user(&self.user).dbname(&self.database).application_name("ddb-pipe pg-upsert");
         if let Some(password) = &self.password {
             config.password(password);
+        }
+        if let Some(options) = &self.options {
+            config.options(options);
         }
         config.ssl_mode(match self.tls {
             TlsMode::Off => SslMode::Disable,

@@ -3,11 +3,16 @@
 
 use profile::Schema;
 
-use crate::policy::{Merge, Rules};
+use crate::policy::{Merge, Rules, compared};
 use crate::quote_name;
 
 /// The number of a row within its transaction.
 pub(crate) const PLACE: &str = "ddb_pipe_place";
+
+/// Buffers for the stage. They have to be set before the session's first temporary table; a session that a pooler hands on
+/// may have had one, and goes on with the buffers that it has.
+pub(crate) const TEMP_BUFFERS: &str =
+    "do 'begin set temp_buffers = ''64MB''; exception when invalid_parameter_value then null; end'";
 
 /// The session's own table that COPY fills, one for each table that rows are for.
 pub(crate) fn stage(number: usize) -> String {
@@ -92,7 +97,7 @@ impl Statements {
         let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = columns.join(", ");
         let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-        let merge = Merge::of(schema, rules);
+        let merge = Merge::of(schema, number, rules);
         let set = merge.set();
         let conflict = match (set.join(", "), &merge.condition) {
             (set, _) if set.is_empty() => "do nothing".to_owned(),
@@ -103,17 +108,21 @@ impl Statements {
         let by_key: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
         let mut gone: Vec<_> = by_key.iter().map(|name| format!("old.{name} = gone.{name}")).collect();
         if let Some(version) = schema.version() {
-            let version = &columns[version];
-            gone.push(format!("(old.{version} <= gone.{version} or old.{version} is null or gone.{version} is null)"));
+            let (ty, version) = (&schema.columns[version].ty, &columns[version]);
+            let (old, new) = (format!("old.{version}"), format!("gone.{version}"));
+            let not_newer = format!("{} <= {}", compared(&old, ty), compared(&new, ty));
+            gone.push(format!("({not_newer} or {old} is null or {new} is null)"));
         }
         let types = schema.columns.iter().zip(&columns).map(|(column, name)| format!("{name} {}", column.ty.sql()));
         let definitions: Vec<_> = types.chain([format!("primary key ({key})")]).collect();
-        // The stage takes types and nothing else from the table: what a row violates is said by the table itself. Its
-        // buffers must be set before the session's first temporary table. No plan is reused, so none is compiled.
+        // The stage takes types and nothing else from the table: what a row violates is said by the table itself. No plan is
+        // reused, so none is compiled. What is noted as written must not be lost in a crash of the server.
         let mut prologue = vec![
             "set client_min_messages = warning".to_owned(),
-            "set temp_buffers = '64MB'".to_owned(),
+            TEMP_BUFFERS.to_owned(),
             "set jit = off".to_owned(),
+            "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+                .to_owned(),
         ];
         prologue.extend(merge.functions);
         prologue.push(format!(

@@ -267,10 +267,11 @@ fn settings_of(server: &Server, estimate: Option<&Estimate>, findings: &mut Find
     } else {
         findings.ok("wal", message);
     }
-    if !server.fsync || server.synchronous_commit == "off" {
-        let message =
-            "fsync or synchronous_commit is off: after a crash, rows may be gone that the bookmark has as done";
-        findings.warning("durability", message, "switch both on, or run `migrate reset` after a crash of the server");
+    if !server.fsync {
+        let message = "fsync is off: after a crash, rows may be gone that the bookmark has as done";
+        findings.warning("durability", message, "switch it on, or run `migrate reset` after a crash of the server");
+    } else if server.synchronous_commit == "off" {
+        findings.ok("durability", "synchronous_commit is off, and switched on for the connections of a load");
     } else {
         findings.ok("durability", format!("synchronous_commit is {}", server.synchronous_commit));
     }

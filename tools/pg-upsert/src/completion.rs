@@ -16,7 +16,16 @@ pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[Stri
     if statements.is_empty() {
         return Ok(());
     }
-    let failed = || pg::Error::on("the profile's `on_complete` failed");
+    let failed = || {
+        |error: postgres::Error| {
+            let error = pg::Error::of("the profile's `on_complete` failed", &error);
+            // After a crash between its commit and the end of the bookmark it runs a second time.
+            match error.sqlstate() {
+                Some("42P07" | "42710") => error.with_hint("let it run twice: `create index if not exists`"),
+                _ => error,
+            }
+        }
+    };
     retry.run(|| {
         settings.unless_late(retry.stop(), &mut settings.connect()?, |client| {
             let mut transaction = client.transaction().map_err(failed())?;

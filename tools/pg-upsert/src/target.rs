@@ -8,6 +8,12 @@ use pg::{Client, Settings};
 use profile::Schema;
 use tracing::info;
 
+/// SQLSTATE `duplicate_table`, of an index too.
+const DUPLICATE_TABLE: &str = "42P07";
+
+/// SQLSTATE `unique_violation`, here in the catalogue: two sessions have made one table at the same time.
+const UNIQUE_VIOLATION: &str = "23505";
+
 /// The table as it is before the first row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prepared {
@@ -32,9 +38,7 @@ pub(crate) fn prepare(
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
     if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
-        table.check(schema)?;
-        let (empty, tells_apart) = (table.is_empty(client)?, table.tells_apart(schema));
-        return Ok(Prepared { before: Vec::new(), empty, tells_apart, rules });
+        return found(client, &table, schema, rules);
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
@@ -44,16 +48,34 @@ pub(crate) fn prepare(
     };
     let statements: Vec<_> =
         std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create.iter().cloned()).collect();
-    let mut transaction = client.transaction().map_err(pg::Error::on("cannot make the table"))?;
-    for statement in &statements {
-        transaction.batch_execute(statement).map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
+    let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
+    let mut transaction = client.transaction().map_err(failed)?;
+    let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);
+    if let Err(error) = made {
+        transaction.rollback().map_err(failed)?;
+        // Another process may have made it just now.
+        let there = matches!(error.sqlstate(), Some(DUPLICATE_TABLE | UNIQUE_VIOLATION));
+        let table = if there { Table::find(client, schema.schema.as_deref(), &schema.table)? } else { None };
+        return table.map_or(Err(error), |table| found(client, &table, schema, rules));
     }
+    // A view of that name is no error of `create table if not exists`.
+    let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else {
+        return Err(pg::Error::found(Fault::Setup, format!("`{name}` is there, but it is not a table")));
+    };
+    table.check(schema)?;
     if dry_run {
         return Ok(Prepared { before: statements, empty: false, tells_apart: true, rules });
     }
-    transaction.commit().map_err(pg::Error::on(format!("cannot make the table `{name}`")))?;
+    transaction.commit().map_err(failed)?;
     info!("Made the table {name}");
     Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, rules })
+}
+
+/// A table that is there, if the rows fit it.
+fn found(client: &mut Client, table: &Table, schema: &Schema, rules: Rules) -> Result<Prepared, pg::Error> {
+    table.check(schema)?;
+    let (empty, tells_apart) = (table.is_empty(client)?, table.tells_apart(schema));
+    Ok(Prepared { before: Vec::new(), empty, tells_apart, rules })
 }
 
 /// The first connection: it finds wrong settings before anything is read.

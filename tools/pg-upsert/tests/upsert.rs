@@ -9,8 +9,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command};
 
-use harness::postgres::{PASSWORD, Postgres, Proxy};
+use harness::postgres::{PASSWORD, Postgres, Proxy, USER};
 use harness::{Dir, Program, program};
+use postgres::{Client, NoTls};
 
 use stream::{PROFILE, Stream, row};
 
@@ -90,6 +91,68 @@ fn a_server_on_this_machine_is_reached_by_its_socket() {
 
     run.exits(0);
     assert_eq!(postgres.query("select id from people"), "1");
+}
+
+/// As in `psql`, from a variable or from the URL.
+#[test]
+fn options_of_the_session_decide_which_table_it_is() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create table people (id int primary key); create schema s; create table s.people (like people including all)",
+    );
+    let run = upsert(&dir, &postgres).env("PGOPTIONS", "-c search_path=s").args(["--table", "people"]);
+    run.stdin("{\"id\":1}\n").run().exits(0);
+    let url = "postgres:///?options=-csearch_path%3Ds";
+    upsert(&dir, &postgres).env("DATABASE_URL", url).args(["--table", "people"]).stdin("{\"id\":2}\n").run().exits(0);
+    assert_eq!(postgres.query("select id from s.people order by id"), "1\n2");
+    assert_eq!(postgres.query("select count(*) from people"), "0");
+}
+
+/// What is noted as written is written.
+#[test]
+fn a_commit_is_waited_for_even_where_the_database_does_not_ask_for_it() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    for (set, expected) in [("off", "on"), ("local", "local")] {
+        postgres.query(&format!(
+            "alter database \"{}\" set synchronous_commit = {set}; drop table if exists people",
+            postgres.database()
+        ));
+        postgres
+            .query("create table people (id int primary key, said text default current_setting('synchronous_commit'))");
+        upsert(&dir, &postgres).args(["--table", "people", "--columns", "id"]).stdin("{\"id\":1}\n").run().exits(0);
+        assert_eq!(postgres.query("select said from people"), expected);
+    }
+}
+
+/// A pooler hands sessions on, after `discard all`; the buffers of temporary tables stay what they are.
+#[test]
+fn a_session_that_had_temporary_tables_before_does_as_well() {
+    let postgres = Postgres::new();
+    let schema =
+        r#"{"v":1,"profile":"t","hash":"h","table":"people","key":["id"],"columns":[{"name":"id","type":"bigint"}]}"#;
+    postgres.query("create table people (id bigint primary key)");
+    let statements =
+        pg::statement::Statements::of(&serde_json::from_str(schema).unwrap(), 0, &pg::policy::Rules::new());
+    let settings = format!(
+        "host=127.0.0.1 port={} user={USER} password={PASSWORD} dbname={}",
+        postgres.port(),
+        postgres.database()
+    );
+    let mut session = Client::connect(&settings, NoTls).unwrap();
+    session.batch_execute("create temporary table a (n int); insert into a values (1)").unwrap();
+    session.batch_execute("discard all").unwrap();
+    assert!(session.batch_execute("set temp_buffers = '64MB'").is_err(), "what the statement below is for");
+    session.batch_execute(&statements.prologue).unwrap();
+}
+
+#[test]
+fn what_is_no_table_is_not_taken_for_one() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("profiles/t.toml", PROFILE);
+    postgres.query("create view t as select 1::bigint as id, ''::text as v");
+    let stream = Stream::new().schema().rows(&[row(1, "a", &[])]);
+    let run = upsert(&dir, &postgres).args(["--create"]).stdin(stream.text()).run();
+    run.exits(2).stderr_has("`t` is there, but it is not a table");
 }
 
 /// Rows are copied into an empty table as they are, until one of them is there already.
@@ -243,6 +306,38 @@ fn what_a_profile_wants_on_completion_can_wait_for_another_export() {
     assert!(!dir.has("migrate-t.bookmark.json"));
     upsert(&dir, &postgres).args(["-p", "t"]).stdin(stream.text()).run().exits(0);
     assert_eq!(postgres.query("select count(*) from completed"), "1");
+}
+
+#[test]
+fn on_complete_that_cannot_run_twice_says_what_to_do() {
+    let (dir, postgres) = migration();
+    dir.write("profiles/t.toml", PROFILE.replace("INSERT INTO completed VALUES (now())", "CREATE INDEX i ON t (v)"));
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 1);
+    // As if a process had been killed behind the commit.
+    postgres.query("create index i on t (v)");
+    upsert(&dir, &postgres)
+        .args(["-p", "t"])
+        .stdin(stream.text())
+        .run()
+        .exits(2)
+        .stderr_has("the profile's `on_complete` failed: relation \"i\" already exists")
+        .stderr_has("hint: let it run twice: `create index if not exists`");
+}
+
+/// A later version may mean something else.
+#[test]
+fn a_stream_of_a_later_version_is_not_read() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new().source(1).schema().begin("a", 0).rows(&[row(1, "x", &[1])]).end("a", 1);
+    for (what, message) in [
+        (r#"{"$source":{"v":"#, "the stream is of version 2, and this program knows version 1"),
+        (r#""event":"begin","v":"#, "the stream is of version 2, and this program knows version 1"),
+        (r#"{"$schema":{"v":"#, "`$schema` is of version 2, and this program knows 1"),
+    ] {
+        let newer = stream.text().replace(&format!("{what}1"), &format!("{what}2"));
+        assert_ne!(newer, stream.text(), "{what}");
+        upsert(&dir, &postgres).args(["-p", "t"]).stdin(newer).run().exits(65).stderr_has(message);
+    }
 }
 
 #[test]
@@ -836,6 +931,19 @@ fn an_older_row_is_not_written_where_only_the_version_counts() {
     // Another column has a say of its own.
     upsert(&dir, &postgres).stdin(schema("greatest") + rows).run().exits(0);
     assert_eq!(postgres.query("select id, v, version, seen from t order by id"), "1|x|7|2\n2|y||2\n3|x|7|2\n4|y|7|2");
+}
+
+/// Texts are compared by their bytes wherever a version is, whatever the table's collation is: `B` is less than `a`.
+#[test]
+fn a_deletion_leaves_a_newer_row_alone() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(
+        "create table t (id bigint primary key, v text collate \"en-x-icu\"); insert into t values (1, 'a'), (2, 'B'), (3, null)",
+    );
+    let schema = r#"{"$schema":{"v":1,"profile":"t","hash":"h","table":"t","key":["id"],"version":"v","columns":[{"name":"id","type":"bigint"},{"name":"v","type":"text","merge":"greatest"}]}}"#;
+    let gone = [(1, "B"), (2, "a"), (3, "")].map(|(id, v)| format!(r#"{{"$delete":{{"id":{id},"v":"{v}"}}}}"#));
+    upsert(&dir, &postgres).stdin(format!("{schema}\n{}\n", gone.join("\n"))).run().exits(0);
+    assert_eq!(postgres.query("select id from t"), "1");
 }
 
 #[test]

@@ -162,3 +162,45 @@ fn one_table_alone_and_rows_that_say_their_table() {
     run("ddb-parse -p shop | pg-upsert --create").exits(0);
     check(&postgres);
 }
+
+/// Functions of the session merge arrays and choose sides; each table has its own, in whatever place its columns are.
+#[test]
+fn tables_of_one_profile_merge_each_in_its_own_way() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let table = |name: &str, field: &str| {
+        format!(
+            r#"
+            [[table]]
+            name = "{name}"
+            when = [{{ attribute = "Kind", equals = "{name}" }}]
+            key = ["id"]
+            [table.columns]
+            id = {{ type = "text" }}
+            list = {{ type = "jsonb", from = "List", merge = {{ keyed_array = {{ key = ["{field}"], prefer = "v" }} }} }}
+            best = {{ type = "text", from = "Best" }}
+            [[table.groups]]
+            columns = ["best"]
+            preferred_side = {{ in = "list", where = {{ {field} = "first" }}, has = "v" }}
+            "#
+        )
+    };
+    dir.write("profiles/two.toml", table("lines", "sku") + &table("places", "label"));
+    let item = |kind: &str, field: &str, value: &str| {
+        let list = format!(r#"{{"L":[{{"M":{{"{field}":{{"S":"{value}"}},"v":{{"S":"{value}"}}}}}}]}}"#);
+        format!(r#"{{"Item":{{"id":{{"S":"1"}},"Kind":{{"S":"{kind}"}},"Best":{{"S":"{value}"}},"List":{list}}}}}"#)
+            + "\n"
+    };
+    // Each run meets the rows of the one before.
+    for value in ["first", "other"] {
+        let items = item("lines", "sku", value) + &item("places", "label", value);
+        bash(&dir, &postgres, "ddb-parse -p two | pg-upsert --create").stdin(items).run().exits(0);
+    }
+    assert_eq!(
+        postgres.query("select list, best from lines union all select list, best from places"),
+        [
+            r#"[{"v": "first", "sku": "first"}, {"v": "other", "sku": "other"}]|first"#,
+            r#"[{"v": "first", "label": "first"}, {"v": "other", "label": "other"}]|first"#
+        ]
+        .join("\n")
+    );
+}

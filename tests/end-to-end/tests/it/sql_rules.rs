@@ -72,6 +72,53 @@ fn sql_that_is_wrong_is_said_before_anything_is_written() {
     assert_eq!(postgres.query("select count(*) from t"), "0");
 }
 
+/// What is wrong before there is a row is no row's fault, whatever the server's code for it is.
+#[test]
+fn sql_with_a_value_that_cannot_be_rejects_no_record() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("profiles/p.toml", PROFILE.replace("existing || incoming", "coalesce(incoming, 'none')"));
+    load(&dir, &postgres, "", &item("a", 1)).exits(2).stderr_has("malformed array literal").stderr_has("22P02");
+    assert!(!dir.path().join("migrate-p.rejects.jsonl").exists());
+}
+
+#[test]
+fn each_of_several_tables_has_its_own_rules() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let table = |name: &str, sql: &str| {
+        format!(
+            "[[table]]\nname = \"{name}\"\nwhen = [{{ attribute = \"kind\", equals = \"{name}\" }}]\nkey = [\"id\"]\n\
+             [table.columns]\nid = {{ type = \"text\" }}\n\
+             n = {{ type = \"integer\", merge = \"sql\", sql = \"{sql}\" }}\n"
+        )
+    };
+    let even = "case when incoming % 2 = 0 then incoming else existing end";
+    dir.write("profiles/p.toml", table("even", even) + &table("sum", "100 * existing + incoming"));
+    let item = |kind: &str, n: u32| {
+        format!(r#"{{"Item":{{"id":{{"S":"a"}},"kind":{{"S":"{kind}"}},"n":{{"N":"{n}"}}}}}}"#) + "\n"
+    };
+    let items: String = [4, 5, 7].iter().flat_map(|n| [item("even", *n), item("sum", *n)]).collect();
+
+    // However few rows a window takes, each row is merged by the rule of its table.
+    for window in ["1", "50000"] {
+        let line = format!("ddb-parse -p p --window {window} | pg-upsert --create");
+        bash(&dir, &postgres, &line).stdin(&items).run().exits(0);
+        assert_eq!(postgres.query("select even.n, sum.n from even, sum"), "4|40507", "--window {window}");
+        postgres.query("drop table even, sum");
+    }
+}
+
+#[test]
+fn the_profile_at_hand_has_to_be_the_one_that_made_the_rows() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    dir.write("profiles/p.toml", PROFILE);
+    dir.write("staging/p.toml", PROFILE.replace("% 2", "% 3"));
+    bash(&dir, &postgres, "ddb-parse -p ./staging/p.toml | pg-upsert --create")
+        .stdin(item("a", 1))
+        .run()
+        .exits(2)
+        .stderr_has("the profile `p` that is at hand is not the one that made the rows");
+}
+
 #[test]
 fn a_rule_that_cannot_be_is_a_mistake_of_the_profile() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
