@@ -28,6 +28,22 @@ setup() {
   [ "$output" = '-p orders status' ]
 }
 
+@test "of several pid files that of a run that lives is enough" {
+  touch "$MIGRATE_LOG_DIR"/migrate-{orders,pictures}.pid
+  for profile in orders pictures; do
+    # shellcheck disable=SC2016  # for the stand-in
+    printf '#!/bin/bash\n[ "$2" = %s ] || exit 3\necho "$2 is running"\n' "$profile" >"$BATS_TEST_TMPDIR/migrate"
+    run -0 "$healthcheck"
+    [ "$output" = "$profile is running" ]
+  done
+  echo 'exit 3' >"$BATS_TEST_TMPDIR/migrate"
+  run -1 "$healthcheck"
+}
+
+@test "a verification is not asked whether it is a run" {
+  sed -n '/^  verify:/,/^$/p' "$BATS_TEST_DIRNAME/../../scripts/docker/compose.yaml" | grep -q '^    healthcheck: {disable: true}$'
+}
+
 @test "a run that has ended is 1, whatever migrate exits with" {
   echo 3 >"$MIGRATE_LOG_DIR/code"
   touch "$MIGRATE_LOG_DIR/migrate-pictures.pid"

@@ -118,17 +118,17 @@ begin() {
 
 @test "the pipeline, and which program gets which option" {
   recorders
-  run -0 migrate -p pictures run -b 500 --gather 900 --max-rejects 0.5% -m 1000 --source exports --latest --create
+  run -0 migrate -p pictures run -b 500 --gather 900 --max-rejects 0.5% -m -1000 --source exports --latest --create
   [ "$(calls)" = "ddb-list --latest --source exports --pending --profile pictures --log-dir $PWD
 ddb-cat 
-ddb-parse -p pictures --max-id 1000
+ddb-parse -p pictures --max-id=-1000
 pg-upsert -p pictures -b 500 --gather 900 --max-rejects 0.5% --create --log-dir $PWD" ]
 }
 
 @test "doctor and plan hand the options of a run to migrate-check, whose exit code is theirs" {
   stand_in migrate-check 'echo "${0##*/} $*" >check.argv; exit 65'
   run -65 migrate -p pictures plan --json --source exports --latest -m 7 -b 500 --gather 900 --max-rejects 5 --create
-  [ "$(cat check.argv)" = "migrate-check plan -p pictures --log-dir $PWD --latest --source exports --max-id 7 \
+  [ "$(cat check.argv)" = "migrate-check plan -p pictures --log-dir $PWD --latest --source exports --max-id=7 \
 --batch-size 500 --gather 900 --max-rejects 5 --create --json" ]
   run -65 migrate doctor -p pictures --retries 1
   [ "$(cat check.argv)" = "migrate-check doctor -p pictures --log-dir $PWD --retries 1" ]
@@ -178,7 +178,9 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   : >migrate-pictures.rejects.jsonl
   run -0 migrate -p pictures retry-rejects
   rm migrate-pictures.rejects.jsonl
-  run -0 migrate -p pictures retry-rejects
+  # It may be the wrong folder.
+  run -0 --separate-stderr migrate -p pictures retry-rejects
+  [[ $stderr == *"Rejects that are left: 0; there were none in \`$PWD\`" ]]
 }
 
 @test "options of a run are refused for rejects" {
@@ -315,6 +317,58 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   means 'MIGRATE_LOG_DIR="a # b" # why' 'a # b'
   means " export MIGRATE_LOG_DIR = 'c d' # why" 'c d'
   means 'MIGRATE_LOG_DIR= # nothing' .
+  means 'MIGRATE_LOG_DIR=a # $HOME' a
+  means "MIGRATE_LOG_DIR='\$HOME'" '$HOME'
+}
+
+@test "what the programs would make of a line of .env, and migrate does not, is refused" {
+  local value
+  for value in '$HOME/runs' '"${HOME}/runs"' 'a\ b' '"a\"b"'; do
+    echo "MIGRATE_LOG_DIR=$value" >.env
+    run -2 --separate-stderr migrate -p pictures run
+    [ "${stderr_lines[0]}" = 'migrate: cannot read MIGRATE_LOG_DIR of `.env`: it has a `$` or a backslash outside single quotes' ]
+    [[ ${stderr_lines[1]} == 'hint: '* ]]
+    # Who says it otherwise does not need it.
+    run -0 migrate -p pictures run --log-dir .
+  done
+  echo 'MIGRATE_LOG_FORMAT=$NOTHING' >.env
+  run -2 migrate -p pictures status
+  [ "$(find . -mindepth 1 -type d)" = '' ]
+}
+
+@test "a folder that is meant from here is not one of CDPATH" {
+  mkdir -p "$BATS_TEST_TMPDIR/else/logs"
+  CDPATH=$BATS_TEST_TMPDIR/else run -0 migrate -p pictures run --log-dir logs
+  [ -f logs/migrate-pictures.exit ]
+  run -0 migrate -p pictures run --log-dir=-logs
+  [ -f ./-logs/migrate-pictures.exit ]
+}
+
+# as_owner COMMAND...: runs it without root's right to read what is closed.
+as_owner() {
+  if [ "$(id -u)" = 0 ]; then
+    setpriv --bounding-set=-dac_override,-dac_read_search "$@"
+  else
+    "$@"
+  fi
+}
+
+@test "a .env that cannot be read is passed over, which is said once; what is in a closed folder is not seen" {
+  stand_in pg-upsert 'cat >/dev/null; echo "$MIGRATE_DOTENV_PASSED_OVER" >told'
+  echo 'MIGRATE_LOG_DIR=of-dotenv' >.env
+  chmod 000 .env
+  run -0 --separate-stderr as_owner migrate -p pictures run
+  [ "${stderr#* }" = 'WARN [pictures] `.env` cannot be read by this user, and is passed over' ]
+  # The programs need not say it again.
+  [ "$(cat told)" = 1 ]
+  [ -f migrate-pictures.exit ]
+  stand_in migrate-monitor 'echo "$*"'
+  folder=$PWD
+  mkdir closed && cd closed && chmod 000 .
+  run -3 --separate-stderr as_owner migrate -p pictures status --log-dir "$folder"
+  chmod 700 "$folder/closed"
+  [ "$stderr" = '' ]
+  [[ $output == *' --last exit code 0 '* ]]
 }
 
 @test "in a checkout the profiles are those of the checkout, unless .env or the environment say otherwise" {
@@ -351,6 +405,12 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   [[ $output == *"(pid $pid)"* ]]
   migrate -p pictures stop
   grep -qx 'said by pg-upsert, log file <>' migrate-pictures.log
+}
+
+@test "start says of a log that cannot be written why" {
+  mkdir migrate-pictures.log
+  run -74 --separate-stderr migrate -p pictures start 3>&- 4>&-
+  [ "$stderr" = "migrate: cannot write \`$PWD/migrate-pictures.log\`: Is a directory" ]
 }
 
 @test "start says why a run could not begin" {
@@ -459,6 +519,51 @@ start_time() {
   [[ $output == 'pictures stopped: exit code 75 '* ]]
 }
 
+@test "a run whose process cannot be seen from here is neither disturbed nor taken for one that has ended" {
+  recorders
+  stand_in migrate-rejects true
+  echo '999999999 1' >migrate-pictures.pid
+  touch migrate-pictures.bookmark.json migrate-pictures.applied.jsonl
+  exec 7<migrate-pictures.pid
+  flock 7
+  before=$(ls; cat migrate-pictures.pid)
+  run -2 --separate-stderr migrate -p pictures run
+  [ "${stderr_lines[0]}" = 'migrate: the profile `pictures` is running already' ]
+  [ "${stderr_lines[1]}" = 'hint: its process cannot be seen from here, and may be in another container' ]
+  for command in stop reset verify; do
+    run -2 --separate-stderr migrate -p pictures "$command"
+    [ "${stderr_lines[0]}" = 'migrate: the profile `pictures` is running' ]
+  done
+  [ "$(ls; cat migrate-pictures.pid)" = "$before" ]
+  run -2 migrate -p pictures retry-rejects
+  run -3 migrate -p pictures status
+  [[ $output == *' --last it goes on; its process cannot be seen from here, and may be in another container' ]]
+  exec 7<&-
+  run -0 migrate -p pictures run
+}
+
+@test "a run in another PID namespace goes on when a second one is refused" {
+  contained() { timeout 20 unshare --pid --fork --kill-child --mount-proc "$@" 3>&- 4>&-; }
+  contained true 2>/dev/null || skip 'PID namespaces are not allowed'
+  begin
+  cp migrate-pictures.pid before
+  read -r survivor _ <before
+  run -2 contained migrate -p pictures run
+  [[ $output == *'the profile `pictures` is running already'* ]]
+  diff before migrate-pictures.pid
+  [ ! -e migrate-pictures.exit ]
+  run -0 migrate -p pictures stop
+  [[ $output == 'pictures stopped: exit code 75 '* ]]
+  [ ! -e migrate-pictures.pid ]
+  survivor=''
+}
+
+@test "a run whose pid file somebody has replaced leaves that one" {
+  stand_in pg-upsert 'cat >/dev/null; rm migrate-pictures.pid; echo "of another run" >migrate-pictures.pid'
+  run -0 migrate -p pictures run
+  [ "$(cat migrate-pictures.pid)" = 'of another run' ]
+}
+
 @test "programs that outlived migrate are told of, and not taken for a run that has ended" {
   echo '999999999 1' >migrate-pictures.pid
   touch migrate-pictures.bookmark.json
@@ -487,6 +592,9 @@ start_time() {
   wait "$run" || true
   run -3 migrate -p pictures status
   [[ $output == *' --last ended without a word'* ]]
+  # What outlives it does not keep its lock.
+  kill -0 "$survivor"
+  flock -n migrate-pictures.pid true
   stand_in ddb-list true
   migrate -p pictures run
   run -3 migrate -p pictures status
@@ -788,10 +896,30 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
 @test "a monitor that cannot begin is found out before anything is done" {
   recorders
   stand_in migrate-monitor 'echo "migrate-monitor: cannot serve metrics" >&2; exit 2'
+  echo '0 2024-01-15T10:30:00Z' >migrate-pictures.exit
   run -2 --separate-stderr migrate -p pictures run --metrics-listen 127.0.0.1:1
   [ "$stderr" = 'migrate-monitor: cannot serve metrics' ]
   [ ! -e pg-upsert.argv ]
   [ ! -e migrate-pictures.pid ]
+  # It is this run that ended, not an earlier one.
+  grep -q '^2 ' migrate-pictures.exit
+}
+
+@test "a run in the background whose monitor cannot begin has not started" {
+  recorders
+  stand_in migrate-monitor 'echo "migrate-monitor: cannot serve metrics" >&2; exit 2'
+  run -2 --separate-stderr migrate -p pictures start --metrics-listen 127.0.0.1:1 3>&- 4>&-
+  [ "$output" = '' ]
+  [[ $stderr == 'migrate-monitor: cannot serve metrics'*'the run did not start'* ]]
+  grep -q '^2 ' migrate-pictures.exit
+  [ ! -e migrate-pictures.pid ]
+}
+
+@test "a verification whose monitor cannot begin leaves the files of a run" {
+  stand_in migrate-monitor 'echo "of a run that has begun meanwhile" >migrate-pictures.pid; exit 2'
+  run -2 migrate -p pictures verify
+  [ "$(cat migrate-pictures.pid)" = 'of a run that has begun meanwhile' ]
+  [ ! -e migrate-pictures.exit ]
 }
 
 @test "a monitor that is killed does not harm the run" {
@@ -903,7 +1031,7 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   run -0 migrate -p pictures verify -b 500 --gather 900 -m 1000 --source exports --latest --retries 3
   local bookmark="$PWD/migrate-pictures.verify.bookmark.json"
   [ "$(cat ddb-list.argv)" = "ddb-list --latest --source exports --pending --bookmark $bookmark --profile pictures --log-dir $PWD --retries 3" ]
-  [ "$(cat ddb-parse.argv)" = 'ddb-parse -p pictures --max-id 1000' ]
+  [ "$(cat ddb-parse.argv)" = 'ddb-parse -p pictures --max-id=1000' ]
   [ "$(cat pg-verify.argv)" = "pg-verify -p pictures -b 500 --gather 900 --log-dir $PWD --retries 3" ]
   [ ! -e pg-upsert.argv ]
   stand_in pg-verify 'cat >/dev/null; echo "$MIGRATE_LOG_FILE" >file'
@@ -959,6 +1087,7 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   touch migrate-pictures.verify.bookmark.json migrate-pictures.verify.pending.jsonl migrate-pictures.verify.jsonl
   run -0 migrate -p pictures reset
   [ "${lines[0]}" = "deleted $PWD/migrate-pictures.verify.bookmark.json; the next verification begins anew" ]
-  [ "${lines[1]}" = 'there is no bookmark; the next run begins anew' ]
+  # It may be the wrong folder.
+  [ "${lines[1]}" = "there is no bookmark in $PWD; the next run begins anew" ]
   [ "$(ls migrate-pictures.verify.*)" = migrate-pictures.verify.jsonl ]
 }

@@ -47,14 +47,14 @@ teardown() {
 }
 
 # install_by_the_book: runs the commands of the README and of docs/operations.md that begin with `sudo`, but for those that
-# begin or end a run.
+# begin or end a run, or look after one.
 install_by_the_book() {
   local commands
   # A line that ends in a backslash goes on in the next one.
   commands=$(in_machine sed -n -e '/^## From a bucket/,/^## Installing/p' -e '/^## Under systemd/,/^## /p' \
     /run/source/README.md /run/source/docs/operations.md |
     sed -e ':joined' -e '/\\$/{N;s/\\\n *//;b joined' -e '}' | grep '^ *sudo ' |
-    grep -vE 'sudo (-u|systemctl (start|stop|enable))')
+    grep -vE 'sudo (-u|systemd-run|systemctl (start|stop|enable))')
   printf 'SERVER=127.0.0.1\nPG_USER=migration\nDATABASE=postgres\nDB_SSL=false\n' |
     in_machine tee /run/source/.env >/dev/null
   echo secret | in_machine tee /run/source/password >/dev/null
@@ -398,6 +398,23 @@ ddb-pipe 600" ]
   let_go
   ended_well
   drop_in migrate@orders.service watch '[Service]'
+}
+
+@test "other commands run on the files of the service by the recipe of the operations" {
+  local recipe
+  recipe=$(sed -n '/^    sudo systemd-run /,/[^\\]$/p' "$BATS_TEST_DIRNAME/../../docs/operations.md" |
+    sed 's/pictures/orders/g; s/sudo //')
+  in_machine bash -c 'mkdir -p /srv/rejected && echo "{\"Item\":{\"Id\":{\"N\":\"1\"}}}" | gzip >/srv/rejected/0.json.gz'
+  settings --source /srv/rejected/
+  in_machine systemctl start migrate@orders
+  ended
+  is ExecMainStatus 1
+  # Nothing is mended: it is rejected again, which it hears of PostgreSQL with the password of the credential.
+  run -1 in_machine bash -c "$recipe"
+  [[ $output == *'Rejects that are left: 1'* ]]
+  [ "$(in_machine stat -c %U /var/lib/ddb-pipe/migrate-orders.rejects.jsonl)" = ddb-pipe ]
+  run -0 in_machine bash -c "${recipe/retry-rejects/reset}"
+  [[ $output == *'there is no bookmark in /var/lib/ddb-pipe;'* ]]
 }
 
 @test "PostgreSQL by its socket, without a password" {

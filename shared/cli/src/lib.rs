@@ -87,6 +87,7 @@ pub fn run<P: Program>(body: impl FnOnce(&P, &Stop) -> Result<Exit, Failure>) ->
     pipe::widen();
     let topic = program.topic().unwrap_or_else(|| P::NAME.to_owned());
     let result = log::init(P::NAME, &topic, program.common())
+        .map(|()| settings::warn_of_closed_dotenv())
         .and_then(|()| match &program.common().events {
             Some(target) => {
                 Ok(events::open(target, &topic, P::NAME).map_err(FileError::on("open for events", &target.path()))?)

@@ -2,6 +2,7 @@
 //! Those of PostgreSQL are in `pg`, those of S3 in `export`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,16 +11,22 @@ use tracing::warn;
 
 const DOTENV: &str = ".env";
 
+/// The variable by which `migrate` tells its programs that it has said that `.env` does not count.
+const PASSED_OVER: &str = "MIGRATE_DOTENV_PASSED_OVER";
+
 /// The variables that nobody else should know.
 const SECRETS: [&str; 5] = ["PASSWORD", "PGPASSWORD", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// Sets the variables of `.env` in the current folder where the environment has no value of its own.
 ///
-/// Must run while the process has one thread.
+/// One that this user may not read is somebody else's: `sudo -u` begins in the folder of its caller. Must run while the
+/// process has one thread.
 pub(crate) fn read_dotenv() -> Result<(), Failure> {
     match dotenvy::from_path(Path::new(DOTENV)) {
         Ok(()) => Ok(()),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(dotenvy::Error::Io(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Ok(())
+        }
         // The error of a bad line quotes the line, which may hold the password.
         Err(dotenvy::Error::LineParse(_, position)) => Err(Problem::new(
             Fault::Setup,
@@ -28,6 +35,17 @@ pub(crate) fn read_dotenv() -> Result<(), Failure> {
         .with_hint("put a value with spaces, `#`, `$` or quotes into single quotes")
         .into()),
         Err(error) => Err(problem("cannot read `.env`", &error)),
+    }
+}
+
+/// Warns if there is a `.env` that could not be read, unless `migrate` has said so.
+///
+/// In a folder that is closed itself nobody can tell whether there is one.
+pub(crate) fn warn_of_closed_dotenv() {
+    let is_said = || std::env::var_os(PASSED_OVER).is_some();
+    let refused = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
+    if fs::metadata(DOTENV).is_ok() && fs::File::open(DOTENV).is_err_and(refused) && !is_said() {
+        warn!("`{DOTENV}` cannot be read by this user, and is passed over");
     }
 }
 

@@ -52,7 +52,7 @@ struct Rejects {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LastRun {
-    /// Nothing if none has ended, or nobody knows how.
+    /// Nothing if none has ended, or nobody knows how the last one did.
     exit_code: Option<u8>,
     time: Option<String>,
     message: String,
@@ -143,7 +143,7 @@ impl Report {
             progress,
             files_begun,
             rejects: Rejects { count: lines(&rejects), file: rejects },
-            last_run: LastRun::of(&run.file("exit"), &args.last),
+            last_run: LastRun::of(args),
         }
     }
 
@@ -220,11 +220,14 @@ fn of_bookmark(state: &State, last: View) -> View {
 
 impl LastRun {
     /// What `migrate` wrote when the run ended: its exit code and the time.
-    fn of(path: &Path, message: &str) -> Self {
-        let text = fs::read_to_string(path).unwrap_or_default();
+    fn of(args: &args::Status) -> Self {
+        let run = &args.run;
+        // A run that could not say how it ended has left its pid; what is written is of an earlier one.
+        let killed = args.pid.is_none() && fs::metadata(run.file("pid")).is_ok_and(|file| file.len() > 0);
+        let text = if killed { String::new() } else { fs::read_to_string(run.file("exit")).unwrap_or_default() };
         let mut words = text.split_whitespace();
         let exit_code = words.next().and_then(|word| word.parse().ok());
-        Self { exit_code, time: words.next().map(str::to_owned), message: message.to_owned() }
+        Self { exit_code, time: words.next().map(str::to_owned), message: args.last.clone() }
     }
 }
 

@@ -85,6 +85,12 @@ fn for_programs_it_is_json() {
     assert_eq!(status["lastRun"], last);
     assert_eq!(status["rejects"], json!({"count": 0, "file": "./migrate-pictures.rejects.jsonl"}));
 
+    // One that was killed has left its pid: what is written is how an earlier one ended.
+    dir.write("migrate-pictures.pid", "4194305 1\n");
+    let last = json!({"exitCode": null, "time": null, "message": "it ended somehow"});
+    assert_eq!(told(&[])["lastRun"], last);
+    assert_eq!(told(&["--pid", "1"])["lastRun"]["exitCode"], 75);
+
     dir.write("migrate-pictures.status.json", VIEW);
     let status = told(&["--pid", "1"]);
     assert_eq!((&status["pid"], &status["progress"]["secondsLeft"]), (&json!(1), &json!(29)));

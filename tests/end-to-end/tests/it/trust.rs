@@ -279,6 +279,35 @@ fn what_a_run_leaves_is_for_its_user_only() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_are_passed_over_and_said_once() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    Export::new("Pictures", "01700000000000-abcdef12").file(pictures(10)).write_to(&dir);
+    dir.write(".env", "MIGRATE_LOG_DIR=of-dotenv\n");
+    let run = |line: &str| {
+        // Root may read everything, unless it gives that up.
+        let owner = r#"as_owner() {
+            if [ "$(id -u)" = 0 ]; then setpriv --bounding-set=-dac_override,-dac_read_search "$@"; else "$@"; fi
+        }"#;
+        let run = bash(&dir, &postgres, &format!("{owner}\n{line}")).run();
+        (run.messages().matches(" WARN [").count(), run)
+    };
+    let said = "] `.env` cannot be read by this user, and is passed over\n";
+
+    let (warnings, whole) = run("chmod 000 .env; as_owner migrate -p pictures run --source . --create");
+    whole.exits(0).stderr_has(said);
+    assert_eq!(warnings, 1, "{whole:?}");
+    let (warnings, alone) = run("as_owner ddb-list . --plain");
+    alone.exits(0).stderr_has(said);
+    assert_eq!(warnings, 1, "{alone:?}");
+
+    let (warnings, closed) = run("mkdir closed; cd closed; chmod 000 \"$PWD\"
+        as_owner migrate -p pictures status --log-dir \"${PWD%/closed}\"; code=$?
+        chmod 700 \"$PWD\"; exit $code");
+    closed.exits(3).stdout_has("last run: exit code 0");
+    assert_eq!(warnings, 0, "{closed:?}");
+}
+
+#[test]
 fn settings_that_others_can_read_are_warned_of_once() {
     let (dir, postgres) = (Dir::new(), user(None));
     Export::new("Pictures", "01700000000000-abcdef12").file(pictures(10)).write_to(&dir);
