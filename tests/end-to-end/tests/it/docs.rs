@@ -72,6 +72,15 @@ fn each_message_that_is_explained_is_one_that_a_program_says() {
 }
 
 #[test]
+fn the_readme_asks_for_the_rust_that_the_workspace_needs() {
+    let manifest = fs::read_to_string(root("Cargo.toml")).unwrap();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"')).unwrap();
+    let readme = fs::read_to_string(root("README.md")).unwrap();
+    let words: Vec<_> = readme.split_whitespace().collect();
+    assert!(words.windows(2).any(|pair| pair == ["Rust", version]), "{version}");
+}
+
+#[test]
 fn every_link_between_pages_leads_to_one() {
     let mut links = 0;
     let docs = fs::read_dir(root("docs")).unwrap().map(|entry| entry.unwrap().path());
