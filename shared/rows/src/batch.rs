@@ -15,7 +15,7 @@ use profile::{Cells, Column, Merger, Policy, Row, Schema};
 use stream::FileEvent;
 use tracing::warn;
 
-use crate::entries::{Entries, Origin};
+use crate::entries::{Entries, Origin, Spare};
 use crate::gather::Gathered;
 use crate::key::Keys;
 use crate::rejected::Rejected;
@@ -148,6 +148,14 @@ impl Batch {
     /// About how many rows there will be, see [`Held::keys`].
     pub fn keys(&self) -> usize {
         self.tables.iter().map(Held::keys).sum::<usize>() + self.deleted.iter().map(Entries::len).sum::<usize>()
+    }
+
+    /// Has the rows of the only table come into memory that others do not need any longer. Of several tables all might come
+    /// to keep as much as one.
+    pub(crate) fn reuse(&mut self, spare: &Spare) {
+        if let [Held::Few(rows)] = self.tables.as_mut_slice() {
+            *rows = spare.take();
+        }
     }
 
     /// From now on the rows of a table, of which there is none, come as few.

@@ -2,6 +2,7 @@
 //! records came from; and, for when a row is refused, the rows that it was made of.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use item::scan::common_length;
 use profile::row::Place;
@@ -12,6 +13,9 @@ use crate::key::Keys;
 
 /// What an entry costs beside its row's text and its records.
 const OVERHEAD: u64 = 160;
+
+/// The memory of more is not kept.
+const MOST_SPARE: u64 = 32 << 20;
 
 /// The numbers of records in their file. Most rows come from one or two.
 pub type Records = SmallVec<[u64; 2]>;
@@ -76,6 +80,31 @@ pub struct Entries {
     /// Not every key is certain, see [`Keys::write`].
     uncertain: bool,
     bytes: u64,
+}
+
+/// Memory of rows that were written, for those that come next: two thirds of the page faults were to have
+/// it from the system anew.
+#[derive(Clone, Debug, Default)]
+pub struct Spare(Arc<Mutex<Option<Entries>>>);
+
+impl Spare {
+    /// Rows that nobody needs any longer. The memory of very many, or of very long ones, is given back to the system.
+    pub fn give(&self, mut rows: Entries) {
+        if rows.bytes <= MOST_SPARE {
+            rows.clear();
+            *self.lock() = Some(rows);
+        }
+    }
+
+    /// None, in memory that was given if there is some.
+    pub(crate) fn take(&self) -> Entries {
+        self.lock().take().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Entries>> {
+        // Nobody panics who holds it, and whatever is in it is without rows.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Entries {
@@ -317,6 +346,25 @@ mod tests {
             entries.push(row.view(), &Keys::of(&schema).unwrap(), origin).unwrap();
         }
         (entries, Merger::new(&schema).unwrap())
+    }
+
+    #[test]
+    fn memory_is_kept_without_the_rows_that_were_in_it_unless_it_is_much() {
+        let (mut rows, merger) = entries(&[("a".to_owned(), 1), ("a".to_owned(), 1)]);
+        let (spare, room) = (Spare::default(), |rows: &Entries| rows.keys.capacity());
+        rows.sort();
+        rows.merge(&merger, &[]);
+        let before = room(&rows);
+        spare.give(rows);
+
+        let taken = spare.take();
+        assert_eq!((taken.len(), taken.bytes(), taken.before.len(), room(&taken)), (0, 0, 0, before));
+        assert_eq!(room(&spare.take()), 0, "one may have it");
+
+        let (mut rows, _) = entries(&[("a".to_owned(), 1)]);
+        rows.bytes = MOST_SPARE + 1;
+        spare.give(rows);
+        assert_eq!(room(&spare.take()), 0);
     }
 
     proptest! {

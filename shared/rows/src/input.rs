@@ -17,6 +17,7 @@ use stream::{Begin, FileEvent, Line, Marker, Reader, SAME_VERSION, Source};
 use tracing::{debug, info, warn};
 
 use crate::batch::{Batch, Limits, Normal};
+use crate::entries::Spare;
 use crate::key::Keys;
 use crate::plain::Plain;
 use crate::rejected::Rejected;
@@ -61,6 +62,8 @@ pub struct Expected {
     pub max_rejects: MaxRejects,
     /// Records and rejects of earlier processes of the run, once the bookmark is open.
     pub earlier: Arc<OnceLock<(u64, u64)>>,
+    /// Where those who take batches give the memory of rows back.
+    pub spare: Spare,
 }
 
 /// Begins to read stdin, on a thread of its own.
@@ -410,7 +413,10 @@ impl Parser<'_> {
         let next = Batch::new(self.batch.file().cloned(), &many);
         let mut batch = std::mem::replace(&mut self.batch, next);
         batch.reading = self.reading;
-        self.send(Message::Batch(Box::new(batch)))
+        self.send(Message::Batch(Box::new(batch)))?;
+        // Whoever takes a batch is done with the one before.
+        self.batch.reuse(&self.expected.spare);
+        Ok(())
     }
 
     /// Says how many records were read.

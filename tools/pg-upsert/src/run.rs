@@ -15,7 +15,8 @@ use pg::policy::Rules;
 use pg::{Client, Settings};
 use profile::{Options, Policy, Profile, Schema};
 use rows::Rejected;
-use rows::batch::{Batch, Gather, Limits};
+use rows::batch::{Batch, Gather, Held, Limits};
+use rows::entries::Spare;
 use rows::input::{self, Expected, Message};
 use rows::ledger::Ledger;
 use rows::plain::{self, Plain};
@@ -60,6 +61,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let source = args.profile.is_some();
     let read = Arc::new(AtomicU64::new(0));
     let earlier = Arc::default();
+    let spare = Spare::default();
     let expected = Expected {
         plain,
         table,
@@ -69,6 +71,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         read: Arc::clone(&read),
         max_rejects: args.max_rejects,
         earlier: Arc::clone(&earlier),
+        spare: spare.clone(),
     };
 
     let messages = input::start(expected)?;
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         report: Report::new(Arc::clone(&read)),
         read,
         earlier,
+        spare,
         reasons: Reasons::default(),
         batches: 0,
         stopped: false,
@@ -133,6 +137,8 @@ struct Run<'a> {
     report: Report,
     /// Records and rejects of earlier processes.
     earlier: Arc<OnceLock<(u64, u64)>>,
+    /// Where the memory of rows that were written goes.
+    spare: Spare,
     reasons: Reasons,
     batches: u64,
     /// The source said that it was asked to stop.
@@ -332,7 +338,11 @@ impl Run<'_> {
         }
         let Batch { segments, tables, .. } = batch;
         // Their temporary files make room for what is written now.
-        drop(tables);
+        for held in tables {
+            if let Held::Few(rows) = held {
+                self.spare.give(rows);
+            }
+        }
         let count = settled.iter().map(Settled::rejects).sum();
         let (mut tallies, mut rejected) = (Vec::new(), Vec::new());
         for settled in settled {

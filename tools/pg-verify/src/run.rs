@@ -16,6 +16,7 @@ use pg::{Client, Settings};
 use profile::{Options, Profile, Schema};
 use rows::Batch;
 use rows::batch::{Gather, Limits};
+use rows::entries::Spare;
 use rows::input::{self, Expected, Message};
 use rows::ledger::Ledger;
 use rows::plain::{self, Plain};
@@ -64,6 +65,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         read: Arc::clone(&read),
         max_rejects: MaxRejects::Percent(100.0),
         earlier: Arc::default(),
+        spare: Spare::default(),
     };
 
     let messages = input::start(expected)?;
