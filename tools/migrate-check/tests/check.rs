@@ -160,7 +160,7 @@ const OBSTACLES: [(&str, &str, &str, i32); 16] = [
     (
         "alter database \"{database}\" set synchronous_commit = off",
         "postgres",
-        "ok durability: synchronous_commit is off, and switched on for the connections of a load",
+        "ok durability: synchronous_commit is off, and switched on for the connections of a load ()",
         0,
     ),
     (
