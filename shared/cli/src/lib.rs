@@ -80,14 +80,19 @@ pub fn run<P: Program>(body: impl FnOnce(&P, &Stop) -> Result<Exit, Failure>) ->
     if let Some(what) = generate::asked(std::env::args_os()) {
         return end(P::NAME, generate::generate(P::command().version(VERSION), &what));
     }
-    if let Err(failure) = settings::read_dotenv() {
-        return end(P::NAME, Err(failure));
-    }
+    let closed = match settings::read_dotenv() {
+        Ok(closed) => closed,
+        Err(failure) => return end(P::NAME, Err(failure)),
+    };
     let program = parse::<P>();
     pipe::widen();
     let topic = program.topic().unwrap_or_else(|| P::NAME.to_owned());
     let result = log::init(P::NAME, &topic, program.common())
-        .map(|()| settings::warn_of_closed_dotenv())
+        .inspect(|()| {
+            if closed {
+                settings::warn_of_closed_dotenv();
+            }
+        })
         .and_then(|()| match &program.common().events {
             Some(target) => {
                 Ok(events::open(target, &topic, P::NAME).map_err(FileError::on("open for events", &target.path()))?)

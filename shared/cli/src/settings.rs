@@ -19,13 +19,14 @@ const SECRETS: [&str; 5] = ["PASSWORD", "PGPASSWORD", "DATABASE_URL", "AWS_SECRE
 
 /// Sets the variables of `.env` in the current folder where the environment has no value of its own.
 ///
-/// One that this user may not read is somebody else's: `sudo -u` begins in the folder of its caller. Must run while the
-/// process has one thread.
-pub(crate) fn read_dotenv() -> Result<(), Failure> {
+/// One that this user may not read is somebody else's: `sudo -u` begins in the folder of its caller. The answer is whether
+/// there is such a one; in a folder that is closed itself nobody can tell. Must run while the process has one thread.
+pub(crate) fn read_dotenv() -> Result<bool, Failure> {
     match dotenvy::from_path(Path::new(DOTENV)) {
-        Ok(()) => Ok(()),
-        Err(dotenvy::Error::Io(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-            Ok(())
+        Ok(()) => Ok(false),
+        Err(dotenvy::Error::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(dotenvy::Error::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            Ok(fs::metadata(DOTENV).is_ok())
         }
         // The error of a bad line quotes the line, which may hold the password.
         Err(dotenvy::Error::LineParse(_, position)) => Err(Problem::new(
@@ -38,13 +39,9 @@ pub(crate) fn read_dotenv() -> Result<(), Failure> {
     }
 }
 
-/// Warns if there is a `.env` that could not be read, unless `migrate` has said so.
-///
-/// In a folder that is closed itself nobody can tell whether there is one.
+/// Warns of a `.env` that may not be read, unless `migrate` has said so.
 pub(crate) fn warn_of_closed_dotenv() {
-    let is_said = || std::env::var_os(PASSED_OVER).is_some();
-    let refused = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
-    if fs::metadata(DOTENV).is_ok() && fs::File::open(DOTENV).is_err_and(refused) && !is_said() {
+    if std::env::var_os(PASSED_OVER).is_none() {
         warn!("`{DOTENV}` cannot be read by this user, and is passed over");
     }
 }

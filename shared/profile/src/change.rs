@@ -207,12 +207,12 @@ fn leave(tables: &[Table], source: Source<'_>, made: &mut Made) -> Result<(), St
     for (place, table) in tables.iter().enumerate() {
         let parent = table.each.as_ref().map(|(parent, _)| *parent);
         let when = &tables[parent.unwrap_or(place)].when;
-        let always = when.iter().all(|condition| condition.attributes().iter().all(|name| keys.get(name).is_some()));
+        let by_key = when.iter().all(|condition| condition.attributes().iter().all(|name| keys.get(name).is_some()));
         // Without conditions nobody has noted which table takes the item.
         let takes = when.is_empty() || made.matched[place];
         match parent {
-            Some(_) if takes || !always => table.same_row_as_before(keys)?,
-            None if !takes && !always => table.delete(place, source, made)?,
+            Some(_) if takes || !by_key => table.same_row_as_before(keys)?,
+            None if !takes && !by_key => table.delete(place, source, made)?,
             _ => {}
         }
     }

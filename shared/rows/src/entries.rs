@@ -82,8 +82,8 @@ pub struct Entries {
     bytes: u64,
 }
 
-/// Memory of rows that were written, for those that come next: two thirds of the page faults were to have
-/// it from the system anew.
+/// Memory of rows that were written, for those that come next: two thirds of the page faults were to have it from the
+/// system anew.
 #[derive(Clone, Debug, Default)]
 pub struct Spare(Arc<Mutex<Option<Entries>>>);
 
