@@ -150,8 +150,8 @@ impl Batch {
         self.tables.iter().map(Held::keys).sum::<usize>() + self.deleted.iter().map(Entries::len).sum::<usize>()
     }
 
-    /// Has the rows of the only table come into memory that others do not need any longer. Of several tables all might come
-    /// to keep as much as one.
+    /// Has the rows of the only table come into memory that was given back. Of several tables each might come to keep as much
+    /// as one.
     pub(crate) fn reuse(&mut self, spare: &Spare) {
         if let [Held::Few(rows)] = self.tables.as_mut_slice() {
             *rows = spare.take();

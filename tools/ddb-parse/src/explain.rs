@@ -26,9 +26,7 @@ pub(crate) fn explain(
             Line::Marker(marker) => {
                 match *marker {
                     Marker::Source(source) => before = parse::before(&source, before),
-                    Marker::File(FileEvent::Begin(begin)) => {
-                        encoding = if begin.encoding == "json" { Encoding::Json } else { given };
-                    }
+                    Marker::File(FileEvent::Begin(begin)) => encoding = parse::encoding(&begin, given),
                     _ => {}
                 }
                 continue;

@@ -19,8 +19,8 @@ pub(crate) trait Make: Sync {
     /// Memory that is used again.
     type Scratch: Default + Send;
 
-    /// Makes all rows of a record, which it adds to the chunk, or none. `before` says what is known
-    /// of items that have changed.
+    /// Makes all rows of a record, which it adds to the chunk, or none. `before` says what is known of items
+    /// that have changed.
     ///
     /// # Errors
     /// Why the record is rejected.

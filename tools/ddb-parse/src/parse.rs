@@ -196,7 +196,7 @@ impl<O: Output, W: Write> Parser<O, W> {
     }
 
     fn begin(&mut self, begin: Begin) {
-        self.encoding = if begin.encoding == "json" { Encoding::Json } else { self.given };
+        self.encoding = encoding(&begin, self.given);
         if let Some(view) = begin.view {
             self.before.images = view == NEW_AND_OLD_IMAGES;
         }
@@ -302,6 +302,11 @@ impl<O: Output, W: Write> Parser<O, W> {
         };
         Ok(self.writer.marker(&Marker::File(FileEvent::End(end))).map_err(PipeError::writing)?)
     }
+}
+
+/// How the records of a file are written: as plain JSON, or as the command line says.
+pub(crate) fn encoding(begin: &Begin, given: Encoding) -> Encoding {
+    if begin.encoding == "json" { Encoding::Json } else { given }
 }
 
 /// What an export says of items as they were before.

@@ -338,10 +338,8 @@ impl Run<'_> {
         }
         let Batch { segments, tables, .. } = batch;
         // Their temporary files make room for what is written now.
-        for held in tables {
-            if let Held::Few(rows) = held {
-                self.spare.give(rows);
-            }
+        if let Ok([Held::Few(rows)]) = <[Held; 1]>::try_from(tables) {
+            self.spare.give(rows);
         }
         let count = settled.iter().map(Settled::rejects).sum();
         let (mut tallies, mut rejected) = (Vec::new(), Vec::new());
