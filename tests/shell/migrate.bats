@@ -656,7 +656,7 @@ signalled() {
   ctrl_c() { kill -INT -- "-$1"; }
   signalled ctrl_c
   [ "$code" = 75 ]
-  one_each INT
+  one_each TERM
 }
 
 @test "a terminal that closes is one signal for each program" {
