@@ -210,8 +210,13 @@ impl Entries {
     /// Makes one row of those with one key, once they are sorted; but not of those whose segments are `apart`, by a number
     /// for each segment, or none.
     pub fn merge(&mut self, merger: &Merger, apart: &[usize]) {
-        let known = Vec::with_capacity(self.known.len());
         self.before.clear();
+        // Most often each came once.
+        let one = |pair: &[Entry]| self.keys[pair[0].key.clone()] == self.keys[pair[1].key.clone()];
+        if !self.known.windows(2).any(one) {
+            return;
+        }
+        let known = Vec::with_capacity(self.known.len());
         let mut sorted = std::mem::replace(&mut self.known, known).into_iter().peekable();
         while let Some(first) = sorted.next() {
             let key = first.key.clone();

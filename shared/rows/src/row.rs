@@ -20,6 +20,9 @@ const RECORDS: &str = "$records";
 /// How they begin in a line of `ddb-parse`, behind the columns.
 const RECORDS_PREFIX: &[u8] = br#","$records":["#;
 
+/// How many lines are compared with one that is kept.
+const COMPARED: u8 = 16;
+
 /// A longer line is not kept to be compared with the next.
 const LONGEST_KEPT: usize = 64 << 10;
 
@@ -30,9 +33,11 @@ pub struct RowReader {
     places: HashMap<String, usize, RandomState>,
     /// The records of the row that was read last.
     records: Vec<u64>,
-    /// The last line of `ddb-parse` that was a row. Some cells are the same in nearly every row, and many of them stand side
-    /// by side.
+    /// One of the last lines of `ddb-parse` that were a row. Some cells are the same in nearly every row, and many of them
+    /// stand side by side.
     earlier: Vec<u8>,
+    /// How many lines were compared with it.
+    compared: u8,
     /// Said of a key that is no column.
     why_unknown: &'static str,
 }
@@ -47,7 +52,7 @@ struct Column {
     slot: Range<usize>,
     /// Where it stands in the earlier line.
     earlier: Range<usize>,
-    /// Whether it was the same there as in the line before that: then it is expected to be the same again.
+    /// Whether it was the same there as in the last line: then it is expected to be the same again.
     steady: bool,
 }
 
@@ -113,6 +118,7 @@ impl RowReader {
             places: places.collect(),
             records: Vec::new(),
             earlier: Vec::new(),
+            compared: 0,
             why_unknown,
         }
     }
@@ -126,7 +132,10 @@ impl RowReader {
             Err(_) => std::str::from_utf8(line).map_err(|error| no_row(format!("not UTF-8: {error}")))?,
         };
         if self.read_plain(line).is_some() {
-            self.keep(line);
+            if self.compared == 0 {
+                self.keep(line);
+            }
+            self.compared = (self.compared + 1) % COMPARED;
             return Ok(self.parsed(line));
         }
         self.columns.iter_mut().for_each(|column| column.slot = 0..0);
@@ -202,7 +211,7 @@ impl RowReader {
         (&bytes[at..] == b"}").then_some(())
     }
 
-    /// Keeps a line to compare the next one with.
+    /// Keeps a line to compare the next ones with.
     fn keep(&mut self, line: &str) {
         let Self { columns, earlier, .. } = self;
         earlier.clear();
@@ -355,7 +364,7 @@ mod tests {
 
         /// Whatever lines came before, a line says what it says to a reader that has read none.
         #[test]
-        fn a_reader_with_a_memory_says_what_one_without_says(lines in prop::collection::vec(line(), 1..8)) {
+        fn a_reader_with_a_memory_says_what_one_without_says(lines in prop::collection::vec(line(), 1..40)) {
             let mut with_memory = reader();
             let said = |read: Result<Parsed<'_>, NoRow>| {
                 read.map(|Parsed { row, records }| (row.cells().map(str::to_owned).collect::<Vec<_>>(), records.to_vec()))
@@ -385,10 +394,11 @@ mod tests {
         let mut reader = reader();
         let long = format!(r#"{{"id":1,"a b":"{}","j":[]}}"#, "x".repeat(LONGEST_KEPT));
         let short = r#"{"id":1,"a b":"x","j":[]}"#;
-        for line in [short, short, &long, &long, short, short] {
+        let lines = [short, &long, short].map(|line| [line; COMPARED as usize]);
+        for line in lines.concat() {
             let cells: Vec<_> = reader.read(line.as_bytes()).unwrap().row.cells().map(str::len).collect();
             assert_eq!(cells, [1, line.len() - 22, 2]);
-            assert!(reader.earlier.len() <= LONGEST_KEPT);
+            assert_eq!(reader.earlier.len(), if line == short { line.len() } else { 0 });
         }
     }
 
