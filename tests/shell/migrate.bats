@@ -706,6 +706,63 @@ signalled() {
   [ "$code" = 143 ]
 }
 
+@test "signals that come as the programs end change nothing of how they end" {
+  local _
+  stand_in pg-upsert 'trap "" TERM; cat >/dev/null; read -r _ _ _ up _ <"/proc/$PPID/stat"
+    for _ in {1..100}; do kill -TERM "$up"; done; exit 65'
+  for _ in {1..20}; do
+    # The monitor is a child that lives on: a shell that has lost the end of another one would wait for this one.
+    run -65 timeout -s KILL 30 migrate -p pictures run --export x
+  done
+}
+
+@test "Ctrl+C ends none of the programs that are asked before a pipeline begins" {
+  # shellcheck disable=SC2317  # called by `signalled`
+  ctrl_c() { kill -INT -- "-$1"; }
+  echo '{}' >migrate-pictures.rejects.jsonl
+  stand_in migrate-rejects 'echo up >ready; read -r _ <go; echo "1 0"'
+  mkfifo go
+  set -m
+  env --default-signal=INT migrate -p pictures retry-rejects >out 2>&1 3>&- 4>&- &
+  run=$!
+  set +m
+  read -r _ <ready
+  ctrl_c "$run"
+  echo >go
+  code=0
+  wait "$run" || code=$?
+  [ "$code" = 75 ]
+}
+
+@test "a stop while another process looks whether a run is alive is a stop" {
+  # Which holds the lock until the signal has come.
+  stand_in flock 'echo up >ready; read -r _ <go'
+  mkfifo go
+  set -m
+  env --default-signal=INT migrate -p pictures run >out 2>&1 3>&- 4>&- &
+  run=$!
+  set +m
+  read -r _ <ready
+  kill -INT -- "-$run"
+  echo >go
+  code=0
+  wait "$run" || code=$?
+  [ "$code" = 75 ]
+}
+
+@test "a run that cannot start its programs says why, ends with 74 and notes nothing" {
+  three_exports
+  # So few descriptors that those of the pipes are too many.
+  run -74 bash -c 'ulimit -n 15; migrate -p pictures run'
+  [[ $output == *'Too many open files'*'Ended with exit code 74'* ]]
+  [ ! -e migrate-pictures.applied.jsonl ]
+  [ ! -e migrate-pictures.pid ]
+  mkdir migrate-pictures.chain.jsonl
+  run -74 migrate -p pictures run
+  [[ $output == *'migrate-pictures.chain.jsonl: Is a directory'* ]]
+  [ ! -e migrate-pictures.pid ]
+}
+
 # three_exports: of which the source says that they belong together; programs that write down how they were called.
 three_exports() {
   local name
