@@ -132,6 +132,7 @@ pg-upsert -p pictures -b 500 --gather 900 --max-rejects 0.5% --create --log-dir 
 --batch-size 500 --gather 900 --max-rejects 5 --create --json" ]
   run -65 migrate doctor -p pictures --retries 1
   [ "$(cat check.argv)" = "migrate-check doctor -p pictures --log-dir $PWD --retries 1" ]
+  run -65 migrate doctor -p pictures --source-type ddb --target-type pg
   run -2 --separate-stderr migrate doctor -p pictures --source-type mongo
   [ "${stderr_lines[0]}" = 'migrate: `doctor` knows the types s3-dynamodb and postgresql only' ]
 }
@@ -181,11 +182,17 @@ pg-upsert --rejects $file.again.jsonl --receipts --max-rejects 100% --log-dir $P
   # It may be the wrong folder.
   run -0 --separate-stderr migrate -p pictures retry-rejects
   [[ $stderr == *"Rejects that are left: 0; there were none in \`$PWD\`" ]]
+  : >migrate-pictures.rejects.20250101.jsonl
+  run -0 --separate-stderr migrate -p pictures retry-rejects
+  [[ $stderr == *"; those of earlier runs are aside, in \`$PWD/migrate-pictures.rejects.*.jsonl\`" ]]
 }
 
 @test "options of a run are refused for rejects" {
-  run -2 --separate-stderr migrate -p pictures retry-rejects --dry-run
-  [ "$stderr" = 'migrate: an option of `run` does not go with `retry-rejects`' ]
+  local option
+  for option in --dry-run --metrics-emf; do
+    run -2 --separate-stderr migrate -p pictures retry-rejects "$option"
+    [ "$stderr" = 'migrate: an option of `run` does not go with `retry-rejects`' ]
+  done
 }
 
 @test "options stand before or after the command, with a space or with =" {
@@ -1106,6 +1113,16 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   migrate -p pictures status >after || true
   diff before after
   [ ! -e migrate-pictures.pid ]
+}
+
+@test "records that were rejected are not what a verification says of the table" {
+  recorders
+  for name in ddb-cat ddb-parse; do
+    stand_in "$name" 'cat >/dev/null; exit 1'
+    run -0 migrate -p pictures verify
+  done
+  stand_in ddb-cat 'cat >/dev/null; exit 74'
+  run -74 migrate -p pictures verify
 }
 
 @test "while a run is alive nothing is verified; one that is not complete is told" {

@@ -31,7 +31,9 @@ pub fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "28P01" | "28000" => "check PG_USER and PASSWORD, and the server's pg_hba.conf",
         "3D000" => "check DATABASE",
-        "42501" => "the role needs INSERT, SELECT and UPDATE on the table and TEMPORARY on the database",
+        "42501" => {
+            "the role needs INSERT, SELECT and UPDATE on the table (for increments DELETE, too) and TEMPORARY on the database"
+        }
         "42703" | "42P01" => {
             "a table or column is not there, or no longer: mend the table or the profile, then run again"
         }
