@@ -724,8 +724,6 @@ signalled() {
 }
 
 @test "Ctrl+C ends none of the programs that are asked before a pipeline begins" {
-  # shellcheck disable=SC2317  # called by `signalled`
-  ctrl_c() { kill -INT -- "-$1"; }
   echo '{}' >migrate-pictures.rejects.jsonl
   stand_in migrate-rejects 'echo up >ready; read -r _ <go; echo "1 0"'
   mkfifo go
@@ -734,7 +732,7 @@ signalled() {
   run=$!
   set +m
   read -r _ <ready
-  ctrl_c "$run"
+  kill -INT -- "-$run"
   echo >go
   code=0
   wait "$run" || code=$?
