@@ -67,7 +67,7 @@ const UNIQUE: &str = "
     order by i.indisprimary desc, i.indexrelid";
 
 impl Table {
-    /// Looks a table up; without a schema, along the search path.
+    /// Looks a table up, in a transaction; without a schema, along the search path.
     ///
     /// # Errors
     /// The catalogue cannot be read.

@@ -11,16 +11,15 @@ use crate::policy::{Merge, Rules};
 use crate::statement::{PLACE, TEMP_BUFFERS, stage, table_name};
 use crate::{quote_name, quote_text};
 
-/// Ends the statements that prepare a session: nothing but the stages can be written after it.
-pub const READ_ONLY: &str = "set session characteristics as transaction read only";
+/// Follows the prologue: nothing but the stage can be written after it.
+pub const READ_ONLY: &str = "set transaction read only";
 
 /// The statements for one schema's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// Prepares a session before its first transaction: settings, functions, the stage. [`READ_ONLY`] should follow.
+    /// Prepares a transaction: settings, functions, the stage. [`READ_ONLY`] should follow. A rollback removes all of it.
     pub prologue: String,
-    /// Takes rows in text format into the stage, which is empty at the beginning of each transaction: a number that is
-    /// given back, then the columns.
+    /// Takes rows in text format into the stage: a number that is given back, then the columns.
     pub copy: String,
     /// The numbers of the rows that are not in the table as they should be: one `integer`.
     pub differing: String,
@@ -41,16 +40,14 @@ impl Comparison {
         let merge = Merge::of(schema, number, &Rules::new());
 
         let mut prologue = vec![
-            "set client_min_messages = warning".to_owned(),
             TEMP_BUFFERS.to_owned(),
-            "set jit = off".to_owned(),
             // A few rows of what may be a very large table: each is looked up in the index of the key, as a load does.
-            "set enable_hashjoin = off".to_owned(),
-            "set enable_mergejoin = off".to_owned(),
+            "set local enable_hashjoin = off".to_owned(),
+            "set local enable_mergejoin = off".to_owned(),
         ];
-        prologue.extend(merge.functions.iter().cloned());
+        prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
-            "create temporary table if not exists {stage} on commit delete rows \
+            "create temporary table {stage} on commit drop \
              as select 0 as {PLACE}, {list} from {name} with no data"
         ));
 

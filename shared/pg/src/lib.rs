@@ -13,6 +13,7 @@ mod pool;
 pub mod settings;
 pub mod statement;
 mod tls;
+pub mod transaction;
 
 pub use error::Error;
 pub use pool::{Client, Pool};

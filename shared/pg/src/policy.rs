@@ -1,7 +1,7 @@
 //! The SQL of the merge policies. What they mean is in `profile::policy`, and a test folds the same rows through both.
 //!
 //! `old` is the row that the table has, `excluded` the one that comes. Merging arrays is where a load of partial rows
-//! spends its time, so it is done by a function of the session that moves one element at a time: where all of 46,000 rows
+//! spends its time, so it is done by a function that moves one element at a time: where all of 46,000 rows
 //! conflict with arrays of four elements, it costs 7 microseconds a row, a query with `DISTINCT ON` over both arrays 14.
 
 use std::collections::BTreeMap;
@@ -14,14 +14,47 @@ use crate::{quote_name, quote_text};
 /// How rows of a schema are merged in SQL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merge {
-    /// Statements that make the functions which the values call, once for each session.
-    pub functions: Vec<String>,
+    /// The functions that the values call.
+    pub functions: Vec<Function>,
     /// Columns, as identifiers, that merging may change, each with its new value.
     pub columns: Vec<(String, String)>,
     /// Columns of a group, with the `select` of one row that gives their new values together.
     pub groups: Vec<(Vec<String>, String)>,
     /// Without this condition no column changes: where only the version counts, an older row need not be written.
     pub condition: Option<String>,
+}
+
+/// A function in the schema of temporary objects. It would outlive the transaction, so whoever commits drops it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name and its parameters' types.
+    signature: String,
+    /// The statement that makes it.
+    pub create: String,
+}
+
+impl Function {
+    /// `returns` and all that follows it belong to the definition; parameters are pairs of a name and a type.
+    fn new(name: &str, parameters: &[(&str, &str)], returns: &str, language: &str, body: &str) -> Self {
+        let list = |with_names: bool| {
+            let each =
+                parameters.iter().map(|(name, ty)| if with_names { format!("{name} {ty}") } else { (*ty).to_owned() });
+            each.collect::<Vec<_>>().join(", ")
+        };
+        Self {
+            signature: format!("{name}({})", list(false)),
+            create: format!(
+                "create function {name}({}) returns {returns} language {language} as {}",
+                list(true),
+                quote_text(body)
+            ),
+        }
+    }
+
+    /// The statement that removes it.
+    pub fn drop(&self) -> String {
+        format!("drop function {}", self.signature)
+    }
 }
 
 /// The SQL of columns that a profile merges by it: expressions of `existing` and `incoming`, by the columns' names. They come
@@ -123,16 +156,15 @@ impl Merge {
     }
 }
 
-/// A function's name, which no other table of the session has, nor another column or group of this one.
+/// A function's name, which no other table of the run has, nor another column or group of this one.
 fn function(kind: &str, table: usize, number: usize) -> String {
     format!("pg_temp.ddb_pipe_{kind}_{table}_{number}")
 }
 
 /// A function that has the expression for its body, whatever is in it.
-fn rule(name: &str, sql: &str, ty: &ColumnType) -> String {
+fn rule(name: &str, sql: &str, ty: &ColumnType) -> Function {
     let ty = ty.sql();
-    let body = quote_text(&format!("select ({sql})"));
-    format!("create or replace function {name}(existing {ty}, incoming {ty}) returns {ty} language sql as {body}")
+    Function::new(name, &[("existing", &ty), ("incoming", &ty)], &ty, "sql", &format!("select ({sql})"))
 }
 
 /// A value as it is compared with others: texts by their bytes, as in the stream, whatever the database's collation is.
@@ -176,7 +208,7 @@ fn array_union(a: &str, b: &str, ty: &ColumnType) -> String {
 }
 
 /// The same of arrays in `jsonb`: booleans, numbers, texts, null.
-fn jsonb_union(name: &str) -> String {
+fn jsonb_union(name: &str) -> Function {
     let body = "begin
           if jsonb_typeof(a) is distinct from 'array' then
             if jsonb_typeof(b) is distinct from 'array' then return coalesce(b, a); end if;
@@ -195,10 +227,7 @@ fn jsonb_union(name: &str) -> String {
             ) as elements(e)
           );
         end";
-    format!(
-        "create or replace function {name}(a jsonb, b jsonb) returns jsonb language plpgsql immutable as {}",
-        quote_text(body)
-    )
+    Function::new(name, &[("a", "jsonb"), ("b", "jsonb")], "jsonb", "plpgsql immutable", body)
 }
 
 /// `merged` if both are objects; else the one that is; else the later one that is not null.
@@ -210,7 +239,7 @@ fn objects(a: &str, b: &str, merged: &str) -> String {
 }
 
 /// Whether an array has an element `e` of which `wanted` holds.
-fn qualifies(name: &str, wanted: &str) -> String {
+fn qualifies(name: &str, wanted: &str) -> Function {
     let body = format!(
         "declare e jsonb;
         begin
@@ -222,14 +251,11 @@ fn qualifies(name: &str, wanted: &str) -> String {
           return false;
         end"
     );
-    format!(
-        "create or replace function {name}(v jsonb) returns boolean language plpgsql immutable as {}",
-        quote_text(&body)
-    )
+    Function::new(name, &[("v", "jsonb")], "boolean", "plpgsql immutable", &body)
 }
 
 /// The elements of two arrays, one for each key, in the order of the keys.
-fn keyed_array(name: &str, keyed: &KeyedArray) -> String {
+fn keyed_array(name: &str, keyed: &KeyedArray) -> Function {
     let fields: Vec<_> = keyed.key.iter().map(|field| quote_text(field)).collect();
     let keys = |prefix: &str| (0..fields.len()).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
     let row = |prefix: &str| format!("row({})", keys(prefix).join(", "));
@@ -315,8 +341,5 @@ fn keyed_array(name: &str, keyed: &KeyedArray) -> String {
         x_keys = texts("x", "x"),
         columns = columns.join(", "),
     );
-    format!(
-        "create or replace function {name}(a jsonb, b jsonb) returns jsonb language plpgsql immutable as {}",
-        quote_text(&body)
-    )
+    Function::new(name, &[("a", "jsonb"), ("b", "jsonb")], "jsonb", "plpgsql immutable", &body)
 }

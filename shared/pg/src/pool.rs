@@ -17,7 +17,7 @@ pub type Client = postgres::Client;
 /// How long one attempt to open a connection may take.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Connections that have all run the same statements when they were opened.
+/// Connections of one server.
 #[derive(Clone)]
 pub struct Pool {
     sessions: r2d2::Pool<Sessions>,
@@ -25,13 +25,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of at most `connections`, each opened when it is first needed and prepared with the statements of
-    /// `prologue`.
+    /// A pool of at most `connections`, each opened when it is first needed.
     ///
     /// # Errors
     /// The settings of TLS are wrong. The server is not asked yet.
-    pub fn new(settings: &Settings, connections: u32, prologue: String) -> Result<Self, Error> {
-        let manager = Sessions { manager: settings.manager()?, prologue };
+    pub fn new(settings: &Settings, connections: u32) -> Result<Self, Error> {
+        let manager = Sessions { manager: settings.manager()? };
         let sessions = r2d2::Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
@@ -73,18 +72,14 @@ struct Session {
     spent: bool,
 }
 
-/// Opens and prepares connections.
+/// Opens connections.
 struct Sessions {
     manager: PostgresConnectionManager<MakeRustlsConnect>,
-    prologue: String,
 }
 
 impl Sessions {
     fn open(&self) -> Result<Client, Error> {
-        let mut client = self.manager.connect().map_err(Error::on("cannot open a connection to PostgreSQL"))?;
-        let prepared = client.batch_execute(&self.prologue);
-        prepared.map_err(|error| Error::of("cannot prepare a session of PostgreSQL", &error).of_no_record())?;
-        Ok(client)
+        self.manager.connect().map_err(Error::on("cannot open a connection to PostgreSQL"))
     }
 }
 

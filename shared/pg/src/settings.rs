@@ -8,6 +8,7 @@
 //! Everything is looked up by a function, so that tests need no environment; the files are in `files`.
 
 mod files;
+mod options;
 mod protection;
 mod url;
 
@@ -58,8 +59,8 @@ pub struct Settings {
     user: String,
     password: Option<String>,
     database: String,
-    /// Settings of the session, as the server's command line takes them: `-c search_path=shop`.
-    options: Option<String>,
+    /// Settings of the server, by name, that hold in each transaction.
+    session: Vec<(String, String)>,
     tls: TlsMode,
     root_cert: Option<PathBuf>,
     channel_binding: ChannelBinding,
@@ -127,13 +128,19 @@ impl Settings {
         // As in libpq, there is no TLS on a socket of this machine, whatever is asked for.
         let tls = if host.starts_with('/') { TlsMode::Off } else { mode };
         let channel_binding = protection::channel_binding(&libpq)?;
-        let options = libpq("options", "PGOPTIONS");
-        Ok(Self { host, port, user, password, database, options, tls, root_cert, channel_binding })
+        let session = libpq("options", "PGOPTIONS").map_or(Ok(Vec::new()), |options| options::parse(&options))?;
+        Ok(Self { host, port, user, password, database, session, tls, root_cert, channel_binding })
     }
 
     /// How the connection is protected.
     pub fn tls(&self) -> TlsMode {
         self.tls
+    }
+
+    /// Settings of the server, by name, that the user gave (`options`, the search path). They do not travel when a connection
+    /// is opened, because poolers refuse that, but at the beginning of each transaction.
+    pub(crate) fn session(&self) -> &[(String, String)] {
+        &self.session
     }
 
     /// Opens one connection.
@@ -195,9 +202,6 @@ impl Settings {
         config.port(self.port).user(&self.user).dbname(&self.database).application_name("ddb-pipe pg-upsert");
         if let Some(password) = &self.password {
             config.password(password);
-        }
-        if let Some(options) = &self.options {
-            config.options(options);
         }
         config.ssl_mode(match self.tls {
             TlsMode::Off => SslMode::Disable,

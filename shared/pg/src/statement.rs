@@ -9,12 +9,12 @@ use crate::quote_name;
 /// The number of a row within its transaction.
 pub(crate) const PLACE: &str = "ddb_pipe_place";
 
-/// Buffers for the stage. They have to be set before the session's first temporary table; a session that a pooler hands on
-/// may have had one, and goes on with the buffers that it has.
+/// Buffers for the stage. A session that already had a temporary table cannot change them any more, and goes on with
+/// those that it has.
 pub(crate) const TEMP_BUFFERS: &str =
-    "do 'begin set temp_buffers = ''64MB''; exception when invalid_parameter_value then null; end'";
+    "do 'begin set local temp_buffers = ''64MB''; exception when invalid_parameter_value then null; end'";
 
-/// The session's own table that COPY fills, one for each table that rows are for.
+/// The temporary table that COPY fills, one for each table that rows are for.
 pub(crate) fn stage(number: usize) -> String {
     if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
 }
@@ -24,9 +24,11 @@ pub(crate) fn stage(number: usize) -> String {
 pub struct Statements {
     /// Makes the table with its primary key, if it is not there.
     pub create: String,
-    /// Prepares a session before its first transaction: settings, functions, the stage.
+    /// Prepares a transaction: settings, functions, the stage.
     pub prologue: String,
-    /// Takes the rows into the stage, which is empty at the beginning of each transaction.
+    /// Removes the functions, before the commit. The stage goes by itself.
+    pub epilogue: String,
+    /// Takes the rows into the stage.
     pub stage: Copy,
     /// Takes the rows into the table itself, which must have none of their keys.
     pub load: Copy,
@@ -41,7 +43,7 @@ pub struct Statements {
 /// The statements that compare keys of rows that are not in the table, in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SameKeys {
-    /// Makes a table of the session for them, which is empty at the beginning of each transaction.
+    /// Makes a temporary table for them.
     pub create: String,
     /// Takes them in text format: a number that is given back, then the key's columns.
     pub copy: String,
@@ -54,7 +56,7 @@ impl SameKeys {
         let keys = format!("ddb_pipe_keys_{number}");
         Self {
             create: format!(
-                "create temporary table if not exists {keys} on commit delete rows \
+                "create temporary table {keys} on commit drop \
                  as select 0 as {PLACE}, {key} from {table} with no data"
             ),
             copy: format!("copy pg_temp.{keys} ({PLACE}, {key}) from stdin"),
@@ -118,21 +120,21 @@ impl Statements {
         // The stage takes types and nothing else from the table: what a row violates is said by the table itself. No plan is
         // reused, so none is compiled. What is noted as written must not be lost in a crash of the server.
         let mut prologue = vec![
-            "set client_min_messages = warning".to_owned(),
             TEMP_BUFFERS.to_owned(),
-            "set jit = off".to_owned(),
-            "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+            "select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'"
                 .to_owned(),
         ];
-        prologue.extend(merge.functions);
+        let epilogue = merge.functions.iter().map(|function| function.drop()).collect::<Vec<_>>().join(";\n");
+        prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
-            "create temporary table if not exists {stage} on commit delete rows \
+            "create temporary table {stage} on commit drop \
              as select {list} from {table} with no data"
         ));
         Self {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
+            epilogue,
             keys: SameKeys::of(&table, &key, number),
             stage: Copy::of(&format!("pg_temp.{stage}"), &list),
             load: Copy::of(&table, &list),

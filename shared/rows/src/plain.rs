@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fault::{Failure, Fault, Problem};
-use pg::Client;
 use pg::catalogue::Table;
+use postgres::Transaction;
 use profile::schema::SCHEMA_VERSION;
 use profile::{Column, Policy, Schema};
 
@@ -25,9 +25,9 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Looks the table up.
+    /// Looks the table up, in a transaction.
     pub fn find(
-        client: &mut Client,
+        client: &mut Transaction<'_>,
         (schema, name): &(Option<String>, String),
         key: Option<&[String]>,
         columns: Option<&[String]>,

@@ -24,9 +24,12 @@ pub(crate) fn check(profile: &Profile, mut output: impl Write) -> Result<Exit, F
         return Ok(Exit::Done);
     }
     let mut problems = Vec::new();
-    let mut client = pg::Settings::from_env()?.connect()?;
+    let settings = pg::Settings::from_env()?;
+    let mut client = settings.connect()?;
+    let begun = settings.begin(&mut client);
+    let mut transaction = begun.map_err(pg::Error::on("cannot look at the tables"))?;
     for schema in profile.schemas() {
-        match Table::find(&mut client, schema.schema.as_deref(), &schema.table)? {
+        match Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? {
             Some(table) => problems.extend(table.problems(schema)),
             None => say(format!("there is no table `{}` yet; `pg-upsert --create` makes it", Schema::name(schema)))?,
         }

@@ -28,7 +28,7 @@ pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[Stri
     };
     retry.run(|| {
         settings.unless_late(retry.stop(), &mut settings.connect()?, |client| {
-            let mut transaction = client.transaction().map_err(failed())?;
+            let mut transaction = settings.begin_as_role(client).map_err(failed())?;
             for statement in statements {
                 transaction.batch_execute(statement).map_err(failed())?;
             }

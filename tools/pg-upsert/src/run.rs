@@ -49,7 +49,9 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         let mut client = target::connect(&settings)?;
         let plain = match (&table, &profile) {
             (Some(table), None) if !args.create => {
-                Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref())?)
+                let begun = settings.begin(&mut client);
+                let mut transaction = begun.map_err(pg::Error::on("cannot look at the table"))?;
+                Some(Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?)
             }
             _ => None,
         };
@@ -201,7 +203,7 @@ impl Run<'_> {
                 _ => target::connect(&self.settings)?,
             };
             self.settings.unless_late(self.stop, &mut client, |client| {
-                target::prepare(client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
+                target::prepare(&self.settings, client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
             })
         })?;
         let tells_apart = prepared.tells_apart;

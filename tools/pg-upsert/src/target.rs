@@ -31,14 +31,15 @@ pub(crate) struct Prepared {
 ///
 /// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays.
 pub(crate) fn prepare(
+    settings: &Settings,
     client: &mut Client,
     schema: &Schema,
     create: Option<&[String]>,
     rules: Rules,
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
-    if let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? {
-        return found(client, &table, schema, rules);
+    if let Some(prepared) = find(settings, client, schema, &rules)? {
+        return Ok(prepared);
     }
     let name = table_name(schema).replace('"', "");
     let Some(on_create) = create else {
@@ -49,14 +50,14 @@ pub(crate) fn prepare(
     let statements: Vec<_> =
         std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create.iter().cloned()).collect();
     let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
-    let mut transaction = client.transaction().map_err(failed)?;
+    let mut transaction = settings.begin_as_role(client).map_err(failed)?;
     let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);
     if let Err(error) = made {
         transaction.rollback().map_err(failed)?;
         // Another process may have made it just now.
         let there = matches!(error.sqlstate(), Some(DUPLICATE_TABLE | UNIQUE_VIOLATION));
-        let table = if there { Table::find(client, schema.schema.as_deref(), &schema.table)? } else { None };
-        return table.map_or(Err(error), |table| found(client, &table, schema, rules));
+        let found = if there { find(settings, client, schema, &rules)? } else { None };
+        return found.ok_or(error);
     }
     // A view of that name is no error of `create table if not exists`.
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else {
@@ -72,10 +73,18 @@ pub(crate) fn prepare(
 }
 
 /// A table that is there, if the rows fit it.
-fn found(client: &mut Client, table: &Table, schema: &Schema, rules: Rules) -> Result<Prepared, pg::Error> {
+fn find(
+    settings: &Settings,
+    client: &mut Client,
+    schema: &Schema,
+    rules: &Rules,
+) -> Result<Option<Prepared>, pg::Error> {
+    let begun = settings.begin(client);
+    let mut transaction = begun.map_err(pg::Error::on(format!("cannot look up the table `{}`", schema.table)))?;
+    let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else { return Ok(None) };
     table.check(schema)?;
-    let (empty, tells_apart) = (table.is_empty(client)?, table.tells_apart(schema));
-    Ok(Prepared { before: Vec::new(), empty, tells_apart, rules })
+    let (empty, tells_apart) = (table.is_empty(&mut transaction)?, table.tells_apart(schema));
+    Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, rules: rules.clone() }))
 }
 
 /// The first connection: it finds wrong settings before anything is read.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cli::Retry;
 use fault::{Classify as _, Failure, Fault, Problem};
 use pg::statement::{Copy, Statements};
+use pg::transaction::for_values;
 use pg::{Client, Pool, Settings};
 use postgres::{Column, Row, Transaction};
 use profile::Schema;
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
 
 /// A table.
 struct Target {
+    settings: Settings,
     pool: Pool,
     statements: Statements,
     encoder: Encoder,
@@ -66,18 +68,29 @@ impl Writer {
         let of = |(number, (schema, prepared)): (usize, &(Schema, Prepared))| {
             Statements::of(schema, number, &prepared.rules)
         };
-        let mut statements: Vec<_> = tables.iter().enumerate().map(of).collect();
-        // The stage is made after the table, here in the transaction that makes both.
-        let there = statements.iter_mut().zip(tables).filter(|(_, (_, Prepared { before, .. }))| before.is_empty());
-        let prologue: Vec<_> = there.map(|(statements, _)| std::mem::take(&mut statements.prologue)).collect();
-        let pool = Pool::new(settings, connections, prologue.join(";\n"))?;
+        let statements: Vec<_> = tables.iter().enumerate().map(of).collect();
+        let pool = Pool::new(settings, connections)?;
         let mut targets = Vec::new();
         for ((schema, Prepared { before, empty, tells_apart, .. }), statements) in tables.iter().zip(statements) {
             let division = Division::new(schema, limits.clone(), connections, *tells_apart)?;
             let (pool, encoder, retry) = (pool.clone(), Encoder::new(schema), retry.clone());
             let keys = Encoder::of_key(schema).map_err(|name| rows::no_column(&name))?;
             let (before, empty, binary) = (before.clone(), AtomicBool::new(*empty), AtomicBool::new(true));
-            targets.push((division, Target { pool, statements, encoder, keys, binary, retry, dry_run, before, empty }));
+            targets.push((
+                division,
+                Target {
+                    settings: settings.clone(),
+                    pool,
+                    statements,
+                    encoder,
+                    keys,
+                    binary,
+                    retry,
+                    dry_run,
+                    before,
+                    empty,
+                },
+            ));
         }
         Ok(Self { tables: targets })
     }
@@ -180,16 +193,14 @@ impl Target {
     /// See [`Transact::same_keys`].
     fn compare_keys(&self, client: &mut Client, rows: &Entries) -> Result<Vec<(usize, usize)>, pg::Error> {
         let failed = || pg::Error::on(COMPARE);
-        let mut transaction = client.transaction().map_err(failed())?;
-        self.make_tables(&mut transaction).map_err(failed())?;
+        let mut transaction = self.begin(client).map_err(failed())?;
         transaction.batch_execute(&self.statements.keys.create).map_err(failed())?;
         self.copy_keys(&mut transaction, rows, 0..rows.len())?;
         let same = transaction.query(&self.statements.keys.same, &[]).map_err(failed())?;
         let place = |row: &Row, column| Ok(usize::try_from(row.try_get::<_, i32>(column)?).unwrap_or_default());
         let same = same.iter().map(|row| Ok((place(row, 0)?, place(row, 1)?)));
         let same = same.collect::<Result<_, postgres::Error>>().map_err(failed())?;
-        let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
-        end.map_err(failed())?;
+        self.end(transaction).map_err(failed())?;
         Ok(same)
     }
 
@@ -224,22 +235,36 @@ impl Target {
     fn deletion(&self, client: &mut Client, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
         const ACTION: &str = "cannot delete rows";
         let failed = || pg::Error::on(ACTION);
-        let mut transaction = client.transaction().map_err(failed())?;
-        self.make_tables(&mut transaction).map_err(failed())?;
+        let mut transaction = self.begin(client).map_err(failed())?;
         let unwritable = self.copy(ACTION, &mut transaction, &self.statements.stage, rows, places)?;
         transaction.batch_execute(&self.statements.delete).map_err(failed())?;
-        let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
-        end.map_err(pg::Error::on("cannot commit"))?;
+        self.end(transaction).map_err(pg::Error::on("cannot commit"))?;
         Ok(unwritable)
     }
 
-    /// In a dry run without the table: makes it, and the stage.
-    fn make_tables(&self, transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
-        if self.before.is_empty() {
-            return Ok(());
+    /// Begins a transaction with all that it needs: the stage, functions, and in a dry run the table if it is missing.
+    fn begin<'c>(&self, client: &'c mut Client) -> Result<Transaction<'c>, postgres::Error> {
+        let mut transaction = if self.before.is_empty() {
+            self.settings.begin(client)?
+        } else {
+            let mut transaction = self.settings.begin_as_role(client)?;
+            self.before.iter().try_for_each(|statement| transaction.batch_execute(statement))?;
+            transaction.batch_execute(&for_values())?;
+            transaction
+        };
+        transaction.batch_execute(&self.statements.prologue)?;
+        Ok(transaction)
+    }
+
+    /// Commits and leaves nothing in the session of the server; in a dry run rolls back.
+    fn end(&self, mut transaction: Transaction<'_>) -> Result<(), postgres::Error> {
+        if self.dry_run {
+            return transaction.rollback();
         }
-        let mut statements = self.before.iter().chain([&self.statements.prologue]);
-        statements.try_for_each(|statement| transaction.batch_execute(statement))
+        if !self.statements.epilogue.is_empty() {
+            transaction.batch_execute(&self.statements.epilogue)?;
+        }
+        transaction.commit()
     }
 
     fn transaction(
@@ -251,15 +276,13 @@ impl Target {
     ) -> Result<Vec<Refused>, pg::Error> {
         const ACTION: &str = "cannot write rows";
         let failed = || pg::Error::on(ACTION);
-        let mut transaction = client.transaction().map_err(failed())?;
-        self.make_tables(&mut transaction).map_err(failed())?;
+        let mut transaction = self.begin(client).map_err(failed())?;
         let copy = if empty { &self.statements.load } else { &self.statements.stage };
         let unwritable = self.copy(ACTION, &mut transaction, copy, rows, places)?;
         if !empty {
             transaction.batch_execute(&self.statements.merge).map_err(failed())?;
         }
-        let end = if self.dry_run { transaction.rollback() } else { transaction.commit() };
-        end.map_err(pg::Error::on("cannot commit"))?;
+        self.end(transaction).map_err(pg::Error::on("cannot commit"))?;
         Ok(unwritable)
     }
 

@@ -46,7 +46,11 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let (client, plain) = retry.at_most(FIRST).run(|| {
         let mut client = settings.connect()?;
         let plain = match (&table, &profile) {
-            (Some(table), None) => Some(Plain::find(&mut client, table, args.key.as_deref(), args.columns.as_deref())?),
+            (Some(table), None) => {
+                let begun = settings.begin(&mut client);
+                let mut transaction = begun.map_err(pg::Error::on("cannot look at the table"))?;
+                Some(Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?)
+            }
             _ => None,
         };
         Ok::<_, pg::Error>((client, plain))

@@ -30,6 +30,7 @@ const IN_FULL: usize = 2000;
 
 /// The table, and how rows get there.
 pub(crate) struct Target {
+    settings: Settings,
     pool: Pool,
     comparison: Comparison,
     encoder: Encoder,
@@ -56,7 +57,9 @@ impl Target {
                 Some(client) if !client.is_closed() => client,
                 _ => settings.connect()?,
             };
-            let table = Table::find(&mut client, schema.schema.as_deref(), &schema.table)?;
+            let begun = settings.begin(&mut client);
+            let mut transaction = begun.map_err(pg::Error::on("cannot look at the table"))?;
+            let table = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)?;
             let missing = || {
                 pg::Error::found(Fault::Setup, format!("there is no table `{}`", schema.table))
                     .with_hint("load it first, or connect to the database that has it")
@@ -66,11 +69,19 @@ impl Target {
             Ok::<_, pg::Error>(table)
         })?;
         let comparison = Comparison::of(schema, &table, number);
-        let pool = Pool::new(settings, connections, format!("{};\n{READ_ONLY}", comparison.prologue))?;
+        let pool = Pool::new(settings, connections)?;
         let fewer = Limits { rows: limits.rows.min(IN_FULL), ..limits.clone() };
         let (division, in_full) =
             (Division::new(schema, limits, connections, true)?, Division::new(schema, fewer, connections, true)?);
-        Ok(Self { pool, comparison, encoder: Encoder::new(schema), retry, division, in_full })
+        Ok(Self {
+            settings: settings.clone(),
+            pool,
+            comparison,
+            encoder: Encoder::new(schema),
+            retry,
+            division,
+            in_full,
+        })
     }
 
     /// Compares the rows of a batch, and keeps those that have to be looked at again.
@@ -112,14 +123,17 @@ impl Target {
         let failed = || pg::Error::on(ACTION);
         self.retry.run(|| {
             self.pool.run(self.retry.stop(), |client| {
-                let mut transaction = client.transaction().map_err(failed())?;
+                let mut transaction = self.settings.begin(client).map_err(failed())?;
+                transaction.batch_execute(&self.comparison.prologue).map_err(failed())?;
+                transaction.batch_execute(READ_ONLY).map_err(failed())?;
                 let mut copy = transaction.copy_in(self.comparison.copy.as_str()).map_err(failed())?;
                 let unwritable = self.encoder.send(rows, std::slice::from_ref(places), true, &mut copy);
                 let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
                 copy.finish().map_err(failed())?;
                 let answers = transaction.query(query, &[]).map_err(failed())?;
                 let answers = answers.iter().map(&answer).collect::<Result<_, _>>().map_err(failed())?;
-                transaction.commit().map_err(failed())?;
+                // Nothing is to be kept, and the rollback removes the functions, too.
+                transaction.rollback().map_err(failed())?;
                 Ok((unwritable, answers))
             })
         })
