@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fault::FileError;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::{Bookmark, Entry, Error, Header, Identity, State, VERSION};
 
@@ -16,6 +17,15 @@ use crate::{Bookmark, Entry, Error, Header, Identity, State, VERSION};
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// The version of the format that a reader must know by now.
+    version: u32,
+}
+
+/// A line that raises the version which the header has.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raise {
+    v: u32,
 }
 
 impl Journal {
@@ -37,12 +47,12 @@ impl Journal {
         } else {
             let header = Header::new(identity);
             file.set_len(0).and_then(|()| file.rewind()).map_err(FileError::on("begin", path))?;
-            append(&mut file, &[&header]).map_err(FileError::on("write", path))?;
+            append(&mut file, None, &[&header]).map_err(FileError::on("write", path))?;
             State::new(header)
         };
         // The name of a new file is an entry of its folder.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::on("sync the folder", folder))?;
-        Ok((Self { file, path: path.to_owned() }, state))
+        Ok((Self { file, path: path.to_owned(), version: state.header.v }, state))
     }
 }
 
@@ -51,7 +61,11 @@ impl Bookmark for Journal {
         if entries.is_empty() {
             return Ok(());
         }
-        Ok(append(&mut self.file, entries).map_err(FileError::on("write", &self.path))?)
+        let raised = entries.iter().map(Entry::version).max().filter(|needed| *needed > self.version);
+        let raise = raised.map(|v| Raise { v });
+        append(&mut self.file, raise, entries).map_err(FileError::on("write", &self.path))?;
+        self.version = raised.unwrap_or(self.version);
+        Ok(())
     }
 
     fn delete(self) -> Result<(), Error> {
@@ -93,8 +107,13 @@ fn open_locked(path: &Path) -> Result<File, Error> {
     }
 }
 
-fn append<T: serde::Serialize>(file: &mut File, entries: &[T]) -> io::Result<()> {
+/// Adds lines, the one that raises the version before the others.
+fn append<T: Serialize>(file: &mut File, raise: Option<Raise>, entries: &[T]) -> io::Result<()> {
     let mut lines = Vec::new();
+    if let Some(raise) = raise {
+        serde_json::to_writer(&mut lines, &raise)?;
+        lines.push(b'\n');
+    }
     for entry in entries {
         serde_json::to_writer(&mut lines, entry)?;
         lines.push(b'\n');
@@ -113,16 +132,25 @@ fn read_lines(file: &File, path: &Path) -> Result<(Option<State>, u64), Error> {
         match &mut state {
             None => {
                 let header: Header = parse(&line, number, path)?;
-                if header.v > VERSION {
-                    return Err(Error::Version { path: path.to_owned(), found: header.v });
-                }
+                known(header.v, path)?;
                 state = Some(State::new(header));
             }
-            Some(state) => state.apply(parse(&line, number, path)?),
+            Some(state) => match serde_json::from_slice(&line) {
+                Ok(Raise { v }) => {
+                    known(v, path)?;
+                    state.header.v = state.header.v.max(v);
+                }
+                Err(_) => state.apply(parse(&line, number, path)?),
+            },
         }
         line.clear();
     }
     Ok((state, whole))
+}
+
+/// Checks that this crate knows a version of the format.
+fn known(version: u32, path: &Path) -> Result<(), Error> {
+    if version > VERSION { Err(Error::Version { path: path.to_owned(), found: version }) } else { Ok(()) }
 }
 
 fn parse<T: DeserializeOwned>(line: &[u8], number: u64, path: &Path) -> Result<T, Error> {
@@ -153,7 +181,7 @@ pub fn belongs(state: &State, identity: &Identity, path: &Path) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failed, FileCounts};
+    use crate::{Failed, FileCounts, TableCounts};
 
     fn identity() -> Identity {
         Identity {
@@ -217,6 +245,76 @@ mod tests {
         assert_eq!((state.done.len(), state.progress.len()), (1, 0));
         assert_eq!(state.skip("b", None), 0, "a failed file is read from its start");
         assert_eq!((state.totals().records, state.totals().written), (9, 9));
+    }
+
+    /// Of 9 records of `a` two rows were suppressed and three wait.
+    fn waiting() -> FileCounts {
+        FileCounts { written: 4, suppressed: 2, waiting: 3, ..file("a", 9) }
+    }
+
+    #[test]
+    fn settled_rows_replace_the_counts_of_files_that_are_done_or_begun() {
+        let mut state = State::new(Header::new(&identity()));
+        state.apply(Entry::Done(waiting()));
+        state.apply(Entry::Progress(FileCounts { key: "b".to_owned(), ..waiting() }));
+        state.apply(Entry::Fail(Failed { key: "c".to_owned(), reason: "cut".to_owned() }));
+        let totals = state.totals();
+        assert_eq!((totals.records, totals.written, totals.suppressed, totals.waiting), (18, 8, 4, 6));
+
+        let settled =
+            |key: &str| FileCounts { key: key.to_owned(), written: 5, merged: 1, rejected: 1, waiting: 0, ..waiting() };
+        let entry = Entry::Settled(vec![settled("a"), settled("b"), settled("c")]);
+        // A crash may come between the line and what follows from it: then it is written again.
+        for _ in 0..2 {
+            state.apply(entry.clone());
+            assert_eq!((&state.done["a"], &state.progress["b"]), (&settled("a"), &settled("b")));
+            assert_eq!((state.done.len(), state.progress.len(), state.failed.len()), (1, 1, 1));
+            let totals = state.totals();
+            assert_eq!((totals.records, totals.written, totals.merged, totals.rejected), (18, 10, 2, 2));
+            assert_eq!((totals.suppressed, totals.waiting), (4, 0));
+        }
+    }
+
+    #[test]
+    fn the_counts_of_tables_add_up_with_what_was_suppressed_and_what_waits() {
+        let table = TableCounts { taken: 9, written: 4, suppressed: 2, waiting: 3, ..TableCounts::default() };
+        let mut state = State::new(Header::new(&identity()));
+        for key in ["a", "b"] {
+            let tables = [("orders".to_owned(), table)].into();
+            state.apply(Entry::Done(FileCounts { key: key.to_owned(), tables, ..waiting() }));
+        }
+        let sum = TableCounts { taken: 18, written: 8, suppressed: 4, waiting: 6, ..TableCounts::default() };
+        assert_eq!(state.tables(), [("orders".to_owned(), sum)].into());
+    }
+
+    #[test]
+    fn only_counts_that_version_1_does_not_know_raise_the_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.bookmark.json");
+        let versions = || {
+            let text = fs::read_to_string(&path).unwrap();
+            let versions = text.lines().filter_map(|line| line.strip_prefix("{\"v\":"));
+            versions.map(|rest| rest.chars().next().unwrap()).collect::<String>()
+        };
+        let (mut journal, _) = Journal::open(&path, &identity()).unwrap();
+        journal.append(&entries()).unwrap();
+        assert_eq!(versions(), "1");
+        assert!(!fs::read_to_string(&path).unwrap().contains("waiting"), "as version 1 wrote it");
+
+        journal.append(&[Entry::Done(waiting())]).unwrap();
+        let settled = Entry::Settled(vec![FileCounts { written: 7, waiting: 0, ..waiting() }]);
+        journal.append(std::slice::from_ref(&settled)).unwrap();
+        assert_eq!(versions(), "12");
+        drop(journal);
+        let (mut journal, state) = Journal::open(&path, &identity()).unwrap();
+        assert_eq!((state.header.v, state.totals().suppressed, state.totals().written), (2, 2, 7));
+        journal.append(&[settled]).unwrap();
+        assert_eq!(versions(), "12", "it is raised once");
+        drop(journal);
+
+        let later = fs::read_to_string(&path).unwrap() + "{\"v\":3}\n";
+        fs::write(&path, later).unwrap();
+        assert!(matches!(Journal::open(&path, &identity()), Err(Error::Version { found: 3, .. })));
     }
 
     #[test]

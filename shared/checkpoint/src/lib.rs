@@ -15,6 +15,16 @@
 //! The counts of a file are its totals over all runs. The last line about a file is the one that holds: `fail` takes
 //! back the progress before it.
 //!
+//! Two further lines stand only in the bookmark of a run whose table needs them:
+//!
+//! ```text
+//! {"v":2}
+//! {"settled":[{"key":"data/x.json.gz","records":9000,"written":2101,...},...]}
+//! ```
+//!
+//! `v` raises the version from here on. `settled` says what became of rows that waited for others (`waiting`): it has
+//! the final counts of each of their files, so reading it twice changes nothing.
+//!
 //! # Durability
 //!
 //! What is appended is one write and one `fdatasync`; both are over when [`Bookmark::append`] returns. A new journal's
@@ -28,7 +38,12 @@
 //!
 //! # Compatibility
 //!
-//! A reader ignores fields that it does not know. A change that an older reader must not ignore raises `v`.
+//! A reader ignores fields that it does not know. A change that an older reader must not ignore raises `v`: in the
+//! header, or in a line of its own before the first entry that needs it. An older reader refuses the bookmark there.
+//!
+//! Version 2 has the counts `suppressed` and `waiting` and the line `settled`. A program of version 1 would forget the
+//! rows that wait and end with exit code 0 although rows were suppressed. A bookmark without such counts stays one of
+//! version 1, which old and new programs read and write.
 
 mod error;
 mod journal;

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the bookmark that this crate writes.
-pub const VERSION: u32 = 1;
+/// The latest version of the format that this crate reads and writes.
+pub const VERSION: u32 = 2;
+
+/// The version that a bookmark begins with: it stays so until an entry needs a later one.
+pub(crate) const FIRST_VERSION: u32 = 1;
 
 /// What a bookmark is good for. Going on with anything else would leave rows out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +50,7 @@ impl Identity {
 /// The first line: what the bookmark belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`VERSION`] of the writer.
+    /// The version of the format that a reader must know; at most [`VERSION`].
     pub v: u32,
     /// A name for this run that no other run has, restarts included: rejects carry it.
     pub run: String,
@@ -78,7 +81,7 @@ impl Header {
         let nanos = now.subsec_nanosecond();
         let Identity { source, export, shard, profile, profile_hash, options } = identity.clone();
         Self {
-            v: VERSION,
+            v: FIRST_VERSION,
             run: format!("{}-{nanos:08x}{:x}", now.strftime("%Y%m%dT%H%M%SZ"), std::process::id()),
             source,
             export,
@@ -107,6 +110,20 @@ pub enum Entry {
     Progress(FileCounts),
     /// The file is not complete; it has to be read again from its start.
     Fail(Failed),
+    /// Rows that waited are settled: the counts of their files from now on. A file that is done stays done, one that was
+    /// begun stays begun. All files stand in one line, so that a crash leaves all of the change or nothing.
+    Settled(Vec<FileCounts>),
+}
+
+impl Entry {
+    /// The version of the format that a reader must know to take this entry for what it says.
+    pub(crate) fn version(&self) -> u32 {
+        match self {
+            Self::Done(file) | Self::Progress(file) if file.suppressed > 0 || file.waiting > 0 => 2,
+            Self::Settled(_) => 2,
+            Self::Done(_) | Self::Progress(_) | Self::Fail(_) => FIRST_VERSION,
+        }
+    }
 }
 
 /// How far a file is.
@@ -127,12 +144,26 @@ pub struct FileCounts {
     pub filtered: u64,
     /// Records in the rejects file.
     pub rejected: u64,
+    /// Records of rows that the server took and that a trigger or rule of the table suppressed: they are not in the table.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+    /// Records of rows that are kept aside, because they refer to a row that the same run may load later.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waiting: u64,
     /// Records that a foreign program in the pipe left out (`--lossy`).
     pub dropped: u64,
     /// Of a profile with several tables, or of an incremental export, what became of the rows of each. The counts above are then of rows, but `records`
     /// and `filtered`; and `rejected`, which are records that are a row of none, and rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, TableCounts>,
+}
+
+impl FileCounts {
+    /// The counts without those of each table.
+    pub fn counts(&self) -> Counts {
+        let &Self { records, written, merged, filtered, rejected, suppressed, waiting, dropped, .. } = self;
+        Counts { records, written, merged, filtered, rejected, suppressed, waiting, dropped }
+    }
 }
 
 /// What became of the rows of one of several tables.
@@ -147,6 +178,12 @@ pub struct TableCounts {
     pub merged: u64,
     /// In the rejects file.
     pub rejected: u64,
+    /// Suppressed by a trigger or rule of the table.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+    /// Kept aside until the end of the run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waiting: u64,
     /// Rows that a record of an incremental export deleted, if they were there.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
@@ -161,6 +198,8 @@ impl TableCounts {
         self.written += other.written;
         self.merged += other.merged;
         self.rejected += other.rejected;
+        self.suppressed += other.suppressed;
+        self.waiting += other.waiting;
         self.deleted += other.deleted;
         self.dropped += other.dropped;
     }
@@ -194,8 +233,26 @@ pub struct Counts {
     pub filtered: u64,
     /// Records rejected.
     pub rejected: u64,
+    /// Records of rows that a trigger or rule of the table suppressed.
+    pub suppressed: u64,
+    /// Records of rows that are kept aside until the end of the run.
+    pub waiting: u64,
     /// Records dropped on purpose.
     pub dropped: u64,
+}
+
+impl Counts {
+    /// Adds those of others.
+    fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.written += other.written;
+        self.merged += other.merged;
+        self.filtered += other.filtered;
+        self.rejected += other.rejected;
+        self.suppressed += other.suppressed;
+        self.waiting += other.waiting;
+        self.dropped += other.dropped;
+    }
 }
 
 /// Everything that a bookmark says.
@@ -224,17 +281,34 @@ impl State {
 
     /// Takes in the next line.
     pub fn apply(&mut self, entry: Entry) {
-        let key = match &entry {
-            Entry::Done(file) | Entry::Progress(file) => &file.key,
-            Entry::Fail(failed) => &failed.key,
-        };
+        match entry {
+            Entry::Done(file) => {
+                self.forget(&file.key);
+                self.done.insert(file.key.clone(), file);
+            }
+            Entry::Progress(file) => {
+                self.forget(&file.key);
+                self.progress.insert(file.key.clone(), file);
+            }
+            Entry::Fail(Failed { key, .. }) => {
+                self.forget(&key);
+                self.failed.insert(key);
+            }
+            Entry::Settled(files) => files.into_iter().for_each(|file| self.settle(file)),
+        }
+    }
+
+    /// Drops what earlier lines say about a file.
+    fn forget(&mut self, key: &str) {
         self.done.remove(key);
         self.progress.remove(key);
         self.failed.remove(key);
-        match entry {
-            Entry::Done(file) => drop(self.done.insert(file.key.clone(), file)),
-            Entry::Progress(file) => drop(self.progress.insert(file.key.clone(), file)),
-            Entry::Fail(failed) => drop(self.failed.insert(failed.key)),
+    }
+
+    /// Replaces the counts of a file. One that has failed is read again from its start, so it has none.
+    fn settle(&mut self, file: FileCounts) {
+        if let Some(known) = self.done.get_mut(&file.key).or_else(|| self.progress.get_mut(&file.key)) {
+            *known = file;
         }
     }
 
@@ -248,12 +322,7 @@ impl State {
     pub fn totals(&self) -> Counts {
         let mut sum = Counts::default();
         for file in self.done.values().chain(self.progress.values()) {
-            sum.records += file.records;
-            sum.written += file.written;
-            sum.merged += file.merged;
-            sum.filtered += file.filtered;
-            sum.rejected += file.rejected;
-            sum.dropped += file.dropped;
+            sum.add(&file.counts());
         }
         sum
     }

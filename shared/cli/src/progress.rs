@@ -48,6 +48,10 @@ pub struct Standing {
     pub gathered: u64,
     /// Records of this process and those before it that were rejected.
     pub rejected: u64,
+    /// Records of this process whose rows a trigger or rule of the table suppressed.
+    pub suppressed: u64,
+    /// Records of this process whose rows are kept aside until the end.
+    pub waiting: u64,
     /// Files that are done, those of earlier processes too.
     pub files: u64,
 }
@@ -90,7 +94,7 @@ impl Progress {
 
 /// `12/42 files, 1,200,000 of 4,000,000 records (30%), 300,000 rows, 98,000 records/s, 29s left`
 fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> String {
-    let Standing { records, rows, gathered, rejected, files } = standing;
+    let Standing { records, rows, gathered, rejected, suppressed, waiting, files } = standing;
     let mut parts = Vec::new();
     let mut left = None;
     // Only for a person to read: no count depends on it.
@@ -112,12 +116,14 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
         None => parts.push(format!("{} records", grouped(records))),
     }
     parts.push(format!("{} rows", grouped(rows)));
-    if gathered > 0 {
-        parts.push(format!("{} records gathered", grouped(gathered)));
-    }
-    if rejected > 0 {
-        parts.push(format!("{} rejected", grouped(rejected)));
-    }
+    let rare = [
+        (gathered, "records gathered"),
+        (rejected, "rejected"),
+        (suppressed, "suppressed"),
+        (waiting, "waiting for others"),
+    ];
+    let rare = rare.into_iter().filter(|(count, _)| *count > 0);
+    parts.extend(rare.map(|(count, what)| format!("{} {what}", grouped(count))));
     parts.push(format!("{} records/s", grouped(rate)));
     parts.extend(left.map(|left| format!("{} left", time(left))));
     parts.join(", ")
@@ -175,12 +181,21 @@ mod tests {
     #[test]
     fn the_line_says_how_far_and_how_long() {
         let source = Source { files: 42, items: Some(4_000_000), ..Source::default() };
-        let standing = Standing { records: 1_000_000, rows: 300_000, gathered: 0, rejected: 2, files: 12 };
+        let standing = Standing {
+            records: 1_000_000,
+            rows: 300_000,
+            rejected: 2,
+            suppressed: 3,
+            waiting: 4,
+            files: 12,
+            gathered: 0,
+        };
         assert_eq!(
             line(Some(&source), standing, Duration::from_secs(10)),
-            "12/42 files, 1,000,000 of 4,000,000 records (25%), 300,000 rows, 2 rejected, 100,000 records/s, 30s left"
+            "12/42 files, 1,000,000 of 4,000,000 records (25%), 300,000 rows, 2 rejected, 3 suppressed, \
+             4 waiting for others, 100,000 records/s, 30s left"
         );
-        let standing = Standing { records: 0, rows: 0, gathered: 1_000_000, rejected: 0, files: 0 };
+        let standing = Standing { gathered: 1_000_000, ..Standing::default() };
         assert_eq!(
             line(Some(&source), standing, Duration::from_secs(10)),
             "0/42 files, 0 of 4,000,000 records (0%), 0 rows, 1,000,000 records gathered, 100,000 records/s, 30s left"

@@ -117,6 +117,11 @@ pub struct Counts {
     pub skipped: u64,
     /// Records in the rejects file.
     pub errors: u64,
+    /// Records of rows that a trigger or rule of the table suppressed: they are not in the table.
+    pub suppressed: u64,
+    /// Records of rows that are kept aside, because they refer to a row that the same run may load later. At the end of
+    /// the run it is zero: the other counts have them.
+    pub waiting: u64,
 }
 
 /// `file_complete`
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_line_is_flat_and_is_read_as_it_was_written() {
-        let counts = Counts { scanned: 10, inserted: 4, merged: 3, skipped: 2, errors: 1 };
+        let counts = Counts { scanned: 15, inserted: 4, merged: 3, skipped: 2, errors: 1, suppressed: 2, waiting: 3 };
         let progress =
             Progress { files_processed: 1, files_total: 2, items_total: Some(20), counts, ..Progress::default() };
         let line = Line {
@@ -245,8 +250,8 @@ mod tests {
         };
         let text = concat!(
             r#"{"event":"progress","filesProcessed":1,"filesTotal":2,"itemsTotal":20,"bytesProcessed":0,"#,
-            r#""bytesTotal":null,"scanned":10,"inserted":4,"merged":3,"skipped":2,"errors":1,"pending":0,"#,
-            r#""phase":"reading","time":"2024-01-15T10:30:00.000Z","profileName":"pictures","program":"pg-upsert"}"#
+            r#""bytesTotal":null,"scanned":15,"inserted":4,"merged":3,"skipped":2,"errors":1,"#,
+            r#""suppressed":2,"waiting":3,"pending":0,"phase":"reading","time":"2024-01-15T10:30:00.000Z","profileName":"pictures","program":"pg-upsert"}"#
         );
         assert_eq!(serde_json::to_string(&line).unwrap(), text);
         assert_eq!(Line::parse(text.as_bytes()), Some(line));

@@ -1,8 +1,10 @@
 //! The sum that must hold for each file: records read = rows written + records merged into another row + filtered out +
-//! rejected (+ dropped on purpose). A file whose sum is off is failed.
+//! rejected + suppressed + waiting (+ dropped on purpose). A file whose sum is off is failed.
 //!
-//! Where a record may be a row of several tables, or several rows of one, the sum is one of each table: times that a record
-//! was made (part of) a row of it = rows written + merged into another row + rejected.
+//! Where a record may be a row of several tables, or several rows of one, each table has a sum: times that a record was
+//! made (part of) a row of it = rows written + merged into another row + rejected + suppressed + waiting (+ deleted).
+//!
+//! Rows that wait are settled at the end of a run, when their files are done: [`Ledger::settle`] moves their counts.
 //!
 //! Nothing here reads or writes: what was said about files goes in together with what became of their rows, and what the
 //! bookmark has to say comes out.
@@ -25,6 +27,10 @@ pub struct Tally {
     pub upstream: u64,
     /// Rows that are deleted, if they were there.
     pub deleted: u64,
+    /// Records of rows that the server took and that a trigger or rule of the table suppressed: they are not in the table.
+    pub suppressed: u64,
+    /// Records of rows that are kept aside, because they refer to a row that the same run may load later.
+    pub waiting: u64,
 }
 
 impl Tally {
@@ -35,6 +41,20 @@ impl Tally {
         self.rejected += other.rejected;
         self.upstream += other.upstream;
         self.deleted += other.deleted;
+        self.suppressed += other.suppressed;
+        self.waiting += other.waiting;
+    }
+
+    /// All of them.
+    fn records(&self) -> u64 {
+        let &Self { written, merged, rejected, upstream, deleted, suppressed, waiting } = self;
+        written + merged + rejected + upstream + deleted + suppressed + waiting
+    }
+
+    /// What stands in a sum only if it is not zero.
+    fn rare(&self) -> String {
+        let counts = [(self.suppressed, "suppressed"), (self.waiting, "waiting"), (self.deleted, "deleted")];
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" + {count} {what}")).collect()
     }
 }
 
@@ -99,9 +119,9 @@ impl Ledger {
         let told = self.tables.len() > 1 || self.tables.iter().any(|(_, tally)| tally.deleted > 0);
         let several = if told { self.tables.as_slice() } else { &[] };
         let counts = |tally: &Tally| {
-            let &Tally { written, merged, rejected, deleted, .. } = tally;
-            let taken = written + merged + rejected + deleted;
-            TableCounts { taken, written, merged, rejected, deleted, dropped: 0 }
+            let &Tally { written, merged, rejected, deleted, suppressed, waiting, .. } = tally;
+            let taken = tally.records() - tally.upstream;
+            TableCounts { taken, written, merged, rejected, suppressed, waiting, deleted, dropped: 0 }
         };
         several.iter().map(|(name, tally)| (name.clone(), counts(tally))).collect()
     }
@@ -134,16 +154,42 @@ impl Ledger {
         self.run.written += tally.written;
         self.run.merged += tally.merged;
         self.run.rejected += tally.rejected + tally.upstream;
-        let records = tally.written + tally.merged + tally.rejected + tally.upstream + tally.deleted;
+        self.run.suppressed += tally.suppressed;
+        self.run.waiting += tally.waiting;
+        let records = tally.records();
         self.run.records += records;
         if let Some(open) = &mut self.open {
             open.records += records;
-        }
-        if let Some(open) = &mut self.open {
             if open.since.len() <= table {
                 open.since.resize(table + 1, Tally::default());
             }
             open.since[table].add(tally);
+        }
+    }
+
+    /// What became of rows of the table in this place that waited. Their file is done, or they belong to none; they may
+    /// have waited since an earlier run.
+    pub fn settle(&mut self, file: Option<&mut FileCounts>, table: usize, became: Tally) {
+        let settled = became.records();
+        let Tally { written, merged, rejected, deleted, suppressed, .. } = became;
+        self.run.written += written;
+        self.run.merged += merged;
+        self.run.rejected += rejected;
+        self.run.suppressed += suppressed;
+        // What an earlier run kept aside is in the counts of its file only.
+        self.run.waiting = self.run.waiting.saturating_sub(settled);
+        let Some((name, sum)) = self.tables.get_mut(table) else { return };
+        sum.waiting = sum.waiting.saturating_sub(settled);
+        sum.add(became);
+        let Some(file) = file else { return };
+        file.written += written;
+        file.merged += merged;
+        file.rejected += rejected;
+        file.suppressed += suppressed;
+        file.waiting = file.waiting.saturating_sub(settled);
+        if let Some(counts) = file.tables.get_mut(name) {
+            counts.waiting = counts.waiting.saturating_sub(settled);
+            counts.add(TableCounts { written, merged, rejected, suppressed, deleted, ..TableCounts::default() });
         }
     }
 
@@ -227,16 +273,16 @@ impl Ledger {
         let read = records
             .checked_sub(begin.skip)
             .ok_or_else(|| format!("{records} records were read of which {} were to be left out", begin.skip))?;
-        let Tally { written, merged, rejected: refused, upstream, .. } = open.since();
+        let since = open.since();
+        let Tally { written, merged, rejected: refused, upstream, suppressed, waiting, .. } = since;
         let (tables, dropped) = if taken.is_empty() {
             let sum = format!(
-                "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected",
-                refused + rejected
+                "{read} records were read, but {written} written + {merged} merged + {filtered} filtered out + {} rejected{}",
+                refused + rejected,
+                Tally { deleted: 0, ..since }.rare()
             );
-            (
-                base.tables.clone(),
-                self.missing("", "records", read, written + merged + refused + filtered + rejected, &sum)?,
-            )
+            let counted = written + merged + refused + filtered + rejected + suppressed + waiting;
+            (base.tables.clone(), self.missing("", "records", read, counted, &sum)?)
         } else {
             self.tables(open, taken)?
         };
@@ -253,6 +299,8 @@ impl Ledger {
             merged: base.merged + merged,
             filtered: base.filtered + filtered,
             rejected: base.rejected + refused + rejected,
+            suppressed: base.suppressed + suppressed,
+            waiting: base.waiting + waiting,
             dropped: base.dropped + dropped,
             tables,
         })
@@ -267,14 +315,15 @@ impl Ledger {
         let (mut tables, mut all_dropped) = (open.base.tables.clone(), 0);
         for (place, (name, _)) in self.tables.iter().enumerate() {
             let taken = taken.get(name).copied().unwrap_or(0);
-            let Tally { written, merged, rejected, deleted, .. } = open.since.get(place).copied().unwrap_or_default();
-            let deletions = if deleted > 0 { format!(" + {deleted} deleted") } else { String::new() };
+            let since = open.since.get(place).copied().unwrap_or_default();
+            let Tally { written, merged, rejected, deleted, suppressed, waiting, .. } = since;
             let sum = format!(
-                "{taken} times a record was taken, but {written} written + {merged} merged + {rejected} rejected{deletions}"
+                "{taken} times a record was taken, but {written} written + {merged} merged + {rejected} rejected{}",
+                since.rare()
             );
             let table = format!("table `{name}`: ");
-            let dropped = self.missing(&table, "rows", taken, written + merged + rejected + deleted, &sum)?;
-            let counts = TableCounts { taken, written, merged, rejected, deleted, dropped };
+            let dropped = self.missing(&table, "rows", taken, since.records() - since.upstream, &sum)?;
+            let counts = TableCounts { taken, written, merged, rejected, suppressed, waiting, deleted, dropped };
             tables.entry(name.clone()).or_default().add(counts);
             all_dropped += dropped;
         }
@@ -318,21 +367,70 @@ mod tests {
     fn a_file_whose_sum_holds_is_done_with_its_counts() {
         let mut ledger = Ledger::new(false, true);
         ledger.begin(begin(0), None);
-        ledger.rows(0, Tally { written: 3, merged: 4, rejected: 1, upstream: 2, deleted: 0 });
-        let Some(Entry::Done(counts)) = ledger.end(&end(15, 5, 2)) else { panic!("not done") };
+        let tally = Tally { written: 3, merged: 4, rejected: 1, upstream: 2, deleted: 0, suppressed: 6, waiting: 7 };
+        ledger.rows(0, tally);
+        let Some(Entry::Done(counts)) = ledger.end(&end(28, 5, 2)) else { panic!("not done") };
         let expected = FileCounts {
             key: "a".to_owned(),
             version: Some("md5:1".to_owned()),
-            records: 15,
+            records: 28,
             written: 3,
             merged: 4,
             filtered: 5,
             rejected: 3,
+            suppressed: 6,
+            waiting: 7,
             dropped: 0,
             tables: BTreeMap::new(),
         };
         assert_eq!(counts, expected);
         assert_eq!(ledger.open_file(), None);
+        let run = ledger.run();
+        assert_eq!((run.records, run.rejected, run.suppressed, run.waiting), (28, 3, 6, 7));
+    }
+
+    #[test]
+    fn rows_that_waited_move_to_what_became_of_them() {
+        let mut ledger = Ledger::new(false, true);
+        for name in ["orders", "lines"] {
+            ledger.add_table(name.to_owned());
+        }
+        ledger.begin(begin(0), None);
+        ledger.rows(0, Tally { written: 2, ..Tally::default() });
+        ledger.rows(1, Tally { written: 1, suppressed: 1, waiting: 5, ..Tally::default() });
+        let taken = BTreeMap::from([("orders".to_owned(), 2), ("lines".to_owned(), 7)]);
+        let Some(Entry::Done(mut file)) = ledger.end(&End { taken, ..end(9, 0, 0) }) else { panic!("not done") };
+        let lines = TableCounts { taken: 7, written: 1, suppressed: 1, waiting: 5, ..TableCounts::default() };
+        assert_eq!((file.waiting, file.suppressed, file.tables["lines"]), (5, 1, lines));
+
+        let became = Tally { written: 1, merged: 1, rejected: 1, suppressed: 1, ..Tally::default() };
+        ledger.settle(Some(&mut file), 1, became);
+
+        let lines = TableCounts {
+            taken: 7,
+            written: 2,
+            merged: 1,
+            rejected: 1,
+            suppressed: 2,
+            waiting: 1,
+            ..Default::default()
+        };
+        assert_eq!(file.tables["lines"], lines);
+        assert_eq!(ledger.run_by_table()["lines"], lines);
+        assert_eq!((file.written, file.merged, file.rejected, file.suppressed, file.waiting), (4, 1, 1, 2, 1));
+        let run = ledger.run();
+        assert_eq!((run.records, run.written, run.merged, run.rejected), (9, 4, 1, 1));
+        assert_eq!((run.suppressed, run.waiting), (2, 1));
+    }
+
+    #[test]
+    fn rows_of_an_earlier_run_that_waited_are_not_taken_from_this_one() {
+        let mut ledger = Ledger::new(false, true);
+        ledger.add_table("t".to_owned());
+        let mut file = FileCounts { records: 4, written: 1, waiting: 3, ..FileCounts::default() };
+        ledger.settle(Some(&mut file), 0, Tally { written: 3, ..Tally::default() });
+        assert_eq!((file.records, file.written, file.waiting), (4, 4, 0));
+        assert_eq!((ledger.run().written, ledger.run().waiting), (3, 0));
     }
 
     #[test]
@@ -362,6 +460,12 @@ mod tests {
         assert_eq!(counts.tables, BTreeMap::from([("orders".to_owned(), order), ("lines".to_owned(), line)]));
         assert_eq!((right.run().records, right.run().written), (4, 5));
 
+        let rare = Tally { written: 1, suppressed: 2, waiting: 3, deleted: 4, ..Tally::default() };
+        assert_eq!(
+            reason(ledger(orders, rare).end(&End { taken: taken(2, 11), ..end(4, 1, 1) })),
+            "table `lines`: 1 rows are missing: 11 times a record was taken, but 1 written + 0 merged + 0 rejected \
+             + 2 suppressed + 3 waiting + 4 deleted"
+        );
         for (taken, expected) in [
             (
                 taken(2, 6),
@@ -392,6 +496,12 @@ mod tests {
                 Tally { written: 5, ..Tally::default() },
                 end(4, 0, 0),
                 "1 records are too many: 4 records were read, but 5 written + 0 merged + 0 filtered out + 0 rejected",
+            ),
+            (
+                Tally { written: 1, suppressed: 1, waiting: 1, ..Tally::default() },
+                end(4, 0, 0),
+                "1 records are missing: 4 records were read, but 1 written + 0 merged + 0 filtered out + 0 rejected \
+                 + 1 suppressed + 1 waiting",
             ),
             (
                 Tally { written: 3, ..Tally::default() },

@@ -148,17 +148,12 @@ impl Report {
     pub fn noted(&mut self, entries: &[Entry]) {
         for entry in entries {
             let complete = match entry {
-                Entry::Progress(_) => continue,
+                // A file is complete once: what became of rows that waited is in the counts of the run.
+                Entry::Progress(_) | Entry::Settled(_) => continue,
                 Entry::Done(file) => {
                     let bytes = self.bytes.remove(&file.key).unwrap_or_default();
                     self.shared.change(|progress| progress.bytes_processed += bytes);
-                    let counts = events::Counts {
-                        scanned: file.records,
-                        inserted: file.written,
-                        merged: file.merged,
-                        skipped: file.filtered + file.dropped,
-                        errors: file.rejected,
-                    };
+                    let counts = told(&file.counts());
                     FileComplete { file_name: file.key.clone(), counts, failed: None }
                 }
                 Entry::Fail(failed) => {
@@ -216,9 +211,11 @@ impl Report {
     }
 }
 
+/// The counts as events have them.
 fn told(counts: &Counts) -> events::Counts {
-    let &Counts { records, written, merged, filtered, rejected, dropped } = counts;
-    events::Counts { scanned: records, inserted: written, merged, skipped: filtered + dropped, errors: rejected }
+    let &Counts { records, written, merged, filtered, rejected, suppressed, waiting, dropped } = counts;
+    let skipped = filtered + dropped;
+    events::Counts { scanned: records, inserted: written, merged, skipped, errors: rejected, suppressed, waiting }
 }
 
 #[cfg(test)]
@@ -241,9 +238,12 @@ mod tests {
         read.store(70, Ordering::Relaxed);
         assert_eq!(report.shared.progress().pending, 70);
 
-        report.standing(1, &Counts { records: 150, written: 130, filtered: 20, ..Counts::default() });
+        let counts =
+            Counts { records: 155, written: 130, filtered: 20, suppressed: 2, waiting: 3, ..Counts::default() };
+        report.standing(1, &counts);
         let progress = report.shared.progress();
-        assert_eq!((progress.counts.scanned, progress.pending, progress.bytes_processed), (150, 20, 1000));
+        assert_eq!((progress.counts.suppressed, progress.counts.waiting), (2, 3));
+        assert_eq!((progress.counts.scanned, progress.pending, progress.bytes_processed), (155, 15, 1000));
 
         report.begin(&Begin { key: "b".to_owned(), bytes: Some(500), ..Begin::default() });
         report.noted(&[Entry::Done(FileCounts { key: "b".to_owned(), ..FileCounts::default() })]);

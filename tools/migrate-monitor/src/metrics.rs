@@ -91,6 +91,7 @@ impl Collector for Metrics {
             ("records_merged", "Records merged into a row that another one had begun", counts.merged),
             ("records_skipped", "Records left out by the profile's filter", counts.skipped),
             ("records_rejected", "Records in the rejects file", counts.errors),
+            ("records_suppressed", "Records of rows that a trigger or rule of the table suppressed", counts.suppressed),
             ("files_processed", "Data files that are done", view.files_processed),
             ("files_failed", "Data files that failed in this process", view.files_failed),
         ] {
@@ -122,6 +123,8 @@ impl Collector for Metrics {
         gauge("files", "Data files in the export", None, Some(number(view.files_total)))?;
         gauge("size", "Compressed bytes of the data files", Some(&Unit::Bytes), view.bytes_total.map(number))?;
         gauge("items_pending", "Items that are read and not durable", None, Some(number(view.pending)))?;
+        let help = "Records of rows that are kept aside until the end, because they refer to rows that may come later";
+        gauge("records_waiting", help, None, Some(number(counts.waiting)))?;
         gauge("remaining", "Estimated time to the end", Some(&Unit::Seconds), view.seconds_left.map(number))?;
         gauge("writing", "Whether the target is waited for", None, yes(view.phase != Phase::Reading))?;
         gauge("running", "Whether the run has not ended", None, yes(view.completed.is_none()))?;
@@ -154,10 +157,12 @@ pub(crate) fn embedded(view: &View, before: &View, time: Timestamp) -> String {
         counts("RecordsMerged", since(now.merged, then.merged)),
         counts("RecordsSkipped", since(now.skipped, then.skipped)),
         counts("RecordsRejected", since(now.errors, then.errors)),
+        counts("RecordsSuppressed", since(now.suppressed, then.suppressed)),
         counts("FilesProcessed", since(view.files_processed, before.files_processed)),
         counts("FilesFailed", since(view.files_failed, before.files_failed)),
         counts("Retries", since(view.retries(), before.retries())),
         counts("ItemsPending", view.pending),
+        counts("RecordsWaiting", now.waiting),
     ];
     metrics.extend(view.percent.map(|percent| ("Progress", "Percent", json!(percent))));
     metrics.extend(view.seconds_left.map(|seconds| ("Remaining", "Seconds", json!(seconds))));
@@ -183,12 +188,18 @@ mod tests {
 
     #[test]
     fn the_embedded_format_has_what_is_new() {
-        let counts = |scanned, errors| events::Counts { scanned, errors, ..events::Counts::default() };
-        let then = View { counts: counts(10, 1), ..View::default() };
+        let counts = |scanned, errors, suppressed| events::Counts {
+            scanned,
+            errors,
+            suppressed,
+            waiting: 4,
+            ..events::Counts::default()
+        };
+        let then = View { counts: counts(10, 1, 2), ..View::default() };
         let now = View {
             profile_name: "p".to_owned(),
             command: "run".to_owned(),
-            counts: counts(30, 1),
+            counts: counts(30, 1, 5),
             percent: Some(12.5),
             ..View::default()
         };
@@ -200,9 +211,10 @@ mod tests {
             (&line["profile"], &line["ItemsRead"], &line["RecordsRejected"]),
             (&json!("p"), &json!(20), &json!(0))
         );
+        assert_eq!((&line["RecordsSuppressed"], &line["RecordsWaiting"]), (&json!(3), &json!(4)));
         let metrics = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(metrics["Dimensions"], json!([["profile", "command"]]));
-        assert_eq!(metrics["Metrics"][9], json!({ "Name": "Progress", "Unit": "Percent" }));
+        assert_eq!(metrics["Metrics"][11], json!({ "Name": "Progress", "Unit": "Percent" }));
         assert_eq!(line["Progress"], json!(12.5));
         for metric in metrics["Metrics"].as_array().unwrap() {
             assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");

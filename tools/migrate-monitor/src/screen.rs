@@ -85,9 +85,9 @@ impl Screen {
         }
     }
 
-    /// Rejects and retries catch the eye.
+    /// Rejects, suppressed rows and retries catch the eye.
     fn colored(&self, part: String) -> String {
-        let red = part.ends_with(" rejected") || part.ends_with(" failed");
+        let red = [" rejected", " suppressed", " failed"].iter().any(|end| part.ends_with(end));
         let yellow = part.ends_with(" retry") || part.ends_with(" retries");
         match (red, yellow) {
             (true, _) => self.printer.painted(&part, Style::new().red()),

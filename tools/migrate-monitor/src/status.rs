@@ -180,17 +180,20 @@ impl Report {
     }
 }
 
-/// `17 = 13 rows written + 2 merged + 1 filtered out + 1 rejected`
+/// `17 = 13 rows written + 2 merged + 1 filtered out + 1 rejected`, and what few runs have: ` + 1 suppressed + 1 waiting`.
 fn sum(view: &View) -> String {
-    let events::Counts { scanned, inserted, merged, skipped, errors } = view.counts;
+    let events::Counts { scanned, inserted, merged, skipped, errors, suppressed, waiting } = view.counts;
+    let some = |count: u64, what: &str| if count > 0 { format!(" + {} {what}", grouped(count)) } else { String::new() };
     let pending = if view.pending > 0 { format!("; {} more are read", grouped(view.pending)) } else { String::new() };
     format!(
-        "{} = {} rows written + {} merged + {} filtered out + {} rejected{pending}",
+        "{} = {} rows written + {} merged + {} filtered out + {} rejected{}{}{pending}",
         grouped(scanned),
         grouped(inserted),
         grouped(merged),
         grouped(skipped),
         grouped(errors),
+        some(suppressed, "suppressed"),
+        some(waiting, "waiting"),
     )
 }
 
@@ -209,6 +212,8 @@ fn of_bookmark(state: &State, last: View) -> View {
             merged: totals.merged,
             skipped: totals.filtered + totals.dropped,
             errors: totals.rejected,
+            suppressed: totals.suppressed,
+            waiting: totals.waiting,
         },
         pending: 0,
         items_per_second: 0,

@@ -119,7 +119,7 @@ impl View {
 
     /// What became of it.
     pub(crate) fn became(&self) -> Vec<String> {
-        let Counts { inserted, merged, skipped, errors, .. } = self.counts;
+        let Counts { inserted, merged, skipped, errors, suppressed, waiting, .. } = self.counts;
         let mut parts = vec![format!("{} rows {}", grouped(inserted), self.verb())];
         let mut some = |count: u64, what: &str| {
             if count > 0 {
@@ -129,6 +129,8 @@ impl View {
         some(merged, "merged");
         some(skipped, "filtered out");
         some(errors, "rejected");
+        some(suppressed, "suppressed");
+        some(waiting, "waiting for others");
         some(self.files_failed, if self.files_failed == 1 { "file failed" } else { "files failed" });
         some(self.retries(), if self.retries() == 1 { "retry" } else { "retries" });
         if self.phase == Phase::Completing && self.completed.is_none() {
@@ -173,8 +175,16 @@ mod tests {
             items_total: Some(4_000_000),
             bytes_processed: 1_200_000_000,
             bytes_total: Some(4_000_000_000),
-            counts: Counts { scanned: 1_000_000, inserted: 300_000, merged: 690_000, skipped: 9_998, errors: 2 },
-            pending: 200_000,
+            counts: Counts {
+                scanned: 1_000_009,
+                inserted: 300_000,
+                merged: 690_000,
+                skipped: 9_998,
+                errors: 2,
+                suppressed: 4,
+                waiting: 5,
+            },
+            pending: 199_991,
             items_per_second: 98_000,
             percent: Some(30.0),
             seconds_left: Some(29),
@@ -184,13 +194,15 @@ mod tests {
         assert_eq!(
             view.line(),
             "30%, 1,200,000 of 4,000,000 items, 12 of 42 files, 1.2 of 4.0 GB, 98,000 items/s, 29s left; \
-             300,000 rows written, 690,000 merged, 9,998 filtered out, 2 rejected, 1 retry"
+             300,000 rows written, 690,000 merged, 9,998 filtered out, 2 rejected, 4 suppressed, \
+             5 waiting for others, 1 retry"
         );
-        let ended = View { completed: Some(true), retries: BTreeMap::new(), ..view };
+        let counts = Counts { inserted: 300_009, suppressed: 0, waiting: 0, ..view.counts };
+        let ended = View { completed: Some(true), retries: BTreeMap::new(), counts, ..view };
         assert_eq!(
             ended.line(),
             "30%, 1,200,000 of 4,000,000 items, 12 of 42 files, 1.2 of 4.0 GB; \
-             300,000 rows written, 690,000 merged, 9,998 filtered out, 2 rejected"
+             300,009 rows written, 690,000 merged, 9,998 filtered out, 2 rejected"
         );
     }
 

@@ -7,7 +7,7 @@ use checkpoint::{Counts, TableCounts};
 use cli::Retry;
 use fault::{Exit, Failure};
 use pg::Settings;
-use tracing::info;
+use tracing::{info, warn};
 
 use cli::progress::{grouped, time};
 
@@ -41,17 +41,20 @@ pub(crate) fn on_complete(settings: &Settings, retry: &Retry, statements: &[Stri
 
 /// The ledger in one line: `1,000 records = 250 rows written + 748 merged + 0 filtered out + 2 rejected`, and of several
 /// tables `1,000 records = 998 taken + 0 filtered out + 2 rejected; orders: 998 = 250 rows written + ...; lines: ...`.
+/// Counts that few runs have stand in it only if they are not zero.
 pub(crate) fn sum(counts: &Counts, tables: &BTreeMap<String, TableCounts>) -> String {
-    let Counts { records, written, merged, filtered, rejected, dropped } = *counts;
+    let Counts { records, written, merged, filtered, rejected, suppressed, waiting, dropped } = *counts;
     let some = |count: u64, what: &str| if count > 0 { format!(" + {} {what}", grouped(count)) } else { String::new() };
     if tables.is_empty() {
         return format!(
-            "{} records = {} rows written + {} merged + {} filtered out + {} rejected{}",
+            "{} records = {} rows written + {} merged + {} filtered out + {} rejected{}{}{}",
             grouped(records),
             grouped(written),
             grouped(merged),
             grouped(filtered),
             grouped(rejected),
+            some(suppressed, "suppressed"),
+            some(waiting, "waiting"),
             some(dropped, "dropped"),
         );
     }
@@ -65,13 +68,15 @@ pub(crate) fn sum(counts: &Counts, tables: &BTreeMap<String, TableCounts>) -> St
         grouped(rejected),
     );
     let of_table = |(name, counts): (&String, &TableCounts)| {
-        let TableCounts { taken, written, merged, rejected, deleted, dropped } = *counts;
+        let TableCounts { taken, written, merged, rejected, suppressed, waiting, deleted, dropped } = *counts;
         format!(
-            "; {name}: {} = {} rows written + {} merged + {} rejected{}{}",
+            "; {name}: {} = {} rows written + {} merged + {} rejected{}{}{}{}",
             grouped(taken),
             grouped(written),
             grouped(merged),
             grouped(rejected),
+            some(suppressed, "suppressed"),
+            some(waiting, "waiting"),
             some(deleted, "deleted"),
             some(dropped, "dropped"),
         )
@@ -87,5 +92,46 @@ pub(crate) fn summary(files: u64, sum: &str, elapsed: Duration) -> String {
 
 /// How a program ends whose work is finished.
 pub(crate) fn exit(failed: u64, counts: &Counts) -> Exit {
-    if failed > 0 || counts.rejected > 0 { Exit::Incomplete } else { Exit::Done }
+    if failed > 0 || counts.rejected > 0 || counts.suppressed > 0 { Exit::Incomplete } else { Exit::Done }
+}
+
+/// Says once, at the end of a run, that rows are not in the table although the server took them.
+pub(crate) fn warn_of_suppressed(counts: &Counts) {
+    if counts.suppressed > 0 {
+        warn!(
+            "{} rows were suppressed by a trigger or rule of the table: they are not in it",
+            grouped(counts.suppressed)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_names_suppressed_and_waiting_rows_only_if_there_are_any() {
+        let counts = Counts { records: 9, written: 9, ..Counts::default() };
+        assert_eq!(
+            sum(&counts, &BTreeMap::new()),
+            "9 records = 9 rows written + 0 merged + 0 filtered out + 0 rejected"
+        );
+        let counts = Counts { records: 2_009, suppressed: 1_200, waiting: 800, ..counts };
+        assert_eq!(
+            sum(&counts, &BTreeMap::new()),
+            "2,009 records = 9 rows written + 0 merged + 0 filtered out + 0 rejected + 1,200 suppressed + 800 waiting"
+        );
+        let table = TableCounts { taken: 2_009, written: 9, suppressed: 1_200, waiting: 800, ..TableCounts::default() };
+        assert_eq!(
+            sum(&counts, &[("t".to_owned(), table)].into()),
+            "2,009 records = 2,009 taken + 0 filtered out + 0 rejected; \
+             t: 2,009 = 9 rows written + 0 merged + 0 rejected + 1,200 suppressed + 800 waiting"
+        );
+    }
+
+    #[test]
+    fn suppressed_rows_are_no_success() {
+        assert_eq!(exit(0, &Counts { written: 1, ..Counts::default() }), Exit::Done);
+        assert_eq!(exit(0, &Counts { written: 1, suppressed: 1, ..Counts::default() }), Exit::Incomplete);
+    }
 }

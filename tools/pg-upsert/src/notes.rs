@@ -61,18 +61,28 @@ pub(crate) fn report(entries: &[Entry]) {
 /// Writes to stdout what became of files.
 pub(crate) fn receipts(entries: &[Entry]) -> Result<(), Failure> {
     let mut writer = stream::Writer::new(std::io::stdout().lock(), false);
-    for entry in entries.iter().filter(|entry| !matches!(entry, Entry::Progress(_))) {
-        let line = serde_json::to_vec(entry).map_err(std::io::Error::from).map_err(PipeError::writing)?;
+    for entry in entries.iter().flat_map(receipts_of) {
+        let line = serde_json::to_vec(&entry).map_err(std::io::Error::from).map_err(PipeError::writing)?;
         writer.data(&line).map_err(PipeError::writing)?;
     }
     Ok(writer.flush().map_err(PipeError::writing)?)
 }
 
-/// Leaves out progress that a later entry of the same file overtakes.
+/// What receipts say of an entry. A file whose rows waited gets a second `done`, with the counts that hold.
+fn receipts_of(entry: &Entry) -> Vec<Entry> {
+    match entry {
+        Entry::Progress(_) => Vec::new(),
+        Entry::Settled(files) => files.iter().cloned().map(Entry::Done).collect(),
+        Entry::Done(_) | Entry::Fail(_) => vec![entry.clone()],
+    }
+}
+
+/// Leaves out progress that a later entry of the same file overtakes. Files that are settled stay done or begun.
 fn last_words(entries: Vec<Entry>) -> Vec<Entry> {
     let key = |entry: &Entry| match entry {
-        Entry::Done(file) | Entry::Progress(file) => file.key.clone(),
-        Entry::Fail(failed) => failed.key.clone(),
+        Entry::Done(file) | Entry::Progress(file) => Some(file.key.clone()),
+        Entry::Fail(failed) => Some(failed.key.clone()),
+        Entry::Settled(_) => None,
     };
     let keys: Vec<_> = entries.iter().map(key).collect();
     let overtaken = |place: usize| keys[place + 1..].contains(&keys[place]);
@@ -101,5 +111,13 @@ mod tests {
             Entry::Progress(file("b", 2)),
         ];
         assert_eq!(last_words(entries), [Entry::Done(file("a", 3)), fail, Entry::Progress(file("b", 2))]);
+    }
+
+    #[test]
+    fn the_last_receipt_of_a_file_has_the_counts_that_hold() {
+        let file = |waiting, written| FileCounts { records: 3, waiting, written, ..FileCounts::default() };
+        let entries = [Entry::Done(file(2, 1)), Entry::Progress(file(0, 1)), Entry::Settled(vec![file(0, 3)])];
+        let receipts: Vec<_> = entries.iter().flat_map(receipts_of).collect();
+        assert_eq!(receipts, [Entry::Done(file(2, 1)), Entry::Done(file(0, 3))]);
     }
 }

@@ -380,7 +380,12 @@ impl Run<'_> {
         let (records, rejected) = self.earlier.get().copied().unwrap_or_default();
         let run = self.ledger.run();
         let read = records + reading.records().max(run.records);
-        let accepted = records.saturating_sub(rejected) + run.written + run.merged + reading.left_out();
+        let accepted = records.saturating_sub(rejected)
+            + run.written
+            + run.merged
+            + run.suppressed
+            + run.waiting
+            + reading.left_out();
         Watch::new(self.args.max_rejects, read, accepted, rejected + run.rejected + rejects)
     }
 
@@ -442,7 +447,8 @@ impl Run<'_> {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
         let gathered = self.read.load(Ordering::Relaxed).saturating_sub(run.records);
-        Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
+        let checkpoint::Counts { records, written: rows, rejected, suppressed, waiting, .. } = run;
+        Standing { records, rows, gathered, rejected, suppressed, waiting, files }
     }
 
     fn report_standing(&self) {
@@ -491,6 +497,7 @@ impl Run<'_> {
 
     fn end_by_hand(&mut self, stop: bool) -> Exit {
         let counts = self.ledger.run();
+        completion::warn_of_suppressed(&counts);
         let text =
             format!("{}, in {}", completion::sum(&counts, &self.ledger.run_by_table()), time(self.progress.elapsed()));
         self.say(&if self.args.dry_run { format!("Dry run, nothing is written: {text}") } else { text });
@@ -510,6 +517,7 @@ impl Run<'_> {
         if whole && in_time {
             let elapsed = self.progress.elapsed();
             let summary = completion::summary(done, &completion::sum(&totals, &state.tables()), elapsed);
+            completion::warn_of_suppressed(&totals);
             let Some(journal) = journal else {
                 self.say(&format!("Dry run, nothing is written. {summary}"));
                 return Ok(completion::exit(0, &totals));
@@ -532,6 +540,7 @@ impl Run<'_> {
             self.say(&format!("Stopped: {standing}. The same command goes on from here"));
             return Ok(Exit::Stopped);
         }
+        completion::warn_of_suppressed(&totals);
         if self.ledger.failed() > 0 || !state.failed.is_empty() {
             self.say(&format!("Not complete: {} files failed; {standing}", grouped(state.failed.len() as u64)));
             return Ok(Exit::Incomplete);

@@ -327,7 +327,7 @@ impl Run<'_> {
             match entry {
                 Entry::Fail(failed) => error!("File failed: {}: {}", failed.key, failed.reason),
                 Entry::Done(_) => self.files += 1,
-                Entry::Progress(_) => {}
+                Entry::Progress(_) | Entry::Settled(_) => {}
             }
         }
         let Some(Notes { journal, state }) = self.notes.as_mut().filter(|_| !entries.is_empty()) else {
@@ -348,7 +348,8 @@ impl Run<'_> {
         let run = self.ledger.run();
         let files = self.notes.as_ref().map_or(0, |notes| notes.state.done.len() as u64);
         let gathered = self.read.load(Ordering::Relaxed).saturating_sub(run.records);
-        Standing { records: run.records, rows: run.written, gathered, rejected: run.rejected, files }
+        let Counts { records, written: rows, rejected, .. } = run;
+        Standing { records, rows, gathered, rejected, files, ..Standing::default() }
     }
 
     fn report_standing(&self) {
