@@ -1015,7 +1015,7 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   stand_in pg-upsert 'cat >/dev/null; exit 1'
   run -1 --separate-stderr migrate -p pictures run --log-format json
   [ "$(jq -r '"\(.level) \(.profile) \(.program) \(.message)"' <<<"$stderr")" = \
-    'WARN pictures migrate Ended with exit code 1: finished, but records were rejected or files failed' ]
+    'WARN pictures migrate Ended with exit code 1: finished, but records were rejected or suppressed, or files failed' ]
 }
 
 @test "what its own lines look like comes from the option, the environment, .env, in this order" {

@@ -116,14 +116,14 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
         None => parts.push(format!("{} records", grouped(records))),
     }
     parts.push(format!("{} rows", grouped(rows)));
-    let rare = [
+    let counts = [
         (gathered, "records gathered"),
         (rejected, "rejected"),
         (suppressed, "suppressed"),
         (waiting, "waiting for others"),
     ];
-    let rare = rare.into_iter().filter(|(count, _)| *count > 0);
-    parts.extend(rare.map(|(count, what)| format!("{} {what}", grouped(count))));
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    parts.extend(counts.map(|(count, what)| format!("{} {what}", grouped(count))));
     parts.push(format!("{} records/s", grouped(rate)));
     parts.extend(left.map(|left| format!("{} left", time(left))));
     parts.join(", ")

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All is well.
     Done = 0,
-    /// The work is finished, but records were rejected or files failed.
+    /// The work is finished, but records were rejected, rows were suppressed or files failed.
     Incomplete = 1,
     /// The command line, a setting or the profile is wrong (clap uses the same code).
     Usage = 2,

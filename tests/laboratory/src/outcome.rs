@@ -15,7 +15,7 @@ pub struct Outcome {
     rows: BTreeMap<String, String>,
     /// Each reject's file, records, stage and SQLSTATE, with how often it is there.
     rejects: BTreeMap<String, u32>,
-    /// Records, rows written and merged, filtered out, rejected, as the last line of the run says it.
+    /// What became of the records, as the last line of the run says it.
     ledger: Ledger,
 }
 
@@ -27,6 +27,8 @@ struct Ledger {
     kept: u64,
     filtered: u64,
     rejected: u64,
+    /// Of a complete run nothing waits, so there is no sum of that.
+    suppressed: u64,
 }
 
 /// How an outcome differs from the one that ought to be.
@@ -109,12 +111,14 @@ impl Outcome {
 }
 
 impl Ledger {
-    /// `COMPLETED: 5 files, 1,000 records = 250 rows written + 748 merged + 0 filtered out + 2 rejected, in 3s`.
+    /// `COMPLETED: 5 files, 1,000 records = 250 rows written + 748 merged + 0 filtered out + 2 rejected, in 3s`, with
+    /// ` + 1 suppressed` if there are any.
     fn of(line: &str) -> Self {
         let line = line.split_once("files, ").map_or("", |(_, rest)| rest).replace(',', "");
         let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [records, written, merged, filtered, rejected, ..] = numbers[..] else { return Self::default() };
-        Self { records, kept: written + merged, filtered, rejected }
+        let suppressed = line.split_once(" suppressed").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+        Self { records, kept: written + merged, filtered, rejected, suppressed: suppressed.unwrap_or_default() }
     }
 }
 

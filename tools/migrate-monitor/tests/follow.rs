@@ -13,18 +13,19 @@ use harness::{Dir, Program, program};
 use promql_parser::parser::{Expr, VectorSelector};
 use serde_json::{Value, json};
 
-/// A run of two files with 100 items: of the first 40, 30 became rows and 10 were left out; then a record was rejected.
+/// A run of two files with 100 items: of the first 40, 30 became rows and 10 were left out; then a record was
+/// rejected, a trigger suppressed two, and three wait for others.
 const RUN: &str = r#"{"event":"start","fileCount":2,"itemCount":100,"byteCount":2000,"batchSize":500,"resuming":false,"source":"s3://b/a/","export":"01-ab","filesProcessed":0,"itemsProcessed":0,"bytesProcessed":0,"time":"2024-01-15T10:30:00.000Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"file_start","fileName":"data/a.json.gz","itemCount":40,"byteCount":800,"itemsProcessed":0,"time":"2024-01-15T10:30:00.001Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"retry","service":"S3","cause":"connection \"reset\"","waitMs":250,"attempt":2,"attempts":26,"time":"2024-01-15T10:30:00.500Z","profileName":"pictures","program":"ddb-cat"}
 {"event":"file_complete","fileName":"data/a.json.gz","scanned":40,"inserted":25,"merged":5,"skipped":10,"errors":0,"time":"2024-01-15T10:30:01.000Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"file_start","fileName":"data/b.json.gz","itemCount":60,"byteCount":1200,"itemsProcessed":0,"time":"2024-01-15T10:30:01.001Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"reject","fileName":"data/b.json.gz","record":3,"stage":"ddb-parse","sqlstate":null,"reason":"no `url`","time":"2024-01-15T10:30:01.500Z","profileName":"pictures","program":"pg-upsert"}
-{"event":"progress","filesProcessed":1,"filesTotal":2,"itemsTotal":100,"bytesProcessed":800,"bytesTotal":2000,"scanned":41,"inserted":25,"merged":5,"skipped":10,"errors":1,"pending":9,"phase":"writing","time":"2024-01-15T10:30:02.000Z","profileName":"pictures","program":"pg-upsert"}
+{"event":"progress","filesProcessed":1,"filesTotal":2,"itemsTotal":100,"bytesProcessed":800,"bytesTotal":2000,"scanned":46,"inserted":25,"merged":5,"skipped":10,"errors":1,"suppressed":2,"waiting":3,"pending":4,"phase":"writing","time":"2024-01-15T10:30:02.000Z","profileName":"pictures","program":"pg-upsert"}
 "#;
 
 /// Its end.
-const COMPLETE: &str = r#"{"event":"complete","completed":true,"elapsedMs":3000,"filesProcessed":2,"filesTotal":2,"scanned":100,"inserted":60,"merged":20,"skipped":19,"errors":1,"message":"COMPLETED: 2 files","failed":false,"time":"2024-01-15T10:30:03.000Z","profileName":"pictures","program":"pg-upsert"}
+const COMPLETE: &str = r#"{"event":"complete","completed":true,"elapsedMs":3000,"filesProcessed":2,"filesTotal":2,"scanned":100,"inserted":60,"merged":20,"skipped":15,"errors":1,"suppressed":4,"waiting":0,"message":"COMPLETED: 2 files","failed":false,"time":"2024-01-15T10:30:03.000Z","profileName":"pictures","program":"pg-upsert"}
 "#;
 
 fn follow(dir: &Dir, options: &[&str]) -> Program {
@@ -65,11 +66,12 @@ fn python(script: &str, argument: &str, input: &str) -> String {
 fn expected() -> BTreeMap<String, f64> {
     let counts = [
         ("ddb_pipe_items_read_total", 50.0),
-        ("ddb_pipe_records_scanned_total", 41.0),
+        ("ddb_pipe_records_scanned_total", 46.0),
         ("ddb_pipe_rows_inserted_total", 25.0),
         ("ddb_pipe_records_merged_total", 5.0),
         ("ddb_pipe_records_skipped_total", 10.0),
         ("ddb_pipe_records_rejected_total", 1.0),
+        ("ddb_pipe_records_suppressed_total", 2.0),
         ("ddb_pipe_files_processed_total", 1.0),
         ("ddb_pipe_files_failed_total", 0.0),
         ("ddb_pipe_processed_bytes_total", 800.0),
@@ -77,7 +79,8 @@ fn expected() -> BTreeMap<String, f64> {
         ("ddb_pipe_items", 100.0),
         ("ddb_pipe_files", 2.0),
         ("ddb_pipe_size_bytes", 2000.0),
-        ("ddb_pipe_items_pending", 9.0),
+        ("ddb_pipe_items_pending", 4.0),
+        ("ddb_pipe_records_waiting", 3.0),
         ("ddb_pipe_writing", 1.0),
         ("ddb_pipe_running", 1.0),
         ("ddb_pipe_completed", 0.0),
@@ -131,7 +134,7 @@ fn a_run_that_dies_is_said_to_have_ended() {
     assert_eq!(events.len(), 8);
     assert_eq!(
         (&last["event"], &last["completed"], &last["scanned"], &last["program"]),
-        (&json!("complete"), &json!(false), &json!(41), &json!("migrate-monitor"))
+        (&json!("complete"), &json!(false), &json!(46), &json!("migrate-monitor"))
     );
 }
 
@@ -222,7 +225,7 @@ fn metrics_are_served_as_open_metrics() {
         // What is served is a second old at most.
         let answer = loop {
             let answer = get(&address, "/metrics");
-            if answer.contains("ddb_pipe_items_pending{profile=\"pictures\",command=\"run\"} 9") {
+            if answer.contains("ddb_pipe_items_pending{profile=\"pictures\",command=\"run\"} 4") {
                 break answer;
             }
         };
@@ -339,9 +342,10 @@ fn of_a_run_that_goes_on_cloudwatch_counts_what_is_new() {
     let run = follow(&Dir::new(), &["--metrics-emf"]).stdin(format!("{RUN}{COMPLETE}{second}")).run();
     let said = lines(run.exits(0).messages());
     let [_, line] = said.as_slice() else { panic!("{said:?}") };
-    // At the end there are 100 items, 60 rows and 2 files.
-    let new = ["ItemsRead", "RowsInserted", "FilesProcessed", "Retries"].map(|name| line[name].as_u64().unwrap());
-    assert_eq!(new, [50, 15, 1, 0]);
+    // At the end there are 100 items, 60 rows, 4 suppressed ones and 2 files, and nothing waits.
+    let new = ["ItemsRead", "RowsInserted", "RecordsSuppressed", "FilesProcessed", "Retries", "RecordsWaiting"]
+        .map(|name| line[name].as_u64().unwrap());
+    assert_eq!(new, [50, 15, 4, 1, 0, 0]);
 }
 
 #[test]
@@ -372,7 +376,12 @@ fn systemd_hears_how_far_the_run_is() {
         }
     };
     assert!(status.starts_with("STATUS=50%, 50 of 100 items, 1 of 2 files, "), "{status}");
-    assert!(status.ends_with("; 25 rows written, 5 merged, 10 filtered out, 1 rejected, 1 retry\n"), "{status}");
+    assert!(
+        status.ends_with(
+            "; 25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting for others, 1 retry\n"
+        ),
+        "{status}"
+    );
     stdin.write_all(COMPLETE.as_bytes()).unwrap();
     drop(stdin);
     let mut last = Vec::new();
@@ -428,7 +437,11 @@ fn on_a_terminal_bars_are_drawn_and_warnings_stand_above_them() {
     assert_eq!(rows[place - 1], "2024-01-15T10:30:02.500Z WARN [pictures] 1 rejected", "{shown}");
     assert!(rows[place].contains("=>") && rows[place].contains("50%"), "{shown}");
     assert!(rows[place + 1].starts_with("  50 of 100 items, 1 of 2 files, 0.8 of 2.0 kB, "), "{shown}");
-    assert_eq!(rows[place + 2], "  25 rows written, 5 merged, 10 filtered out, 1 rejected, 1 retry", "{shown}");
+    assert_eq!(
+        rows[place + 2],
+        "  25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting for others, 1 retry",
+        "{shown}"
+    );
     assert_eq!(rows[place + 3], "  b.json.gz: 10 of 60 items", "{shown}");
 
     assert!(all.contains("\u{1b}[33m2024-01-15T10:30:02.500Z WARN [pictures] 1 rejected\u{1b}[0m"), "yellow: {all:?}");

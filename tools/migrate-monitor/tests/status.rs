@@ -51,6 +51,25 @@ fn of_a_run_that_ended_early_the_bookmark_tells_whatever_its_last_line() {
 }
 
 #[test]
+fn suppressed_and_waiting_rows_stand_in_the_sum() {
+    let dir = Dir::new();
+    let counts =
+        r#""records":9,"written":4,"merged":0,"filtered":0,"rejected":0,"suppressed":2,"waiting":3,"dropped":0"#;
+    let bookmark =
+        BOOKMARK.lines().next().unwrap().to_owned() + "\n{\"v\":2}\n{\"done\":{\"key\":\"a\"," + counts + "}}\n";
+    dir.write("migrate-pictures.bookmark.json", &bookmark);
+    let told = "records:  9 = 4 rows written + 0 merged + 0 filtered out + 0 rejected + 2 suppressed + 3 waiting\n";
+    status(&dir, &[]).run().exits(0).stdout_has(told);
+    let json: Value = serde_json::from_str(status(&dir, &["--json"]).run().exits(0).output()).unwrap();
+    assert_eq!((&json["progress"]["suppressed"], &json["progress"]["waiting"]), (&json!(2), &json!(3)));
+
+    let settled = r#"{"settled":[{"key":"a","records":9,"written":6,"rejected":1,"suppressed":2}]}"#;
+    dir.write("migrate-pictures.bookmark.json", bookmark + settled + "\n");
+    let told = "records:  9 = 6 rows written + 0 merged + 0 filtered out + 1 rejected + 2 suppressed\n";
+    status(&dir, &[]).run().exits(0).stdout_has(told);
+}
+
+#[test]
 fn of_a_run_that_lives_its_monitor_tells() {
     let dir = Dir::new();
     dir.write("migrate-pictures.bookmark.json", BOOKMARK);

@@ -21,15 +21,21 @@ enum Unsettled {
     NotWhole,
     #[error("the target failed: {0}")]
     Failed(String),
+    #[error("{0} rows wait for others that they refer to: the target has not settled them")]
+    Waiting(u64),
+    #[error("{0} rows were suppressed by a trigger or rule of the table, and the target does not say which")]
+    Suppressed(u64),
     #[error(
-        "{lines} lines were sent, but {records} arrived: {written} written + {filtered} filtered out + {rejected} rejected \
-         ({kept} of them kept)"
+        "{lines} lines were sent, but {records} arrived: {written} written + {filtered} filtered out + {left} rejected or \
+         suppressed ({kept} of them kept)"
     )]
-    Sum { lines: u64, records: u64, written: u64, filtered: u64, rejected: u64, kept: u64 },
+    Sum { lines: u64, records: u64, written: u64, filtered: u64, left: u64, kept: u64 },
 }
 
-/// Rewrites `file`, after its lines of that kind were sent: `again` has those that were rejected again, stdin what the
+/// Rewrites `file`, after its lines of that kind were sent: `again` has those that are not in the table, stdin what the
 /// target says of the whole.
+///
+/// A row that a trigger or rule of the table suppresses is not in the table, so its line stays like that of a reject.
 pub(crate) fn settle(kind: Kind, file: &Path, again: &Path, stop: &Stop) -> Result<Exit, Failure> {
     let receipt = match receipt() {
         Err(_) if stop.asked() => return Ok(Exit::Stopped),
@@ -41,22 +47,31 @@ pub(crate) fn settle(kind: Kind, file: &Path, again: &Path, stop: &Stop) -> Resu
     while let Some(text) = lines.next_line()? {
         sent += u64::from(lines::of_kind(text, kind).is_some());
     }
-    let FileCounts { records, written, merged, filtered, rejected, ref tables, .. } = receipt;
-    let (written, kept) = (written + merged, again.numbers() as u64);
+    let FileCounts { records, written, merged, filtered, rejected, suppressed, waiting, ref tables, .. } = receipt;
+    if waiting > 0 {
+        return Err(unsettled(&Unsettled::Waiting(waiting)));
+    }
+    let (written, left, kept) = (written + merged, rejected + suppressed, again.numbers() as u64);
     let adds_up = if tables.is_empty() {
-        written + filtered + rejected == sent && kept == rejected
+        written + filtered + left == sent && kept == left
     } else {
         // A record may be several rows, or none: the target has checked the sum of each table.
-        kept <= rejected && (kept > 0) == (rejected > 0)
+        kept <= left && (kept > 0) == (left > 0)
     };
     if records != sent || !adds_up || again.beyond(sent) {
-        return Err(unsettled(&Unsettled::Sum { lines: sent, records, written, filtered, rejected, kept }));
+        let unknown = suppressed > 0 && kept <= rejected;
+        return Err(unsettled(&if unknown {
+            Unsettled::Suppressed(suppressed)
+        } else {
+            Unsettled::Sum { lines: sent, records, written, filtered, left, kept }
+        }));
     }
     rewrite(kind, file, sent, again)?;
     let what = if kind == Kind::Rows { "rows" } else { "records" };
     let filtered = if filtered > 0 { format!(" + {filtered} filtered out") } else { String::new() };
-    info!("Tried {sent} rejected {what} again: {written} written{filtered} + {rejected} rejected again");
-    Ok(if rejected > 0 { Exit::Incomplete } else { Exit::Done })
+    let suppressed = if suppressed > 0 { format!(" + {suppressed} suppressed") } else { String::new() };
+    info!("Tried {sent} rejected {what} again: {written} written{filtered} + {rejected} rejected again{suppressed}");
+    Ok(if left > 0 { Exit::Incomplete } else { Exit::Done })
 }
 
 fn unsettled(why: &Unsettled) -> Failure {
