@@ -312,6 +312,11 @@ impl State {
         }
     }
 
+    /// The counts of a file that is done or begun.
+    pub fn file(&self, key: &str) -> Option<&FileCounts> {
+        self.done.get(key).or_else(|| self.progress.get(key))
+    }
+
     /// How many records of a file need not be read again, if its content is still the same.
     pub fn skip(&self, key: &str, version: Option<&str>) -> u64 {
         let progress = self.progress.get(key).filter(|file| file.version.as_deref() == version);

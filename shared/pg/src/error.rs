@@ -17,9 +17,22 @@ pub struct Error {
     sqlstate: Option<String>,
     fault: Fault,
     hint: Option<String>,
+    /// The name of the constraint that was violated.
+    constraint: Option<String>,
+    /// It came before or after the rows of a transaction, so no record is to blame.
+    of_no_record: bool,
+    /// A transaction with several rows took longer than the server allows.
+    too_slow: bool,
+    /// The index of a row of the batch that shows it.
+    example: Option<usize>,
 }
 
 impl Error {
+    fn new(action: String, cause: String, fault: Fault) -> Self {
+        let (sqlstate, hint, constraint, example) = Default::default();
+        Self { action, cause, sqlstate, fault, hint, constraint, of_no_record: false, too_slow: false, example }
+    }
+
     /// What the server or the connection to it said while `action` was tried; for `map_err`.
     pub fn on(action: impl Into<String>) -> impl FnOnce(postgres::Error) -> Self {
         let action = action.into();
@@ -29,11 +42,16 @@ impl Error {
     /// The same of an error at hand.
     pub fn of(action: impl Into<String>, error: &postgres::Error) -> Self {
         let sqlstate = error.code().map(|code| code.code().to_owned());
+        let server = error.as_db_error();
         let (fault, hint) = match &sqlstate {
+            _ if server.is_some_and(|server| server.message().contains(crate::fault::STATEMENT_MODE)) => {
+                (Fault::Setup, Some("use the pooler in transaction or session mode, or the server's direct port"))
+            }
             Some(code) => (crate::fault::of(code), crate::fault::hint(code)),
             None => without_code(error),
         };
-        Self { action: action.into(), cause: cause(error), sqlstate, fault, hint: hint.map(str::to_owned) }
+        let constraint = server.and_then(|server| server.constraint()).map(str::to_owned);
+        Self { sqlstate, hint: hint.map(str::to_owned), constraint, ..Self::new(action.into(), cause(error), fault) }
     }
 
     /// What came out of a COPY's writer, which wraps the driver's error.
@@ -41,15 +59,13 @@ impl Error {
         let action = action.into();
         match error.downcast::<postgres::Error>() {
             Ok(error) => Self::of(action, &error),
-            Err(error) => {
-                Self { action, cause: error.to_string(), sqlstate: None, fault: Fault::Transient, hint: None }
-            }
+            Err(error) => Self::new(action, error.to_string(), Fault::Transient),
         }
     }
 
     /// A problem that was found before the server was asked.
     pub fn found(fault: Fault, message: impl Into<String>) -> Self {
-        Self { action: message.into(), cause: String::new(), sqlstate: None, fault, hint: None }
+        Self::new(message.into(), String::new(), fault)
     }
 
     /// The same with a sentence that says what to do.
@@ -64,7 +80,47 @@ impl Error {
         if self.fault == Fault::Record {
             self.fault = Fault::Setup;
         }
+        self.of_no_record = true;
         self
+    }
+
+    /// An error that the server recorded for one row: its code, its text, the violated constraint.
+    pub fn of_row(action: impl Into<String>, sqlstate: &str, cause: &str, constraint: Option<String>) -> Self {
+        let hint = crate::fault::hint(sqlstate).map(str::to_owned);
+        let error = Self::new(action.into(), shortened(cause), crate::fault::of(sqlstate));
+        Self { sqlstate: Some(sqlstate.to_owned()), hint, constraint, ..error }
+    }
+
+    /// Whether a record may be to blame: the server refused rows, with a code that is not retried.
+    pub fn may_be_of_a_record(&self) -> bool {
+        !self.of_no_record && self.sqlstate.is_some() && matches!(self.fault, Fault::Record | Fault::Setup)
+    }
+
+    /// Marks the error of a transaction that took longer than `statement_timeout` allows; fewer rows may be in time.
+    #[must_use]
+    pub fn as_too_slow(self) -> Self {
+        Self { too_slow: true, ..self }
+    }
+
+    /// Whether the same transaction with fewer rows may be in time.
+    pub fn is_too_slow(&self) -> bool {
+        self.too_slow
+    }
+
+    /// Marks an error that every row of a batch gives, with the index of one of them.
+    #[must_use]
+    pub fn with_example(self, row: usize) -> Self {
+        Self { example: Some(row), ..self }
+    }
+
+    /// The index of a row that shows what every row of the batch gives.
+    pub fn example(&self) -> Option<usize> {
+        self.example
+    }
+
+    /// The name of the constraint that was violated.
+    pub fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
     }
 
     /// The server's error code.
@@ -120,12 +176,7 @@ fn cause(error: &postgres::Error) -> String {
             text.push_str("; ");
             text.push_str(more);
         }
-        text = text.replace('\n', " ");
-        if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-            text.truncate(end);
-            text.push('…');
-        }
-        return text;
+        return shortened(&text);
     }
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
@@ -137,6 +188,16 @@ fn cause(error: &postgres::Error) -> String {
         source = error.source();
     }
     texts.join(": ")
+}
+
+/// A text of the server on one line, cut at [`LONGEST`].
+fn shortened(text: &str) -> String {
+    let mut text = text.replace('\n', " ");
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// What to do about a handshake that failed.

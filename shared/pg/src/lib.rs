@@ -6,8 +6,10 @@
 
 pub mod catalogue;
 pub mod comparison;
+pub mod constraints;
 mod error;
 pub mod fault;
+pub mod isolate;
 pub mod policy;
 mod pool;
 pub mod settings;

@@ -3,10 +3,12 @@
 
 use profile::Schema;
 
-use crate::policy::{Merge, Rules, compared};
-use crate::quote_name;
+use crate::constraints::{Constraints, TableId};
+use crate::isolate::Isolate;
+use crate::policy::{Function, Merge, Rules, compared};
+use crate::{quote_name, quote_text};
 
-/// The number of a row within its transaction.
+/// The number of a row within its transaction, in `comparison` and for keys.
 pub(crate) const PLACE: &str = "ddb_pipe_place";
 
 /// Buffers for the stage. A session that already had a temporary table cannot change them any more, and goes on with
@@ -19,25 +21,73 @@ pub(crate) fn stage(number: usize) -> String {
     if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
 }
 
-/// The statements for one schema's rows.
+/// Names of ours that stand beside names of columns. None of the columns has one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The column of the stage with the row's index in the batch.
+    pub(crate) index: String,
+    /// The column of the stage that marks suspects.
+    pub(crate) suspect: String,
+    /// The variable with the first index of a range.
+    pub(crate) first: String,
+    /// The variable with the last one.
+    pub(crate) last: String,
+}
+
+impl Names {
+    fn of(schema: &Schema) -> Self {
+        let free = |name: &str| {
+            let mut name = name.to_owned();
+            while schema.index(&name).is_some() {
+                name.push('_');
+            }
+            name
+        };
+        Self {
+            index: free("ddb_pipe_index"),
+            suspect: free("ddb_pipe_suspect"),
+            first: free("ddb_pipe_first"),
+            last: free("ddb_pipe_last"),
+        }
+    }
+}
+
+/// The statements for one schema's rows. Those of a batch stand in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statements {
     /// Makes the table with its primary key, if it is not there.
     pub create: String,
     /// Prepares a transaction: settings, functions, the stage.
     pub prologue: String,
-    /// Removes the functions, before the commit. The stage goes by itself.
-    pub epilogue: String,
-    /// Takes the rows into the stage.
+    /// Takes the rows into the stage, each behind its index.
     pub stage: Copy,
     /// Takes the rows into the table itself, which must have none of their keys.
     pub load: Copy,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
     pub merge: String,
+    /// Whether merging may leave rows unwritten, so that [`Self::merge`] reports them. One row has the number of rows that were
+    /// written in its third column. Each other one is a row that was not: its index, and whether that is as the policy
+    /// wants it; if not, a trigger swallowed the row.
+    pub untouched: bool,
     /// Says which keys are one for the table.
     pub keys: SameKeys,
     /// Deletes the rows of the table whose keys are in the stage; where rows have a version, those that are not newer.
     pub delete: String,
+    /// After a deletion: the indexes of rows that a trigger kept. Only where there are triggers.
+    pub kept: Option<String>,
+    /// Removes the functions, before the commit. The stage goes by itself.
+    pub epilogue: String,
+    pub(crate) names: Names,
+    table: String,
+    stage_name: String,
+    columns: Vec<String>,
+    key: Vec<String>,
+    conflict: String,
+    overriding: &'static str,
+    /// Whether a row that exists is left alone, where that depends on the row.
+    left_alone: Option<String>,
+    row_triggers: bool,
+    gone: String,
 }
 
 /// The statements that compare keys of rows that are not in the table, in one transaction.
@@ -47,22 +97,21 @@ pub struct SameKeys {
     pub create: String,
     /// Takes them in text format: a number that is given back, then the key's columns.
     pub copy: String,
-    /// Two numbers of each key that is the same as one with a lower number: its own, and the lowest. Both are `integer`.
+    /// Two numbers of each key that is the same as one with a lower number: its own, and the lowest.
     pub same: String,
 }
 
 impl SameKeys {
-    fn of(table: &str, key: &str, number: usize) -> Self {
+    fn of(table: &str, key: &str, index: &str, number: usize) -> Self {
         let keys = format!("ddb_pipe_keys_{number}");
         Self {
             create: format!(
-                "create temporary table {keys} on commit drop \
-                 as select 0 as {PLACE}, {key} from {table} with no data"
+                "create temporary table {keys} on commit drop as select 0 as {index}, {key} from {table} with no data"
             ),
-            copy: format!("copy pg_temp.{keys} ({PLACE}, {key}) from stdin"),
+            copy: format!("copy pg_temp.{keys} ({index}, {key}) from stdin"),
             same: format!(
-                "select {PLACE}, first from (select {PLACE}, min({PLACE}) over (partition by {key}) as first \
-                 from pg_temp.{keys}) as keys where first < {PLACE}"
+                "select own, lowest from (select {index}, min({index}) over (partition by {key}) \
+                 from pg_temp.{keys}) as keys (own, lowest) where lowest < own"
             ),
         }
     }
@@ -75,40 +124,67 @@ pub struct Copy {
     pub text: String,
     /// In binary format, which needs values of just the types of the columns.
     pub binary: String,
-    /// Has these columns, and no row.
-    pub columns: String,
+    /// The OIDs of the columns' types, a row for each; of a domain its base type. The types cannot change until the transaction ends.
+    pub types: String,
 }
 
 impl Copy {
-    fn of(table: &str, columns: &str) -> Self {
-        let text = format!("copy {table} ({columns}) from stdin");
+    /// Of these columns, behind an `index` if there is one.
+    fn of(table: &str, columns: &[String], index: Option<&str>) -> Self {
+        let quoted: Vec<_> = columns.iter().map(|name| quote_name(name)).collect();
+        let list = index.into_iter().map(str::to_owned).chain(quoted).collect::<Vec<_>>().join(", ");
+        let text = format!("copy {table} ({list}) from stdin");
+        let names: Vec<_> = columns.iter().map(|name| quote_text(name)).collect();
         Self {
             binary: format!("{text} (format binary)"),
-            columns: format!("select {columns} from {table} limit 0"),
+            types: format!(
+                "select from {table} limit 0; \
+                 select case t.typtype when 'd' then t.typbasetype else t.oid end \
+                 from unnest(array[{}]::text[]) with ordinality as n(name, i) \
+                 join pg_catalog.pg_attribute a on a.attrelid = {}::pg_catalog.regclass and a.attname = n.name \
+                 join pg_catalog.pg_type t on t.oid = a.atttypid order by n.i",
+                names.join(", "),
+                quote_text(table),
+            ),
             text,
         }
     }
 }
 
+/// What the statements for a table depend on besides its schema.
+#[derive(Clone, Debug, Default)]
+pub struct Dialect {
+    /// The SQL of columns that are merged by it.
+    pub rules: Rules,
+    /// Whether triggers run before each row.
+    pub row_triggers: bool,
+    /// Whether values of `generated always as identity` columns are taken from the rows.
+    pub overriding_system_value: bool,
+}
+
 impl Statements {
-    /// The statements for rows of that schema, with a stage of that number, which no other table of the session has, and the
-    /// SQL of columns that are merged by it.
-    pub fn of(schema: &Schema, number: usize, rules: &Rules) -> Self {
-        let stage = stage(number);
+    /// The statements for rows of that schema, with a stage of that number, which no other table of the run has.
+    pub fn of(schema: &Schema, number: usize, dialect: &Dialect) -> Self {
+        let names = Names::of(schema);
+        let stage_name = stage(number);
         let table = table_name(schema);
-        let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
+        let plain: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
+        let columns: Vec<_> = plain.iter().map(|name| quote_name(name)).collect();
         let list = columns.join(", ");
-        let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-        let merge = Merge::of(schema, number, rules);
-        let set = merge.set();
-        let conflict = match (set.join(", "), &merge.condition) {
-            (set, _) if set.is_empty() => "do nothing".to_owned(),
-            (set, None) => format!("do update set {set}"),
-            (set, Some(condition)) => format!("do update set {set} where {condition}"),
+        let key: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
+        let key_list = key.join(", ");
+        let merge = Merge::of(schema, number, &dialect.rules);
+        let set = merge.set().join(", ");
+        let exists = format!("old.{} is not null", key[0]);
+        let (conflict, left_alone) = match &merge.condition {
+            _ if set.is_empty() => ("do nothing".to_owned(), Some(exists)),
+            None => (format!("do update set {set}"), None),
+            Some(condition) => {
+                (format!("do update set {set} where {condition}"), Some(format!("{exists} and not ({condition})")))
+            }
         };
 
-        let by_key: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
-        let mut gone: Vec<_> = by_key.iter().map(|name| format!("old.{name} = gone.{name}")).collect();
+        let mut gone: Vec<_> = key.iter().map(|name| format!("old.{name} = gone.{name}")).collect();
         if let Some(version) = schema.version() {
             let (ty, version) = (&schema.columns[version].ty, &columns[version]);
             let (old, new) = (format!("old.{version}"), format!("gone.{version}"));
@@ -116,32 +192,94 @@ impl Statements {
             gone.push(format!("({not_newer} or {old} is null or {new} is null)"));
         }
         let types = schema.columns.iter().zip(&columns).map(|(column, name)| format!("{name} {}", column.ty.sql()));
-        let definitions: Vec<_> = types.chain([format!("primary key ({key})")]).collect();
-        // The stage takes types and nothing else from the table: what a row violates is said by the table itself. No plan is
-        // reused, so none is compiled. What is noted as written must not be lost in a crash of the server.
+        let definitions: Vec<_> = types.chain([format!("primary key ({key_list})")]).collect();
+        // The stage takes types and nothing else from the table: what a row violates is said by the table itself.
+        // What is noted as written must not be lost in a crash of the server.
         let mut prologue = vec![
             TEMP_BUFFERS.to_owned(),
             "select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'"
                 .to_owned(),
         ];
-        let epilogue = merge.functions.iter().map(|function| function.drop()).collect::<Vec<_>>().join(";\n");
         prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
-            "create temporary table {stage} on commit drop \
-             as select {list} from {table} with no data"
+            "create temporary table {stage_name} on commit drop as select 0 as {}, {list} from {table} with no data",
+            names.index
         ));
-        Self {
+        let mut statements = Self {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
-            delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
-            epilogue,
-            keys: SameKeys::of(&table, &key, number),
-            stage: Copy::of(&format!("pg_temp.{stage}"), &list),
-            load: Copy::of(&table, &list),
-            merge: format!(
-                "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict ({key}) {conflict}"
-            ),
+            stage: Copy::of(&format!("pg_temp.{stage_name}"), &plain, Some(&names.index)),
+            load: Copy::of(&table, &plain, None),
+            merge: String::new(),
+            untouched: left_alone.is_some() || dialect.row_triggers,
+            keys: SameKeys::of(&table, &key_list, &names.index, number),
+            delete: String::new(),
+            kept: None,
+            epilogue: merge.functions.iter().map(Function::drop).collect::<Vec<_>>().join(";\n"),
+            overriding: if dialect.overriding_system_value { " overriding system value" } else { "" },
+            names,
+            table,
+            stage_name,
+            columns,
+            key,
+            conflict,
+            left_alone,
+            row_triggers: dialect.row_triggers,
+            gone: gone.join(" and "),
+        };
+        statements.merge = statements.merge_of("true", None);
+        statements.delete = statements.delete_of("true");
+        statements.kept = dialect.row_triggers.then(|| {
+            let Self { names: Names { index, .. }, table, stage_name, gone, .. } = &statements;
+            format!("select gone.{index} from pg_temp.{stage_name} as gone join {table} as old on {gone}")
+        });
+        statements
+    }
+
+    /// Merges the rows of the stage, called `excluded`, of which a condition holds; the report of [`Self::untouched`] may go
+    /// into a table.
+    pub(crate) fn merge_of(&self, condition: &str, report: Option<&str>) -> String {
+        let Self { names: Names { index, .. }, table, stage_name, columns, key, conflict, overriding, .. } = self;
+        let list = columns.join(", ");
+        let insert = format!(
+            "insert into {table} as old ({list}){overriding} select {list} from pg_temp.{stage_name} as excluded \
+             where {condition} on conflict ({}) {conflict}",
+            key.join(", ")
+        );
+        if !self.untouched {
+            return insert;
         }
+        let numbered = || key.iter().enumerate();
+        let returned: Vec<_> = numbered().map(|(n, name)| format!("{name} as k{n}")).collect();
+        let returned_here: Vec<_> = numbered().map(|(n, name)| format!("written.k{n} = excluded.{name}")).collect();
+        // The query sees the table as it was before the insertion.
+        let (join, left_alone) = if self.row_triggers {
+            let on: Vec<_> = key.iter().map(|name| format!("old.{name} = excluded.{name}")).collect();
+            let join = format!(" left join {table} as old on {}", on.join(" and "));
+            (join, self.left_alone.clone().unwrap_or_else(|| "false".to_owned()))
+        } else {
+            (String::new(), "true".to_owned())
+        };
+        let into = report.map_or_else(String::new, |table| format!("insert into {table} "));
+        format!(
+            "with written as ({insert} returning {}) {into}\
+             select null::int, null::boolean, (select count(*) from written) \
+             union all select excluded.{index}, {left_alone}, null from pg_temp.{stage_name} as excluded{join} \
+             where {condition} and not exists (select from written where {})",
+            returned.join(", "),
+            returned_here.join(" and "),
+        )
+    }
+
+    /// Deletes the rows of the table whose keys are in the stage, called `gone`, where a condition holds.
+    pub(crate) fn delete_of(&self, condition: &str) -> String {
+        let Self { table, stage_name, gone, .. } = self;
+        format!("delete from {table} as old using pg_temp.{stage_name} as gone where {gone} and {condition}")
+    }
+
+    /// The statements that find the rows which the table refuses, in a run that loads all these tables.
+    pub fn isolate(&self, schema: &Schema, number: usize, constraints: &Constraints, loaded: &[TableId]) -> Isolate {
+        Isolate::of(schema, number, self, constraints, loaded)
     }
 }
 

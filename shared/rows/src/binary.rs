@@ -267,20 +267,25 @@ impl<'e> Column<'e> {
 }
 
 impl<'e> BinaryEncoder<'e> {
-    /// An encoder of rows with columns of these types, if there is one for each of the types that the table has for them.
-    pub(crate) fn new<'t>(
-        columns: impl Iterator<Item = &'e ColumnType>,
-        found: impl Iterator<Item = &'t Type>,
-    ) -> Option<Self> {
-        let column = |(ty, found)| Column::of(ty, found);
+    /// An encoder of rows with columns of these types, if there is one for each of the types that the table has for them,
+    /// given by their OIDs.
+    pub(crate) fn new(columns: impl Iterator<Item = &'e ColumnType>, found: &[u32]) -> Option<Self> {
+        let column = |(ty, found): (_, &u32)| Column::of(ty, &Type::from_oid(*found)?);
         Some(Self { columns: columns.zip(found).map(column).collect::<Option<_>>()? })
     }
 
-    /// Sends the rows in these places, but for those that only text can hold, which are returned.
+    /// Sends the rows with these indexes, each with its index in front if `numbered`, but for those that only text can
+    /// hold, which are returned.
     ///
     /// # Errors
     /// What the writer says.
-    pub fn send(&self, rows: &Entries, places: Range<usize>, copy: &mut impl Write) -> io::Result<Vec<Range<usize>>> {
+    pub fn send(
+        &self,
+        rows: &Entries,
+        places: Range<usize>,
+        numbered: bool,
+        copy: &mut impl Write,
+    ) -> io::Result<Vec<Range<usize>>> {
         let mut left: Vec<Range<usize>> = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + (16 << 10));
         piece.extend_from_slice(HEADER);
@@ -290,7 +295,11 @@ impl<'e> BinaryEncoder<'e> {
                 rows.fetch(place..end.min(place + AHEAD));
             }
             let start = piece.len();
-            if self.write(rows.row(place), &mut piece).is_none() {
+            let written = match numbered.then(|| i32::try_from(place)).transpose() {
+                Ok(index) => self.write(index, rows.row(place), &mut piece),
+                Err(_) => None,
+            };
+            if written.is_none() {
                 piece.truncate(start);
                 match left.last_mut() {
                     Some(range) if range.end == place => range.end = place + 1,
@@ -307,10 +316,15 @@ impl<'e> BinaryEncoder<'e> {
         Ok(left)
     }
 
-    /// Appends a row; nothing comes back for one that only text can hold.
-    fn write(&self, row: RowView<'_>, into: &mut Vec<u8>) -> Option<()> {
+    /// Appends a row, behind its index if there is one; nothing comes back for a row that only text can hold.
+    fn write(&self, index: Option<i32>, row: RowView<'_>, into: &mut Vec<u8>) -> Option<()> {
         // A table has at most 1,600 columns.
-        into.extend_from_slice(&i16::try_from(self.columns.len()).ok()?.to_be_bytes());
+        let columns = self.columns.len() + usize::from(index.is_some());
+        into.extend_from_slice(&i16::try_from(columns).ok()?.to_be_bytes());
+        if let Some(index) = index {
+            into.extend_from_slice(&4_i32.to_be_bytes());
+            into.extend_from_slice(&index.to_be_bytes());
+        }
         // Most rows have no escape in them: one look at the whole spares a look at each cell.
         let plain = memchr(b'\\', row.text().as_bytes()).is_none();
         for (column, cell) in self.columns.iter().zip(row.cells()) {
@@ -485,10 +499,10 @@ mod tests {
     #[test]
     fn arrays_are_sent_as_the_server_s_receive_function_takes_them() {
         let ty = "text[]".parse().unwrap();
-        let encoder = BinaryEncoder::new(std::iter::once(&ty), std::iter::once(&Type::TEXT_ARRAY)).unwrap();
+        let encoder = BinaryEncoder::new(std::iter::once(&ty), &[Type::TEXT_ARRAY.oid()]).unwrap();
         let sent = |cell: &str| {
             let mut bytes = Vec::new();
-            encoder.write(Row::of([cell]).view(), &mut bytes).map(|()| bytes)
+            encoder.write(None, Row::of([cell]).view(), &mut bytes).map(|()| bytes)
         };
         // One column, its length, then what `select encode(array_send('{a,NULL}'::text[]), 'hex')` and the like say.
         let array = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, b'a', 255, 255, 255, 255];
@@ -590,9 +604,10 @@ mod tests {
         let mut schema = serde_json::json!({"v": 1, "profile": "p", "hash": "h", "table": "t", "key": ["id"]});
         schema["columns"] = [vec![serde_json::json!({"name": "id", "type": "int8"})], columns].concat().into();
         let schema: Schema = serde_json::from_value(schema).unwrap();
-        let types = COLUMNS.map(|(.., found)| found);
+        let types: Vec<_> =
+            std::iter::once(Type::INT8).chain(COLUMNS.map(|(.., found)| found)).map(|ty| ty.oid()).collect();
         let text = Encoder::new(&schema);
-        let binary = text.binary(std::iter::once(&Type::INT8).chain(&types)).unwrap();
+        let binary = text.binary(&types).unwrap();
         let keys = Keys::of(&schema).unwrap();
         let database = Postgres::new();
         let definitions = COLUMNS.map(|(name, ty, _)| format!(", {name} {ty}")).concat();
@@ -614,7 +629,7 @@ mod tests {
             let mut client = client.borrow_mut();
             let mut transaction = client.transaction().unwrap();
             let mut copy = transaction.copy_in("copy one from stdin (format binary)").unwrap();
-            let left = binary.send(&entries, all.clone(), &mut copy).unwrap();
+            let left = binary.send(&entries, all.clone(), false, &mut copy).unwrap();
             copy.finish().unwrap();
             let mut copy = transaction.copy_in("copy one from stdin").unwrap();
             prop_assert!(text.send(&entries, &left, false, &mut copy).unwrap().is_empty());

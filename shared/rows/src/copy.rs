@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use memchr::{memchr, memchr3};
-use postgres::types::Type;
 use profile::row::NULL;
 use profile::{ColumnType, Kind, RowView, Schema, text_of};
 
@@ -51,8 +50,8 @@ impl Encoder {
         Self { columns: columns.map(|(place, column)| (place, column.name.clone(), column.ty.clone())).collect() }
     }
 
-    /// An encoder of the same rows in binary format, see [`BinaryEncoder::new`].
-    pub fn binary<'t>(&self, found: impl Iterator<Item = &'t Type>) -> Option<BinaryEncoder<'_>> {
+    /// An encoder of the same rows in binary format, for columns whose types have these OIDs; see [`BinaryEncoder::new`].
+    pub fn binary(&self, found: &[u32]) -> Option<BinaryEncoder<'_>> {
         BinaryEncoder::new(self.columns.iter().map(|(_, _, ty)| ty), found)
     }
 

@@ -1,6 +1,6 @@
-//! The rows of a batch, shared out to connections in transactions of one size. One that fails on data is split in halves
-//! until the row that is to blame is alone, and that one into what it was made of, so that no record is refused for
-//! another's sake. What a transaction does with its rows is the program's matter.
+//! Splits the rows of a batch into transactions of one size, shared out to connections. A merged row that is refused is retried
+//! as its parts, so that no record is refused for another's sake. A transaction that fails as a whole is bisected. What a
+//! transaction does with its rows, and how it finds the rows that are refused, is the program's matter.
 
 use std::io;
 use std::ops::Range;
@@ -9,17 +9,17 @@ use std::thread;
 
 use fault::{Classify as _, Failure, Fault, Problem};
 use profile::{Column, Merger, Schema};
-use tracing::warn;
+use tracing::debug;
 
 use crate::batch::{Held, Limits, Segment};
-use crate::entries::{Entries, number_of};
+use crate::entries::{Entries, Origin, number_of};
 use crate::gather::{Gathered, PARTS, Scratch};
 use crate::key::Keys;
-use crate::settle::{Refused, Settled};
+use crate::settle::{Outcome, Refused, Settled};
 use crate::tolerance::Watch;
 
-/// SQLSTATE `cardinality_violation`: two rows have a key that PostgreSQL takes for the same.
-const SAME_KEY: &str = "21000";
+/// Single rows from all over a batch that are tried before an error is taken for that of the table or the session.
+const PROBES: usize = 32;
 
 /// What a program does with rows.
 pub trait Transact: Sync {
@@ -41,12 +41,13 @@ pub trait Transact: Sync {
         Ok(Vec::new())
     }
 
-    /// One transaction, retries included, with the rows in these places: those that PostgreSQL was not even asked about come
-    /// back.
+    /// Does it with the rows with these indexes, retries included, and says what became of them. `passed`: another row of the
+    /// batch has passed, so that an error which any cause may have is that of its row.
     ///
     /// # Errors
-    /// It came to nothing. If the fault is that of a record, it is tried with fewer of them.
-    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error>;
+    /// It came to nothing. Rows are tried again in parts if one of them may be to blame, or if they are too many for the server's
+    /// time limit.
+    fn transact(&self, rows: &Entries, places: Range<usize>, passed: bool) -> Result<Outcome, pg::Error>;
 }
 
 /// Divides batches of rows of one schema.
@@ -61,6 +62,8 @@ pub struct Division {
     exact: bool,
     /// Rows of one key are never one, and each is written after the last.
     one_by_one: bool,
+    /// At most so many rows go into one transaction: fewer after one took longer than the server allows.
+    most: AtomicUsize,
 }
 
 impl Division {
@@ -73,7 +76,8 @@ impl Division {
         let merger = Merger::new(schema).map_err(|name| crate::no_column(&name))?;
         let (exact, one_by_one) = (keys.can_be_certain() && apart, schema.by_sql());
         let connections = if exact { usize::try_from(connections).unwrap_or(1) } else { 1 };
-        Ok(Self { columns: schema.columns.clone(), keys, merger, limits, connections, exact, one_by_one })
+        let (columns, most) = (schema.columns.clone(), AtomicUsize::new(limits.rows));
+        Ok(Self { columns, keys, merger, limits, connections, exact, one_by_one, most })
     }
 
     /// Does it with every row of a batch and of this table, each key once, and says what became of each record. It is cut
@@ -116,8 +120,33 @@ impl Division {
 
     /// Transactions of one size, as many for each connection: how many rows one has.
     fn share(&self, rows: usize) -> usize {
-        let rounds = rows.div_ceil(self.connections * self.limits.rows).max(1);
+        let rounds = rows.div_ceil(self.connections * self.most()).max(1);
         rows.div_ceil(self.connections * rounds).max(1)
+    }
+
+    /// How many rows go into one transaction.
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed).max(1)
+    }
+
+    /// The columns of the rows.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// How keys of the rows are written.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether equal keys have equal bytes, and others other ones.
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Whether rows of one key are merged into one before they are sent.
+    pub fn has_each_key_once(&self) -> bool {
+        self.exact && !self.one_by_one
     }
 
     /// Does the same work on a thread for each connection.
@@ -153,9 +182,11 @@ struct Together<'a> {
     rows: &'a Entries,
     /// If they were merged.
     made_of: Option<MadeOf<'a>>,
-    refused: Vec<Refused>,
-    /// Rows of which what they were made of was taken instead.
-    replaced: Vec<usize>,
+    outcome: Outcome,
+    /// A row of them, or another one of the batch, has passed.
+    passed: bool,
+    /// Single rows that failed with an error which any cause may have, before a row passed.
+    unclear: Vec<(Refused, pg::Error)>,
     /// There were too many rejects to go on.
     cut: bool,
 }
@@ -175,7 +206,7 @@ impl<P: Transact> Work<'_, P> {
             let done = if self.division.one_by_one {
                 self.one_by_one(entries, places, &mut settled)
             } else {
-                self.transaction(entries, places, Some(&by_themselves(entries)), &mut settled)
+                self.transaction(entries, places, Some(&by_themselves(entries)), false, &mut settled)
             };
             if done.is_err() || settled.cut {
                 // The others need not begin what comes to nothing.
@@ -190,7 +221,7 @@ impl<P: Transact> Work<'_, P> {
         let mut start = places.start;
         for place in places.start + 1..=places.end {
             if place == places.end || entries.key(place) == entries.key(place - 1) {
-                self.transaction(entries, start..place, None, settled)?;
+                self.transaction(entries, start..place, None, false, settled)?;
                 if settled.cut {
                     return Ok(());
                 }
@@ -214,7 +245,7 @@ impl<P: Transact> Work<'_, P> {
             }
             if part >= PARTS || entries.len() >= rows || entries.bytes() >= bytes {
                 entries.sort();
-                let transactions = entries.len().div_ceil(limits.rows).max(1);
+                let transactions = entries.len().div_ceil(self.division.most()).max(1);
                 let rows = entries.len().div_ceil(transactions).max(1);
                 for start in (0..entries.len()).step_by(rows) {
                     let places = start..entries.len().min(start + rows);
@@ -224,7 +255,7 @@ impl<P: Transact> Work<'_, P> {
                         let taken = gathered.of_key(key, keys, (self.apart, number), take);
                         taken.map_err(|error| cannot_read(&error))?
                     };
-                    let done = self.transaction(&entries, places, Some(&made_of), &mut settled);
+                    let done = self.transaction(&entries, places, Some(&made_of), false, &mut settled);
                     if done.is_err() || settled.cut {
                         self.next.store(PARTS, Ordering::Relaxed);
                     }
@@ -241,54 +272,116 @@ impl<P: Transact> Work<'_, P> {
         }
     }
 
-    /// Takes the rows in these places, and says what became of them.
+    /// Takes the rows with these indexes, and says what became of them.
     fn transaction(
         &self,
         rows: &Entries,
         places: Range<usize>,
         made_of: Option<MadeOf<'_>>,
+        passed: bool,
         settled: &mut Settled,
     ) -> Result<(), Failure> {
         let Self { division: Division { columns, .. }, segments, .. } = self;
-        let mut together = Together { rows, made_of, refused: Vec::new(), replaced: Vec::new(), cut: false };
+        let (outcome, unclear) = (Outcome::default(), Vec::new());
+        let mut together = Together { rows, made_of, outcome, passed, unclear, cut: false };
         self.divide(&mut together, places.clone(), settled)?;
-        let Together { refused, replaced, cut, .. } = together;
+        let Together { outcome, unclear, cut, .. } = together;
+        if let Some((refused, error)) = unclear.into_iter().next() {
+            return Err(self.hopeless(rows, &error.with_example(refused.place)).into());
+        }
         if cut {
-            settled.cut(segments, rows, &refused, columns);
+            settled.cut(segments, rows, &outcome.refused, columns);
         } else {
-            settled.rows(segments, rows, places, &refused, &replaced, columns);
+            settled.rows(segments, rows, places, &outcome, columns);
         }
         Ok(())
     }
 
-    /// Takes these rows, halved as often as an error of data asks for it, until too many are refused.
+    /// Takes these rows. What fails as a whole is bisected.
     fn divide(&self, together: &mut Together<'_>, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
-        if together.cut {
+        if together.cut || places.is_empty() {
             return Ok(());
         }
         self.program.in_time()?;
-        let error = match self.program.transact(together.rows, places.clone()) {
-            Ok(unwritable) => {
-                let unwritten: u64 = unwritable.iter().map(|refused| together.rows.entry(refused.place).weight()).sum();
-                self.watch.accept(together.rows.weight(places) - unwritten);
-                return unwritable.into_iter().try_for_each(|refused| self.refuse(together, refused, settled));
-            }
+        let error = match self.program.transact(together.rows, places.clone(), together.passed) {
+            Ok(outcome) => return self.take(together, places, outcome, settled),
             Err(error) => error,
         };
-        if places.len() == 1 && error.fault() == Fault::Record {
+        let of_record = error.fault() == Fault::Record;
+        if places.len() == 1 && error.may_be_of_a_record() && error.example().is_none() {
             let sqlstate = error.sqlstate().map(str::to_owned);
             let refused = Refused { place: places.start, sqlstate, reason: error.cause().to_owned() };
-            return self.refuse(together, refused, settled);
+            if of_record || together.passed {
+                return self.refuse(together, refused, settled);
+            }
+            together.unclear.push((refused, error));
+            return Ok(());
         }
-        if places.len() > 1 && may_be_divided(&error) {
-            let middle = places.start + places.len() / 2;
-            let (first, second) = (places.start..middle, middle..places.end);
-            let (count, one, two) = (places.len(), first.len(), second.len());
-            warn!("Batch of {count} failed, splitting into {one} + {two}: {}", error.cause());
-            self.divide(together, first, settled)?;
-            return self.divide(together, second, settled);
+        if error.example().is_some() {
+            return Err(self.hopeless(together.rows, &error).into());
         }
-        Err(error.into())
+        if places.len() == 1 || !(error.may_be_of_a_record() || error.is_too_slow()) {
+            return Err(error.into());
+        }
+        debug!("A transaction of {} rows failed and is bisected: {}", places.len(), error.cause());
+        if error.is_too_slow() {
+            self.division.most.fetch_min(places.len().div_ceil(2), Ordering::Relaxed);
+        } else if !of_record && !together.passed {
+            return self.probe(together, places, settled);
+        }
+        let middle = places.start + places.len() / 2;
+        self.divide(together, places.start..middle, settled)?;
+        self.divide(together, middle..places.end, settled)
+    }
+
+    /// The error of a batch of which no row passes: the table or the session is at fault. One record is named as an example.
+    fn hopeless(&self, rows: &Entries, error: &pg::Error) -> Problem {
+        let example = error.example().map_or_else(String::new, |row| {
+            let Origin { segment, records, .. } = &rows.entry(row).origin;
+            let file = self.segments[*segment].file.as_deref();
+            let of_file = file.map_or_else(String::new, |file| format!(" of {file}"));
+            let record = records.first().map_or_else(|| "a row".to_owned(), |record| format!("record {record}"));
+            let data = crate::settle::json_of(rows.row(row), &self.division.columns);
+            format!("; no row of the batch passes, for example {record}{of_file}: {}", shortened(&data))
+        });
+        let problem = Problem::new(error.fault(), format!("{error}{example}"));
+        match error.hint() {
+            Some(hint) => problem.with_hint(hint),
+            None => problem.with_hint("look at the table: its triggers, policies and types"),
+        }
+    }
+
+    /// Takes single rows from all over the batch at first: if none of them passes, no record is to blame. Then takes the others.
+    fn probe(&self, together: &mut Together<'_>, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
+        let probes = places.len().min(PROBES);
+        let starts: Vec<_> = (0..=probes).map(|probe| places.start + probe * places.len() / probes).collect();
+        for &start in &starts[..probes] {
+            self.divide(together, start..start + 1, settled)?;
+        }
+        if !together.passed {
+            // The first of them says why the run stops.
+            return Ok(());
+        }
+        starts.windows(2).try_for_each(|pair| self.divide(together, pair[0] + 1..pair[1], settled))
+    }
+
+    /// These rows were taken, but for some.
+    fn take(
+        &self,
+        together: &mut Together<'_>,
+        places: Range<usize>,
+        outcome: Outcome,
+        settled: &mut Settled,
+    ) -> Result<(), Failure> {
+        let Outcome { refused, waiting, left_alone, suppressed, retried_as_parts } = outcome;
+        let weight = |place: usize| together.rows.entry(place).weight();
+        let unwritten: u64 = refused.iter().chain(&waiting).map(|refused| weight(refused.place)).sum();
+        self.watch.accept(together.rows.weight(places.clone()) - unwritten);
+        together.passed |= refused.len() < places.len();
+        together.outcome.add(Outcome { refused: Vec::new(), waiting, left_alone, suppressed, retried_as_parts });
+        let unclear = if together.passed { std::mem::take(&mut together.unclear) } else { Vec::new() };
+        let unclear = unclear.into_iter().map(|(refused, _)| refused);
+        unclear.chain(refused).try_for_each(|refused| self.refuse(together, refused, settled))
     }
 
     /// One row is not taken. If it was made of several, some of these are taken as one, so that only the ones that are to
@@ -315,10 +408,10 @@ impl<P: Transact> Work<'_, P> {
         }
         if alone {
             self.watch.reject(weight);
-            together.refused.push(refused);
+            together.outcome.refused.push(refused);
             together.cut |= self.watch.exceeded();
         } else {
-            together.replaced.push(place);
+            together.outcome.retried_as_parts.push(place);
             together.cut |= settled.cut;
         }
         Ok(())
@@ -330,7 +423,7 @@ impl<P: Transact> Work<'_, P> {
             return Ok(());
         }
         let one = rows.folded(places, &self.division.merger);
-        self.transaction(&one, 0..1, Some(&by_themselves(&one)), settled)
+        self.transaction(&one, 0..1, Some(&by_themselves(&one)), true, settled)
     }
 }
 
@@ -339,9 +432,12 @@ fn by_themselves(rows: &Entries) -> impl Fn(usize, Take<'_>) -> Result<(), Failu
     |place, take| take(&rows.made_of(place), true)
 }
 
-/// Whether fewer rows may come through.
-fn may_be_divided(error: &pg::Error) -> bool {
-    error.fault() == Fault::Record || error.sqlstate() == Some(SAME_KEY)
+/// The beginning of a row's JSON, for a message.
+fn shortened(data: &str) -> String {
+    match data.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &data[..end]),
+        None => data.to_owned(),
+    }
 }
 
 fn cannot_read(error: &io::Error) -> Problem {

@@ -1,6 +1,7 @@
 //! Rows that were taken out of a batch to be written or compared, each key once, in one piece of memory; where their
 //! records came from; and, for when a row is refused, the rows that it was made of.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -158,6 +159,40 @@ impl Entries {
         self.bytes += (self.rows.at(row).text_size() + key.len() + 8 * origin.records.len()) as u64 + OVERHEAD;
         self.known.push(Entry { origin, merged: Vec::new(), row, key });
         Ok(())
+    }
+
+    /// Adds a row whose records came from several places, see [`Self::push`].
+    ///
+    /// # Errors
+    /// A column of its key that is null; then it is not added.
+    pub fn push_from(
+        &mut self,
+        row: impl Cells,
+        keys: &Keys,
+        origins: impl IntoIterator<Item = Origin>,
+    ) -> Result<(), String> {
+        let mut origins = origins.into_iter();
+        let Some(first) = origins.next() else { return Ok(()) };
+        self.push(row, keys, first)?;
+        let last = self.len() - 1;
+        origins.for_each(|origin| self.known[last].add(origin));
+        Ok(())
+    }
+
+    /// Takes out the rows of whose keys this holds, in their order. None were merged yet.
+    pub fn take_where(&mut self, mut holds: impl FnMut(&[u8]) -> bool) -> Self {
+        let mut taken = Self { uncertain: self.uncertain, ..Self::default() };
+        let all = std::mem::take(&mut self.known);
+        for entry in all {
+            if holds(&self.keys[entry.key.clone()]) { taken.take(self, &entry) } else { self.known.push(entry) }
+        }
+        taken
+    }
+
+    /// Takes out the first row of each key, in their order. None were merged yet.
+    pub fn take_first_of_each_key(&mut self) -> Self {
+        let mut seen = HashSet::new();
+        self.take_where(|key| seen.insert(key.to_vec()))
     }
 
     /// Whether every key is certain, see [`Keys::write`].

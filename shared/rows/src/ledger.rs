@@ -54,8 +54,7 @@ impl Tally {
     /// What stands in a sum only if it is not zero.
     fn rare(&self) -> String {
         let counts = [(self.suppressed, "suppressed"), (self.waiting, "waiting"), (self.deleted, "deleted")];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-        counts.map(|(count, what)| format!(" + {count} {what}")).collect::<Vec<_>>().concat()
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" + {count} {what}")).collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod notes;
 mod rejects;
 mod run;
 mod target;
+mod waiting;
 mod write;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@
 //! Lines are on disk before the bookmark covers their records. A run that goes on first drops the lines of its own whose
 //! records no bookmark line covers: those records are met again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -28,6 +28,7 @@ struct Seen {
     #[serde(default)]
     records: Vec<u64>,
     run: Option<String>,
+    stage: Option<String>,
 }
 
 /// The file, opened when the first line is written.
@@ -55,7 +56,14 @@ impl Rejects {
 
     /// The rejects of a run. One that goes on keeps its lines as far as the bookmark covers them; a new one puts the file
     /// of an earlier run aside.
-    pub(crate) fn of_run(path: PathBuf, state: &State, resumed: bool) -> Result<Self, FileError> {
+    ///
+    /// `waiting` are rows that wait still, by data file and first record: their lines are of a settlement that was cut off.
+    pub(crate) fn of_run(
+        path: PathBuf,
+        state: &State,
+        resumed: bool,
+        waiting: &HashSet<(String, Option<u64>)>,
+    ) -> Result<Self, FileError> {
         let mut rejects = Self { run: Some(state.header.run.clone()), ..Self::at(path) };
         if !resumed {
             rejects.put_aside()?;
@@ -64,6 +72,10 @@ impl Rejects {
         let progress: BTreeMap<_, _> = state.progress.iter().map(|(key, file)| (key.as_str(), file.records)).collect();
         rejects.earlier = rejects.keep(|seen| {
             let Some(key) = seen.key.as_deref() else { return true };
+            let first = seen.records.first().copied();
+            if seen.stage.as_deref() == Some(STAGE) && waiting.contains(&(key.to_owned(), first)) {
+                return false;
+            }
             if state.done.contains_key(key) {
                 return true;
             }
@@ -228,7 +240,7 @@ mod tests {
         let dir = harness::Dir::new();
         let path = dir.path().join("x.rejects.jsonl");
         let state = state();
-        let mut rejects = Rejects::of_run(path.clone(), &state, false).unwrap();
+        let mut rejects = Rejects::of_run(path.clone(), &state, false, &HashSet::new()).unwrap();
         rejects
             .append(
                 vec![
@@ -243,7 +255,7 @@ mod tests {
             .unwrap();
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"torn").unwrap();
 
-        let mut rejects = Rejects::of_run(path.clone(), &state, true).unwrap();
+        let mut rejects = Rejects::of_run(path.clone(), &state, true, &HashSet::new()).unwrap();
         assert_eq!(places(&path), ["a[7]", "b[2, 5]", "b[]"]);
 
         // Another process lists `b` from record 3 on.

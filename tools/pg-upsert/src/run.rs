@@ -1,5 +1,6 @@
 //! The run: one batch after the other is written, then what is durable is noted, then the next.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,10 +19,10 @@ use rows::Rejected;
 use rows::batch::{Batch, Gather, Held, Limits};
 use rows::entries::Spare;
 use rows::input::{self, Expected, Message};
-use rows::ledger::Ledger;
+use rows::ledger::{Ledger, Tally};
 use rows::plain::{self, Plain};
 use rows::report::Report;
-use rows::settle::{self, Settled};
+use rows::settle::{self, Settled, Waiting};
 use rows::tolerance::{Reading, Reasons, Watch};
 use stream::{FileEvent, Source};
 use tracing::{info, warn};
@@ -31,7 +32,8 @@ use crate::completion;
 use crate::notes::{self, Notes};
 use crate::rejects::Rejects;
 use crate::target::{self, Prepared};
-use crate::write::Writer;
+use crate::waiting::{WaitingKeys, WaitingRows};
+use crate::write::{Manner, Writer};
 
 /// Seconds in which the first connection is tried: somebody may be watching.
 const FIRST: u64 = 15;
@@ -91,6 +93,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         notes: None,
         ledger: Ledger::new(args.lossy, source),
         rejects: None,
+        waiting: None,
+        waiting_keys: WaitingKeys::default(),
         progress: Progress::new(args.progress.now()),
         report: Report::new(Arc::clone(&read)),
         read,
@@ -113,6 +117,9 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     result
 }
 
+/// What became of rows that waited: by data file and table.
+type Settlement = BTreeMap<Option<String>, BTreeMap<usize, Tally>>;
+
 /// Everything that a run is made of.
 struct Run<'a> {
     args: &'a Args,
@@ -132,6 +139,9 @@ struct Run<'a> {
     notes: Option<Notes>,
     ledger: Ledger,
     rejects: Option<Rejects>,
+    /// Rows that are kept aside for others of the run.
+    waiting: Option<WaitingRows>,
+    waiting_keys: WaitingKeys,
     progress: Progress,
     /// Records that were read by this process.
     read: Arc<AtomicU64>,
@@ -185,8 +195,8 @@ impl Run<'_> {
         self.source = Some(source);
     }
 
-    /// What the rows of a further table are is known now: it is checked, and made if that is wanted. Whether it tells their
-    /// keys apart comes back.
+    /// What the rows of a further table are is known now: it is checked, and made if that is wanted. Whether its rows may be
+    /// gathered comes back.
     fn schema(&mut self, schema: Schema) -> Result<bool, Failure> {
         if let Some(profile) = &self.profile
             && schema.profile != profile.name
@@ -206,11 +216,13 @@ impl Run<'_> {
                 target::prepare(&self.settings, client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
             })
         })?;
-        let tells_apart = prepared.tells_apart;
+        // Rows that may wait are not gathered: each has to be compared with those that wait.
+        let loaded: Vec<_> = self.tables.iter().filter_map(|(_, prepared)| prepared.table.clone()).collect();
+        let gathers = prepared.tells_apart && prepared.constraints.may_hold_later(&loaded).is_empty();
         self.ledger.add_table(schema.name());
         self.tables.push((schema, prepared));
         self.writer = None;
-        Ok(tells_apart)
+        Ok(gathers)
     }
 
     /// What became of each record, for each table; at least for one.
@@ -223,9 +235,15 @@ impl Run<'_> {
         } else {
             let connections = if self.args.dry_run { 1 } else { self.args.connections };
             let (tables, limits, dry_run) = (&self.tables, &self.limits, self.args.dry_run);
-            Writer::new(&self.settings, tables, limits, connections, &self.retry, dry_run)?
+            let manner = Manner { connections, dry_run, may_wait: true };
+            let writer = Writer::new(&self.settings, tables, limits, &manner, &self.retry)?;
+            if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.rows() > 0) {
+                let schemas: Vec<_> = tables.iter().map(|(schema, _)| schema.clone()).collect();
+                self.waiting_keys = waiting.keys(&schemas, &writer.exact())?;
+            }
+            writer
         };
-        let settled = writer.write(batch, watch);
+        let settled = writer.write(batch, watch, &mut self.waiting_keys);
         self.writer = Some(writer);
         settled
     }
@@ -294,6 +312,7 @@ impl Run<'_> {
             let path = profile.map_or_else(|| folder.join("pg-upsert.rejects.jsonl"), |profile| named(&profile));
             let view = self.source.as_ref().and_then(|source| source.view.clone());
             self.rejects = Some(Rejects::at(self.args.rejects.clone().unwrap_or(path)).with_view(view));
+            self.waiting = Some(WaitingRows::unnamed(folder));
             return Ok(());
         };
         let identity = rows::identity(source, &profile.name, self.tables.first().map(|(schema, _)| schema));
@@ -303,10 +322,16 @@ impl Run<'_> {
         // Set once, like all of this.
         let _ = self.earlier.set((totals.records, totals.rejected));
         self.report.earlier(&totals);
-        let rejects = match &notes.journal {
-            Some(_) => Rejects::of_run(path, &notes.state, notes.resumed)?,
-            None => Rejects::at(path),
+        let (rejects, waiting) = match &notes.journal {
+            Some(_) => {
+                let kept_aside = cli::profile_file(&folder, &profile.name, "waiting.jsonl");
+                let mut waiting = WaitingRows::of_run(kept_aside, &notes.state, notes.resumed)?;
+                let origins = waiting.origins()?;
+                (Rejects::of_run(path, &notes.state, notes.resumed, &origins)?, waiting)
+            }
+            None => (Rejects::at(path), WaitingRows::unnamed(folder)),
         };
+        self.waiting = Some(waiting);
         self.rejects = Some(rejects.with_view(source.view.clone()));
         self.notes = Some(notes);
         Ok(())
@@ -336,6 +361,7 @@ impl Run<'_> {
         if let Some(rejects) = &mut self.rejects {
             for (key, skip) in settle::begun(&batch.segments) {
                 rejects.read_again(key, skip)?;
+                self.waiting.as_mut().map_or(Ok(()), |waiting| waiting.read_again(key, skip))?;
             }
         }
         let Batch { segments, tables, .. } = batch;
@@ -344,11 +370,13 @@ impl Run<'_> {
             self.spare.give(rows);
         }
         let count = settled.iter().map(Settled::rejects).sum();
-        let (mut tallies, mut rejected) = (Vec::new(), Vec::new());
+        let (mut tallies, mut rejected, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for settled in settled {
             tallies.push(settled.tallies);
             rejected.extend(settled.rejected);
+            waiting.extend(settled.waiting);
         }
+        self.keep_aside(waiting)?;
         for line in &rejected {
             self.reasons.add(&line.reason, line.weight);
         }
@@ -373,6 +401,104 @@ impl Run<'_> {
         }
         let watch = self.watch(reading, 0);
         if watch.exceeded() { Err(self.too_many(&watch)) } else { Ok(()) }
+    }
+
+    /// Keeps rows aside until the run has loaded what they may refer to.
+    fn keep_aside(&mut self, rows: Vec<Waiting>) -> Result<(), Failure> {
+        let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
+        match &mut self.waiting {
+            Some(waiting) => waiting.append(rows, &names),
+            None => Ok(()),
+        }
+    }
+
+    /// Tries the rows again that were kept aside, until nothing changes any more, and rejects the rest. In a dry run nothing is
+    /// in the table that they could refer to.
+    fn settle_waiting(&mut self) -> Result<(), Failure> {
+        let Some(mut waiting) = self.waiting.take() else { return Ok(()) };
+        if waiting.rows() == 0 || self.args.dry_run {
+            self.waiting = Some(waiting);
+            return Ok(());
+        }
+        info!("Trying {} rows again that waited for others", grouped(waiting.rows()));
+        self.report.phase(Phase::Writing);
+        let schemas = |run: &Self| run.tables.iter().map(|(schema, _)| schema.clone()).collect::<Vec<_>>();
+        if !waiting.are_of(&schemas(self))? {
+            // They were kept aside by an earlier process, and none of their tables' rows came in this one.
+            let all = self.profile.iter().flat_map(Profile::schemas).cloned().collect::<Vec<_>>();
+            for schema in all {
+                if !self.tables.iter().any(|(known, _)| known.name() == schema.name()) {
+                    self.schema(schema)?;
+                }
+            }
+        }
+        let schemas = schemas(self);
+        let mut settled = Settlement::default();
+        let mut rest: Option<WaitingRows> = None;
+        let mut may_wait = true;
+        loop {
+            let rows = rest.as_mut().unwrap_or(&mut waiting);
+            let mut next = WaitingRows::unnamed(cli::log_dir(self.args.log_dir.as_deref()));
+            let changed = self.settle_once(rows, &schemas, may_wait, &mut next, &mut settled)?;
+            if next.rows() == 0 {
+                break;
+            }
+            may_wait = changed;
+            rest = Some(next);
+        }
+        let mut files = Vec::new();
+        for (file, tallies) in settled {
+            let mut counts = self.notes.as_ref().and_then(|notes| notes.state.file(file.as_deref()?).cloned());
+            for (table, became) in tallies {
+                self.ledger.settle(counts.as_mut(), table, became);
+            }
+            files.extend(counts);
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.note(vec![Entry::Settled(files)])?;
+        }
+        waiting.delete()?;
+        Ok(())
+    }
+
+    /// Tries rows that wait once; those that have to wait on go to `next`. Says whether anything became of any.
+    fn settle_once(
+        &mut self,
+        rows: &mut WaitingRows,
+        schemas: &[Schema],
+        may_wait: bool,
+        next: &mut WaitingRows,
+        settlement: &mut Settlement,
+    ) -> Result<bool, Failure> {
+        // All together: some only pass with others.
+        let limits = Limits { rows: usize::MAX, bytes: u64::MAX, gather: None };
+        let manner = Manner { connections: 1, dry_run: false, may_wait };
+        let writer = Writer::new(&self.settings, &self.tables, &limits, &manner, &self.retry)?;
+        let names: Vec<_> = schemas.iter().map(Schema::name).collect();
+        let mut keys = WaitingKeys::default();
+        let mut changed = false;
+        rows.batches(schemas, |mut batch| {
+            let watch = self.watch(Reading::default(), 0);
+            let (mut rejected, mut waiting) = (Vec::new(), Vec::new());
+            for (table, settled) in writer.write(&mut batch, &watch, &mut keys)?.into_iter().enumerate() {
+                for (segment, mut became) in batch.segments.iter().zip(settled.tallies) {
+                    became.waiting = 0;
+                    changed |= became != Tally::default();
+                    let file = segment.file.as_deref().map(str::to_owned);
+                    settlement.entry(file).or_default().entry(table).or_default().add(became);
+                }
+                rejected.extend(settled.rejected);
+                waiting.extend(settled.waiting);
+            }
+            next.append(waiting, &names)?;
+            for line in &rejected {
+                self.reasons.add(&line.reason, line.weight);
+            }
+            let count = rejected.iter().map(|line| line.weight).sum();
+            self.reject(rejected, count)?;
+            if watch.exceeded() { Err(self.too_many(&watch)) } else { Ok(()) }
+        })?;
+        Ok(changed)
     }
 
     /// The counts of the run so far, with so many rejects that the ledger does not have yet.
@@ -488,6 +614,11 @@ impl Run<'_> {
             let message =
                 format!("the last line has no newline: the program before this one died, {torn} bytes are not written");
             return Err(Problem::new(Fault::Input, message).into());
+        }
+        let files = self.source.as_ref().map_or(0, |source| source.files);
+        let whole = |notes: &Notes| notes.state.done.len() as u64 >= files && notes.state.failed.is_empty();
+        if self.notes.as_ref().is_none_or(whole) {
+            self.settle_waiting()?;
         }
         match self.notes.take() {
             Some(notes) => self.end_of_run(notes, stop),

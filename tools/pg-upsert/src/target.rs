@@ -2,8 +2,9 @@
 
 use fault::Fault;
 use pg::catalogue::Table;
+use pg::constraints::{Constraints, TableId};
 use pg::policy::Rules;
-use pg::statement::{Statements, table_name};
+use pg::statement::{Dialect, Statements, table_name};
 use pg::{Client, Settings};
 use profile::Schema;
 use tracing::info;
@@ -23,8 +24,12 @@ pub(crate) struct Prepared {
     pub(crate) empty: bool,
     /// See [`Table::tells_apart`]. A table that is made of the schema does.
     pub(crate) tells_apart: bool,
-    /// The SQL of columns that are merged by it.
-    pub(crate) rules: Rules,
+    /// Which table it is; nothing in a dry run without the table.
+    pub(crate) table: Option<TableId>,
+    /// What it asks of its rows.
+    pub(crate) constraints: Constraints,
+    /// What its statements depend on besides the schema.
+    pub(crate) dialect: Dialect,
 }
 
 /// Makes sure that the table is there and fits.
@@ -47,8 +52,9 @@ pub(crate) fn prepare(
             pg::Error::found(Fault::Setup, format!("there is no table `{name}`")).with_hint("--create makes it")
         );
     };
+    let dialect = Dialect { rules: rules.clone(), ..Dialect::default() };
     let statements: Vec<_> =
-        std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create.iter().cloned()).collect();
+        std::iter::once(Statements::of(schema, 0, &dialect).create).chain(on_create.iter().cloned()).collect();
     let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
     let mut transaction = settings.begin_as_role(client).map_err(failed)?;
     let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);
@@ -64,12 +70,15 @@ pub(crate) fn prepare(
         return Err(pg::Error::found(Fault::Setup, format!("`{name}` is there, but it is not a table")));
     };
     table.check(schema)?;
+    let constraints = Constraints::of(&mut transaction, &table)?;
+    let dialect = Dialect { row_triggers: constraints.row_triggers, ..dialect };
     if dry_run {
-        return Ok(Prepared { before: statements, empty: false, tells_apart: true, rules });
+        return Ok(Prepared { before: statements, empty: false, tells_apart: true, table: None, constraints, dialect });
     }
+    let id = Some(TableId::from(&table));
     transaction.commit().map_err(failed)?;
     info!("Made the table {name}");
-    Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, rules })
+    Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, table: id, constraints, dialect })
 }
 
 /// A table that is there, if the rows fit it.
@@ -84,7 +93,10 @@ fn find(
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else { return Ok(None) };
     table.check(schema)?;
     let (empty, tells_apart) = (table.is_empty(&mut transaction)?, table.tells_apart(schema));
-    Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, rules: rules.clone() }))
+    let constraints = Constraints::of(&mut transaction, &table)?;
+    let dialect = Dialect { rules: rules.clone(), row_triggers: constraints.row_triggers, ..Dialect::default() };
+    let table = Some(TableId::from(&table));
+    Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, table, constraints, dialect }))
 }
 
 /// The first connection: it finds wrong settings before anything is read.

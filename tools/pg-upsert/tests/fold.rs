@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Dir, program};
-use pg::policy::Rules;
-use pg::statement::Statements;
+use pg::statement::{Dialect, Statements};
 use postgres::{Client, NoTls};
 use profile::{Merger, Row, Schema};
 use proptest::prelude::*;
@@ -345,11 +344,8 @@ impl Cases {
         self.tables += 1;
         let table = format!("cases_{}", self.tables);
         let schema = Schema { table: table.clone(), ..self.schema.clone() };
-        let statements = Statements::of(&schema, 0, &Rules::new());
+        let statements = Statements::of(&schema, 0, &Dialect::default());
         self.client.batch_execute(&statements.create).unwrap();
-        self.client
-            .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage; {}", statements.prologue))
-            .unwrap();
         for rows in rows {
             let objects: Vec<_> = rows
                 .iter()
@@ -362,9 +358,10 @@ impl Cases {
                 .collect();
             let rows = pg::quote_text(&format!("[{}]", objects.join(",")));
             let fill = format!(
-                "insert into pg_temp.ddb_pipe_stage select * from jsonb_populate_recordset(null::{table}, {rows})"
+                "insert into pg_temp.ddb_pipe_stage select 0, * from jsonb_populate_recordset(null::{table}, {rows})"
             );
-            self.client.batch_execute(&format!("begin; {fill}; {}; commit", statements.merge)).unwrap();
+            let Statements { prologue, merge, epilogue, .. } = &statements;
+            self.client.batch_execute(&format!("begin; {prologue}; {fill}; {merge}; {epilogue}; commit")).unwrap();
         }
         table
     }

@@ -132,7 +132,7 @@ fn a_session_that_had_temporary_tables_before_does_as_well() {
         r#"{"v":1,"profile":"t","hash":"h","table":"people","key":["id"],"columns":[{"name":"id","type":"bigint"}]}"#;
     postgres.query("create table people (id bigint primary key)");
     let statements =
-        pg::statement::Statements::of(&serde_json::from_str(schema).unwrap(), 0, &pg::policy::Rules::new());
+        pg::statement::Statements::of(&serde_json::from_str(schema).unwrap(), 0, &pg::statement::Dialect::default());
     let settings = format!(
         "host=127.0.0.1 port={} user={USER} password={PASSWORD} dbname={}",
         postgres.port(),
@@ -142,7 +142,7 @@ fn a_session_that_had_temporary_tables_before_does_as_well() {
     session.batch_execute("create temporary table a (n int); insert into a values (1)").unwrap();
     session.batch_execute("discard all").unwrap();
     assert!(session.batch_execute("set temp_buffers = '64MB'").is_err(), "what the statement below is for");
-    session.batch_execute(&statements.prologue).unwrap();
+    session.batch_execute(&format!("begin; {}; rollback", statements.prologue)).unwrap();
 }
 
 #[test]
