@@ -51,7 +51,13 @@ impl Error {
             None => without_code(error),
         };
         let constraint = server.and_then(|server| server.constraint()).map(str::to_owned);
-        Self { sqlstate, hint: hint.map(str::to_owned), constraint, ..Self::new(action.into(), cause(error), fault) }
+        let mut cause = cause(error);
+        // Without this, nobody would think of the pooler.
+        if sqlstate.as_deref().is_some_and(|code| crate::fault::FOREIGN_SESSION.contains(&code)) {
+            cause =
+                format!("a transaction pooler gave us a session of the server that other clients use, too: {cause}");
+        }
+        Self { sqlstate, hint: hint.map(str::to_owned), constraint, ..Self::new(action.into(), cause, fault) }
     }
 
     /// What came out of a COPY's writer, which wraps the driver's error.
@@ -224,10 +230,14 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
 const UNREACHABLE: &str =
     "check SERVER and PORT, that the server runs, and that its firewall (security group) lets us in";
 
+/// What to do about a connection that the other side closed without a word that reached us.
+const CLOSED: &str = "look at the server's log; a pooler in statement mode closes each connection that begins a transaction: \
+                      use the pooler in transaction or session mode, or the server's direct port";
+
 /// An error that did not come from the server.
 fn without_code(error: &postgres::Error) -> (Fault, Option<&'static str>) {
     if error.is_closed() {
-        return (Fault::Transient, None);
+        return (Fault::Transient, Some(CLOSED));
     }
     let mut source = error.source();
     while let Some(cause) = source {

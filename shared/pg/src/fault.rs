@@ -16,6 +16,9 @@ pub(crate) const TRANSIENT_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
 /// transaction pooler handed over a session in which another client left its own.
 pub(crate) const TRANSIENT_CODES: [&str; 6] = ["25006", "25P03", "25P04", "55P03", "42P05", "26000"];
 
+/// Codes that only a transaction pooler can cause: a prepared statement exists already, or no longer.
+pub(crate) const FOREIGN_SESSION: [&str; 2] = ["42P05", "26000"];
+
 /// Classes that reject a record: data exception, integrity constraint violation.
 pub(crate) const RECORD_CLASSES: [&str; 2] = ["22", "23"];
 

@@ -76,12 +76,28 @@ pub struct Bisection {
     statement: String,
     /// Whether all rows are tried together at first.
     together: bool,
+    /// A condition that says whether other rows of the batch have passed.
+    others_passed: String,
+}
+
+/// What a bisection has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// A row of the batch has passed already, so an error is that of its row.
+    pub passed: bool,
+    /// It ends after so many refusals as long as no row passes.
+    pub most_if_none_pass: u64,
+    /// It ends after so many refusals in any case.
+    pub most: u64,
 }
 
 impl Bisection {
-    /// The block that does it. `passed`: a row of the batch has passed already, so an error is that of its row.
-    pub fn sql(&self, passed: bool) -> String {
-        let Self { names: Names { first, last, .. }, rows, variable, statement, together } = self;
+    /// The block that does it. If it ends early, a refusal without an index says so.
+    pub fn sql(&self, circumstances: Circumstances) -> String {
+        let Self { names: Names { first, last, .. }, rows, variable, statement, together, others_passed } = self;
+        let Circumstances { passed, most_if_none_pass, most } = circumstances;
+        let bounded = |most: u64| i64::try_from(most).unwrap_or(i64::MAX);
+        let (most_if_none_pass, most) = (bounded(most_if_none_pass), bounded(most));
         let step = if *together { "greatest(total, 1)" } else { "1" };
         let widen = if *together { "step := least(step::bigint * 2, 1000000);" } else { "" };
         let list = |values: &[&str]| values.iter().map(|value| quote_text(value)).collect::<Vec<_>>().join(", ");
@@ -99,7 +115,7 @@ impl Bisection {
               total int := cardinality(indexes);
               at int := 1; upto int; step int := {step};
               {first} int; {last} int; {variable}
-              passed boolean := {passed}; probed boolean := false; probes int;
+              passed boolean := {passed} or {others_passed}; refusals bigint := (select count(*) from {REFUSED}); probed boolean := false; probes int;
               state text; message text; detail text; hint text; violated text;
             begin
               while at <= total loop
@@ -136,6 +152,11 @@ impl Bisection {
                     step := (upto - at + 1) / 2;
                   else
                     insert into {REFUSED} values ({first}, state, message, nullif(violated, ''), false);
+                    refusals := refusals + 1;
+                    if refusals >= {most} or (refusals >= {most_if_none_pass} and not passed) then
+                      insert into {REFUSED} values (null, state, message, null, false);
+                      return;
+                    end if;
                     at := at + 1; {widen}
                   end if;
                 end;
@@ -166,7 +187,8 @@ impl Isolate {
         };
         let bisection = |rows, statement, together| {
             let variable = String::new();
-            Bisection { names: names.clone(), rows, variable, statement, together }
+            let others_passed = "false".to_owned();
+            Bisection { names: names.clone(), rows, variable, statement, together, others_passed }
         };
         let marks = Marks { schema, constraints, names, stage: &stage, loaded };
         let columns = (1..=schema.columns.len()).map(|n| format!(", c{n} text")).collect::<String>();
@@ -195,7 +217,13 @@ impl Isolate {
                 write(&format!("excluded.{suspect} is null")),
                 true,
             ),
-            write_suspects: bisection(rows(&format!("s.{suspect}")), write("true"), false),
+            write_suspects: Bisection {
+                others_passed: format!(
+                    "exists (select from pg_temp.{stage} as s where s.{suspect} is null
+                       and not exists (select from {REFUSED} as r where r.row_index = s.{index}))"
+                ),
+                ..bisection(rows(&format!("s.{suspect}")), write("true"), false)
+            },
             delete: bisection(rows("true"), statements.delete_of(&between("gone")), true),
             refused: format!("select row_index, state, message, violated, hopeless from {REFUSED}"),
             untouched: format!("select row_index, left_alone, written from {UNTOUCHED}"),
@@ -205,17 +233,29 @@ impl Isolate {
 
 /// A query of the statement that converts texts with the input functions of the stage's types, as COPY does: a cast would cut
 /// a text that is too long. Its parameters are the first and the last index.
+///
+/// The input functions of enums, arrays, domains and composite types do not say what they return. There
+/// `json_populate_record` calls them for a column of the stage; a domain over JSON, in which it would see a JSON string,
+/// is checked when its value is inserted.
 fn convert(stage: &str) -> String {
     format!(
         "select format(
-             'insert into pg_temp.{stage} select t.row_index, %s from {TEXTS} as t where t.row_index between $1 and $2',
-             string_agg(format('%s(pg_catalog.textout(t.c%s)%s)', y.typinput::regproc, a.attnum - 1,
+           'insert into pg_temp.{stage} select t.row_index, %s from {TEXTS} as t where t.row_index between $1 and $2',
+           string_agg(case r.typtype
+             when 'p' then format(
+               '(pg_catalog.json_populate_record(null::pg_temp.{stage}, pg_catalog.json_build_object(%L, t.c%s))).%I',
+               a.attname, a.attnum - 1, a.attname)
+             else format('%s(pg_catalog.textout(t.c%s)%s)', p.oid::regproc, a.attnum - 1,
                case p.pronargs when 1 then '' else
                  format(', %s::oid', case y.typelem when 0 then y.oid else y.typelem end) end
-               || case p.pronargs when 3 then format(', %s', a.atttypmod) else '' end), ', ' order by a.attnum))
-           from pg_catalog.pg_attribute a
-           join pg_catalog.pg_type y on y.oid = a.atttypid join pg_catalog.pg_proc p on p.oid = y.typinput
-           where a.attrelid = 'pg_temp.{stage}'::pg_catalog.regclass and a.attnum > 1 and not a.attisdropped"
+               || case p.pronargs when 3 then format(', %s', a.atttypmod) else '' end)
+             end, ', ' order by a.attnum))
+         from pg_catalog.pg_attribute a
+         join pg_catalog.pg_type d on d.oid = a.atttypid
+         join pg_catalog.pg_type y on y.oid =
+           case when d.typbasetype in ('json'::regtype, 'jsonb'::regtype) then d.typbasetype else d.oid end
+         join pg_catalog.pg_proc p on p.oid = y.typinput join pg_catalog.pg_type r on r.oid = p.prorettype
+         where a.attrelid = 'pg_temp.{stage}'::pg_catalog.regclass and a.attnum > 1 and not a.attisdropped"
     )
 }
 

@@ -16,7 +16,7 @@ use crate::entries::{Entries, Origin, number_of};
 use crate::gather::{Gathered, PARTS, Scratch};
 use crate::key::Keys;
 use crate::settle::{Outcome, Refused, Settled};
-use crate::tolerance::Watch;
+use crate::tolerance::{Allowance, Watch};
 
 /// Single rows from all over a batch that are tried before an error is taken for that of the table or the session.
 const PROBES: usize = 32;
@@ -42,12 +42,19 @@ pub trait Transact: Sync {
     }
 
     /// Does it with the rows with these indexes, retries included, and says what became of them. `passed`: another row of the
-    /// batch has passed, so that an error which any cause may have is that of its row.
+    /// batch has passed, so that an error which any cause may have is that of its row. Work may end when more rows are refused than
+    /// the allowance says.
     ///
     /// # Errors
     /// It came to nothing. Rows are tried again in parts if one of them may be to blame, or if they are too many for the server's
     /// time limit.
-    fn transact(&self, rows: &Entries, places: Range<usize>, passed: bool) -> Result<Outcome, pg::Error>;
+    fn transact(
+        &self,
+        rows: &Entries,
+        places: Range<usize>,
+        passed: bool,
+        allowance: Allowance,
+    ) -> Result<Outcome, pg::Error>;
 }
 
 /// Divides batches of rows of one schema.
@@ -303,7 +310,17 @@ impl<P: Transact> Work<'_, P> {
             return Ok(());
         }
         self.program.in_time()?;
-        let error = match self.program.transact(together.rows, places.clone(), together.passed) {
+        let transact = |together: &Together<'_>, allowance| {
+            self.program.transact(together.rows, places.clone(), together.passed, allowance)
+        };
+        // The parts of a merged row that is refused may pass.
+        let merged = together.rows.weight(places.clone()) > places.len() as u64;
+        let mut done = transact(together, if merged { Allowance::UNLIMITED } else { self.watch.allowance() });
+        if done.as_ref().is_ok_and(|done| done.unfinished && !self.watch.would_exceed(done.refused.len() as u64)) {
+            // Another connection has written rows meanwhile.
+            done = transact(together, Allowance::UNLIMITED);
+        }
+        let error = match done {
             Ok(outcome) => return self.take(together, places, outcome, settled),
             Err(error) => error,
         };
@@ -373,12 +390,26 @@ impl<P: Transact> Work<'_, P> {
         outcome: Outcome,
         settled: &mut Settled,
     ) -> Result<(), Failure> {
-        let Outcome { refused, waiting, left_alone, suppressed, retried_as_parts } = outcome;
+        let Outcome { refused, waiting, left_alone, suppressed, retried_as_parts, unfinished } = outcome;
+        if unfinished {
+            self.watch.reject(refused.len() as u64);
+            together.outcome.refused.extend(refused);
+            together.cut = true;
+            return Ok(());
+        }
         let weight = |place: usize| together.rows.entry(place).weight();
         let unwritten: u64 = refused.iter().chain(&waiting).map(|refused| weight(refused.place)).sum();
         self.watch.accept(together.rows.weight(places.clone()) - unwritten);
         together.passed |= refused.len() < places.len();
-        together.outcome.add(Outcome { refused: Vec::new(), waiting, left_alone, suppressed, retried_as_parts });
+        let (refused_here, unfinished) = (Vec::new(), false);
+        together.outcome.add(Outcome {
+            refused: refused_here,
+            waiting,
+            left_alone,
+            suppressed,
+            retried_as_parts,
+            unfinished,
+        });
         let unclear = if together.passed { std::mem::take(&mut together.unclear) } else { Vec::new() };
         let unclear = unclear.into_iter().map(|(refused, _)| refused);
         unclear.chain(refused).try_for_each(|refused| self.refuse(together, refused, settled))

@@ -34,6 +34,8 @@ pub struct Outcome {
     pub suppressed: Vec<usize>,
     /// Merged rows that failed and were retried as their parts.
     pub retried_as_parts: Vec<usize>,
+    /// Work ended before the last row, when so many rows were refused as are allowed. Nothing was committed.
+    pub unfinished: bool,
 }
 
 impl Outcome {
@@ -44,6 +46,7 @@ impl Outcome {
         self.left_alone.extend(other.left_alone);
         self.suppressed.extend(other.suppressed);
         self.retried_as_parts.extend(other.retried_as_parts);
+        self.unfinished |= other.unfinished;
     }
 }
 

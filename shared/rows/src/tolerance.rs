@@ -105,6 +105,20 @@ impl Reading {
     }
 }
 
+/// After how many more rejects a run stops; `u64::MAX` is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// As long as no record is in the table.
+    pub none_passed: u64,
+    /// In any case.
+    pub any: u64,
+}
+
+impl Allowance {
+    /// Rows are tried to the last one.
+    pub const UNLIMITED: Self = Self { none_passed: u64::MAX, any: u64::MAX };
+}
+
 /// Looks on while a batch is worked on, so that one which is all wrong is not written to its end.
 #[derive(Debug)]
 pub struct Watch {
@@ -128,6 +142,30 @@ impl Watch {
     /// So many more cannot be.
     pub fn reject(&self, records: u64) {
         self.rejected.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// After how many more rejects work should end.
+    pub fn allowance(&self) -> Allowance {
+        let (accepted, rejected) = (self.accepted.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
+        let most = match self.limit {
+            MaxRejects::Count(most) => most,
+            MaxRejects::Percent(percent) if percent >= 100.0 => return Allowance::UNLIMITED,
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "no run has 2^52 records"
+            )]
+            MaxRejects::Percent(percent) => (percent * self.read.max(BASE) as f64 / 100.0) as u64,
+        };
+        let none_passed = if accepted == 0 { HOPELESS.saturating_sub(rejected).max(1) } else { u64::MAX };
+        Allowance { none_passed, any: (most + 1).saturating_sub(rejected).max(1) }
+    }
+
+    /// Whether work should end here if so many more records are rejects.
+    pub fn would_exceed(&self, more: u64) -> bool {
+        let (accepted, rejected) = (self.accepted.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
+        self.limit.exceeded(self.read, accepted, rejected + more)
     }
 
     /// How many records were read.
@@ -219,6 +257,23 @@ mod tests {
             assert!(!limit.exceeded(101, 1, 100));
         }
         assert!(!MaxRejects::Percent(100.0).exceeded(1_000_000, 0, 1_000_000));
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_when_the_limit_is_exceeded() {
+        for (limit, read, accepted, rejected) in [
+            (MaxRejects::Count(3), 9, 5, 1),
+            (MaxRejects::Count(0), 9, 0, 0),
+            (MaxRejects::Percent(1.0), 50, 49, 1),
+            (MaxRejects::Percent(1.0), 123_456, 0, 7),
+            (MaxRejects::Percent(0.3), 1_000_000, 17, 7),
+        ] {
+            let Allowance { none_passed, any } = Watch::new(limit, read, accepted, rejected).allowance();
+            let least = none_passed.min(any);
+            assert!(limit.exceeded(read, accepted, rejected + least), "{limit:?}");
+            assert!(!limit.exceeded(read, accepted, rejected + least - 1), "{limit:?}");
+        }
+        assert_eq!(Watch::new(MaxRejects::Percent(100.0), 9, 0, 0).allowance(), Allowance::UNLIMITED);
     }
 
     #[test]

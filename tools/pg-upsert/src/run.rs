@@ -369,7 +369,9 @@ impl Run<'_> {
         if let Ok([Held::Few(rows)]) = <[Held; 1]>::try_from(tables) {
             self.spare.give(rows);
         }
-        let count = settled.iter().map(Settled::rejects).sum();
+        // Of a batch that was cut nothing is counted but what is kept.
+        let kept = |settled: &Settled| settled.rejected.iter().map(|rejected| rejected.weight).sum();
+        let count = settled.iter().map(|settled| if cut { kept(settled) } else { settled.rejects() }).sum();
         let (mut tallies, mut rejected, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for settled in settled {
             tallies.push(settled.tallies);

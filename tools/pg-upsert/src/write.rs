@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cli::Retry;
 use fault::{Classify as _, Failure, Fault, Problem};
 use pg::constraints::TableId;
-use pg::isolate::{Bisection, Isolate};
+use pg::isolate::{Bisection, Circumstances, Isolate};
 use pg::statement::{Copy, Statements};
 use pg::transaction::for_values;
 use pg::{Client, Pool, Settings};
@@ -21,7 +21,7 @@ use rows::division::{Division, Transact};
 use rows::entries::Entries;
 use rows::ledger::Tally;
 use rows::settle::{Outcome, Refused, Settled};
-use rows::tolerance::Watch;
+use rows::tolerance::{Allowance, Watch};
 use serde_json::value::RawValue;
 use tracing::debug;
 
@@ -223,11 +223,18 @@ impl Transact for Deletion<'_> {
         self.0.in_time()
     }
 
-    fn transact(&self, rows: &Entries, places: Range<usize>, passed: bool) -> Result<Outcome, pg::Error> {
+    fn transact(
+        &self,
+        rows: &Entries,
+        places: Range<usize>,
+        passed: bool,
+        allowance: Allowance,
+    ) -> Result<Outcome, pg::Error> {
         let target = self.0;
+        let how = circumstances(passed, allowance);
         let work = Work { target, action: DELETE, rows, places: &places };
         match target.attempt(places.len(), |client| work.delete(client)) {
-            Err(error) if error.may_be_of_a_record() => work.isolate(&error, passed, true),
+            Err(error) if error.may_be_of_a_record() => work.isolate(&error, how, true),
             done => done,
         }
     }
@@ -244,10 +251,17 @@ impl Transact for Target {
         self.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &Entries, places: Range<usize>, passed: bool) -> Result<Outcome, pg::Error> {
+    fn transact(
+        &self,
+        rows: &Entries,
+        places: Range<usize>,
+        passed: bool,
+        allowance: Allowance,
+    ) -> Result<Outcome, pg::Error> {
+        let how = circumstances(passed, allowance);
         let work = Work { target: self, action: WRITE, rows, places: &places };
         if self.careful.load(Ordering::Relaxed) && places.len() > 1 {
-            return work.isolated(passed, false);
+            return work.isolated(how, false);
         }
         let empty = self.empty.load(Ordering::Relaxed);
         let mut done = self.attempt(places.len(), |client| work.write(client, empty));
@@ -256,7 +270,7 @@ impl Transact for Target {
             done = self.attempt(places.len(), |client| work.write(client, false));
         }
         match done {
-            Err(error) if error.may_be_of_a_record() => work.isolate(&error, passed, false),
+            Err(error) if error.may_be_of_a_record() => work.isolate(&error, how, false),
             done => done,
         }
     }
@@ -449,12 +463,12 @@ impl Work<'_> {
     }
 
     /// What became of rows of which some were refused as a whole with this error.
-    fn isolate(&self, error: &pg::Error, passed: bool, deletes: bool) -> Result<Outcome, pg::Error> {
+    fn isolate(&self, error: &pg::Error, how: Circumstances, deletes: bool) -> Result<Outcome, pg::Error> {
         if self.places.len() > 1 {
             debug!("A transaction of {} rows failed, isolating: {error}", self.places.len());
-            return self.isolated(passed, deletes);
+            return self.isolated(how, deletes);
         }
-        if !(passed || error.fault() == Fault::Record) {
+        if !(how.passed || error.fault() == Fault::Record) {
             return Err(error.clone().with_example(self.places.start));
         }
         let refused = Refused {
@@ -468,8 +482,8 @@ impl Work<'_> {
     }
 
     /// The same without a try of all rows together. When nothing is refused, the next batch is tried as a whole again.
-    fn isolated(&self, passed: bool, deletes: bool) -> Result<Outcome, pg::Error> {
-        let outcome = self.target.attempt(self.places.len(), |client| self.isolation(client, passed, deletes))?;
+    fn isolated(&self, how: Circumstances, deletes: bool) -> Result<Outcome, pg::Error> {
+        let outcome = self.target.attempt(self.places.len(), |client| self.isolation(client, how, deletes))?;
         if !deletes {
             let careful = !(outcome.refused.is_empty() && outcome.waiting.is_empty());
             self.target.careful.store(careful, Ordering::Relaxed);
@@ -478,28 +492,29 @@ impl Work<'_> {
     }
 
     /// One transaction in which the server finds the rows that it does not take, see `pg::isolate`.
-    fn isolation(&self, client: &mut Client, passed: bool, deletes: bool) -> Result<Outcome, pg::Error> {
+    fn isolation(&self, client: &mut Client, how: Circumstances, deletes: bool) -> Result<Outcome, pg::Error> {
         let Target { isolate, may_wait, .. } = self.target;
         let mut transaction = self.target.begin(self.action, client)?;
         let prepared = transaction.batch_execute(&isolate.prepare);
         prepared.map_err(|error| self.failed()(error).of_no_record())?;
-        let mut outcome = self.fill(&mut transaction, passed)?;
-        let mut bisect =
-            |bisection: &Bisection, passed| transaction.batch_execute(&bisection.sql(passed)).map_err(self.failed());
+        let mut outcome = self.fill(&mut transaction, how)?;
+        let bisect = |transaction: &mut Transaction<'_>, bisection: &Bisection| {
+            transaction.batch_execute(&bisection.sql(how)).map_err(self.failed())
+        };
         if deletes {
-            bisect(&isolate.delete, passed)?;
+            bisect(&mut transaction, &isolate.delete)?;
         } else {
-            transaction
-                .batch_execute(if may_wait.is_empty() { &isolate.mark_all } else { &isolate.mark })
-                .map_err(|error| self.failed()(error).of_no_record())?;
-            let mut bisect = |bisection: &Bisection, passed| {
-                transaction.batch_execute(&bisection.sql(passed)).map_err(self.failed())
-            };
-            bisect(&isolate.write, passed)?;
-            bisect(&isolate.write_suspects, true)?;
+            let mark = if may_wait.is_empty() { &isolate.mark_all } else { &isolate.mark };
+            transaction.batch_execute(mark).map_err(|error| self.failed()(error).of_no_record())?;
+            bisect(&mut transaction, &isolate.write)?;
+            bisect(&mut transaction, &isolate.write_suspects)?;
         }
         let refused = rows_of(transaction.simple_query(&isolate.refused).map_err(self.failed())?);
         self.refused(&refused, &mut outcome)?;
+        if outcome.unfinished {
+            transaction.rollback().map_err(self.failed())?;
+            return Ok(outcome);
+        }
         if deletes {
             let refused: Vec<_> = outcome.refused.iter().chain(&outcome.waiting).map(|refused| refused.place).collect();
             let kept = self.kept(&mut transaction)?;
@@ -514,7 +529,7 @@ impl Work<'_> {
     }
 
     /// Fills the stage with all rows whose values the columns' types take; refuses the others.
-    fn fill(&self, transaction: &mut Transaction<'_>, passed: bool) -> Result<Outcome, pg::Error> {
+    fn fill(&self, transaction: &mut Transaction<'_>, how: Circumstances) -> Result<Outcome, pg::Error> {
         let Target { isolate, statements, .. } = self.target;
         let mut attempt = transaction.transaction().map_err(self.failed())?;
         match self.copy(&mut attempt, &statements.stage, true) {
@@ -528,7 +543,7 @@ impl Work<'_> {
         transaction.batch_execute(&isolate.texts).map_err(self.failed())?;
         let mut outcome = Outcome::default();
         self.copy_texts(transaction, self.places.clone(), &mut outcome)?;
-        transaction.batch_execute(&isolate.convert.sql(passed)).map_err(self.failed())?;
+        transaction.batch_execute(&isolate.convert.sql(how)).map_err(self.failed())?;
         Ok(outcome)
     }
 
@@ -569,7 +584,10 @@ impl Work<'_> {
     /// Takes the server's list of what it refused.
     fn refused(&self, list: &[SimpleQueryRow], outcome: &mut Outcome) -> Result<(), pg::Error> {
         for row in list {
-            let Some(place) = number(row, 0) else { continue };
+            let Some(place) = number(row, 0) else {
+                outcome.unfinished = true;
+                continue;
+            };
             let (sqlstate, reason) = (row.get(1).unwrap_or_default(), row.get(2).unwrap_or_default());
             let constraint = row.get(3).map(str::to_owned);
             let error = pg::Error::of_row(self.action, sqlstate, reason, constraint);
@@ -624,6 +642,11 @@ impl Work<'_> {
         taken += copy.finish().map_err(self.failed())?;
         Ok((unwritable, taken))
     }
+}
+
+/// What a bisection has to know.
+fn circumstances(passed: bool, allowance: Allowance) -> Circumstances {
+    Circumstances { passed, most_if_none_pass: allowance.none_passed, most: allowance.any }
 }
 
 /// The rows of an answer.

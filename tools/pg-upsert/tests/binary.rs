@@ -65,9 +65,14 @@ fn a_value_that_is_none_is_rejected_in_the_server_s_words() {
     let run = upsert(&dir, &postgres, &rows).run();
 
     run.exits(1).stderr_has("100 records = 97 rows written + 0 merged + 0 filtered out + 3 rejected");
-    run.stderr_has("invalid input syntax for type timestamp with time zone: \"soon\"");
-    run.stderr_has("\"1e39\" is out of range for type real");
-    run.stderr_has("value \"2147483648\" is out of range for type integer");
+    let rejects = dir.read("pg-upsert.rejects.jsonl");
+    for reason in [
+        r#"invalid input syntax for type timestamp with time zone: \"soon\""#,
+        r#"\"1e39\" is out of range for type real"#,
+        r#"value \"2147483648\" is out of range for type integer"#,
+    ] {
+        assert!(rejects.contains(reason), "{rejects}");
+    }
     assert_eq!(postgres.query("select count(*) from t"), "97");
 }
 

@@ -15,8 +15,8 @@ use rows::batch::{Held, Limits, Segment};
 use rows::copy::Encoder;
 use rows::division::{Division, Transact};
 use rows::entries::Entries;
-use rows::settle::{Refused, Settled};
-use rows::tolerance::{MaxRejects, Watch};
+use rows::settle::{Outcome, Refused, Settled};
+use rows::tolerance::{Allowance, MaxRejects, Watch};
 
 use crate::findings::{Finding, Findings};
 use crate::pending::Pending;
@@ -170,7 +170,7 @@ impl Transact for Look<'_> {
         self.target.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+    fn transact(&self, rows: &Entries, places: Range<usize>, _: bool, _: Allowance) -> Result<Outcome, pg::Error> {
         let (unwritable, differing) = self.target.ask(rows, &places, &self.target.comparison.differing, place)?;
         let mut differs = vec![false; places.len()];
         for place in differing {
@@ -184,7 +184,7 @@ impl Transact for Look<'_> {
                 pending.add(rows, place, from).map_err(|error| here(&*error))?;
             }
         }
-        Ok(unwritable)
+        Ok(Outcome { refused: unwritable, ..Outcome::default() })
     }
 }
 
@@ -202,7 +202,7 @@ impl Transact for Report<'_> {
         self.target.retry.stop().in_time()
     }
 
-    fn transact(&self, rows: &Entries, places: Range<usize>) -> Result<Vec<Refused>, pg::Error> {
+    fn transact(&self, rows: &Entries, places: Range<usize>, _: bool, _: Allowance) -> Result<Outcome, pg::Error> {
         let finding = |answer: &Answer| {
             Ok(Finding {
                 place: place(answer)?,
@@ -221,6 +221,6 @@ impl Transact for Report<'_> {
             let added = records.and_then(|records| findings.add(&finding, &records));
             added.map_err(|error| here(&*error))?;
         }
-        Ok(unwritable)
+        Ok(Outcome { refused: unwritable, ..Outcome::default() })
     }
 }
