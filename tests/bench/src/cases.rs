@@ -39,11 +39,12 @@ pub fn measure(size: Size, only: Option<&str>, programs: &Path, data: &Path) -> 
     let (programs, data) = (programs.canonicalize()?, data.canonicalize()?);
     let world = World::start(programs, data.join("run"))?;
     let mut bench = Bench { size, data, world, report: Report::default() };
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("load", Bench::load),
         ("reload", Bench::reload),
         ("pictures", Bench::pictures),
         ("others", Bench::others),
+        ("rejects", Bench::rejects),
         ("programs", Bench::programs),
         ("instructions", Bench::instructions),
         ("memory", Bench::memory),
@@ -240,6 +241,58 @@ impl Bench {
             let name = format!("{}, empty table, random keys", collection.kind.name());
             self.report.add(format!("{name}: ddb-pipe, s"), pipeline.wall(), None);
             self.report.add(format!("{name}: ddb-pipe / \\copy, wall"), pipeline.wall() / floor.wall(), None);
+        }
+        Ok(())
+    }
+
+    /// 100,000 rows, of which none, one in a hundred and one in ten are refused by the table, against the load in which none is.
+    fn rejects(&mut self) -> io::Result<()> {
+        const ROWS: usize = 100_000;
+        let row = |id: usize, orphan: bool, bad: bool| {
+            let customer = if orphan { 0 } else { 1 + id % 1000 };
+            let amount = if bad { "\"none\"".to_owned() } else { format!("{}.{:02}", id % 977, id % 100) };
+            format!(r#"{{"id":{id},"customer":{customer},"amount":{amount},"note":"order {id} of a customer"}}"#)
+        };
+        let write = |name: &str, refused: &dyn Fn(usize) -> bool, orphans: bool| -> io::Result<PathBuf> {
+            let path = self.data.join(format!("rejects-{name}.ndjson"));
+            let mut lines = String::new();
+            // In an order that is not that of the keys.
+            for id in (0..ROWS).map(|n| n * 7919 % ROWS) {
+                lines.push_str(&row(id, orphans && refused(id), !orphans && refused(id)));
+                lines.push('\n');
+            }
+            fs::write(&path, lines)?;
+            Ok(path)
+        };
+        let cases = [
+            ("clean", write("clean", &|_| false, true)?, 0, 0),
+            ("1% orphans", write("orphans-1", &|id| id % 100 == 37, true)?, 1, ROWS / 100),
+            ("10% orphans", write("orphans-10", &|id| id % 10 == 7, true)?, 1, ROWS / 10),
+            ("1% bad values", write("values-1", &|id| id % 100 == 37, false)?, 1, ROWS / 100),
+            ("10% bad values", write("values-10", &|id| id % 10 == 7, false)?, 1, ROWS / 10),
+        ];
+        let mut loads: Vec<Loads> = cases.iter().map(|_| Loads::default()).collect();
+        for _ in 0..self.size.rounds {
+            for ((_, rows, code, refused), loads) in cases.iter().zip(&mut loads) {
+                self.world.begin(None);
+                self.world.sql(
+                    "create table customers (id int primary key); insert into customers select generate_series(1, 1000);
+                     create table rejects (id bigint primary key, customer int not null references customers,
+                                           amount numeric(12,2), note text)",
+                );
+                let mut command = self.world.program("pg-upsert")?;
+                command.args(["--table", "rejects", "--max-rejects", "100%"]).stdin(File::open(rows)?);
+                loads.0.push(self.world.load_ending(command, *code)?);
+                let expected = (ROWS - refused).to_string();
+                assert_eq!(self.world.sql("select count(*) from rejects"), expected, "rows in the table");
+            }
+        }
+        let clean = loads[0].wall();
+        self.report.add("100,000 rows, clean: pg-upsert, s", clean, None);
+        for ((name, _, _, refused), loads) in cases.iter().zip(&loads).skip(1) {
+            let most = AtMost(if *refused > ROWS / 100 { 10.0 } else { 3.0 });
+            self.report.add(format!("100,000 rows, {name}: pg-upsert, s"), loads.wall(), None);
+            self.report.add(format!("100,000 rows, {name}: wall / clean"), loads.wall() / clean, most);
         }
         Ok(())
     }

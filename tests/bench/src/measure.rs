@@ -32,7 +32,12 @@ impl Usage {
 }
 
 /// Runs a pipeline to its end; every program has to end well.
-pub fn pipeline(mut commands: Vec<Command>) -> io::Result<Usage> {
+pub fn pipeline(commands: Vec<Command>) -> io::Result<Usage> {
+    pipeline_ending(commands, 0)
+}
+
+/// Runs a pipeline to its end; every program has to end with this code.
+pub fn pipeline_ending(mut commands: Vec<Command>, code: i32) -> io::Result<Usage> {
     let begun = Instant::now();
     let last = commands.len() - 1;
     let (mut children, mut output) = (Vec::new(), None);
@@ -51,7 +56,7 @@ pub fn pipeline(mut commands: Vec<Command>) -> io::Result<Usage> {
     // The last first: one that failed is the cause of what the others say.
     for (place, child) in children.iter_mut().enumerate().rev() {
         let done = child.wait4()?;
-        if !done.status.success() {
+        if done.status.code() != Some(code) {
             return Err(io::Error::other(format!("{:?}: {}", commands[place], done.status)));
         }
         let cpu = done.rusage.utime + done.rusage.stime;

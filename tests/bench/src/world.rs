@@ -119,6 +119,13 @@ impl World {
         Ok(Load { usage, server: self.server.cpu().saturating_sub(before) })
     }
 
+    /// Runs a program that ends with this code.
+    pub fn load_ending(&self, command: Command, code: i32) -> io::Result<Load> {
+        let before = self.server.cpu();
+        let usage = measure::pipeline_ending(vec![command], code)?;
+        Ok(Load { usage, server: self.server.cpu().saturating_sub(before) })
+    }
+
     /// `psql` with these commands, one after the other.
     pub fn psql(&self, commands: &[String]) -> Command {
         let mut psql = self.server.session(DATABASE);
