@@ -78,6 +78,8 @@ pub struct Settled {
     pub rejected: Vec<Rejected>,
     /// What is kept aside.
     pub waiting: Vec<Waiting>,
+    /// What a trigger or rule of the table swallowed, as lines for those who keep them.
+    pub suppressed: Vec<Rejected>,
     /// Work ended before the last row, because there were too many rejects: nothing of the batch can be noted.
     pub cut: bool,
 }
@@ -101,6 +103,7 @@ impl Settled {
             tallies,
             rejected: segments.iter().flat_map(|segment| segment.rejects.iter().filter(ours).cloned()).collect(),
             waiting: Vec::new(),
+            suppressed: Vec::new(),
             cut: false,
         }
     }
@@ -130,6 +133,11 @@ impl Settled {
         outcome.retried_as_parts.iter().for_each(|&place| set(place, Fate::CountedAsParts));
         for refused in &outcome.refused {
             self.rejected.extend(refused_row(segments, rows, refused, columns));
+        }
+        for &place in &outcome.suppressed {
+            let reason = "suppressed by a trigger or rule of the table".to_owned();
+            let suppressed = Refused { place, sqlstate: None, reason };
+            self.suppressed.extend(refused_row(segments, rows, &suppressed, columns));
         }
         for waiting in &outcome.waiting {
             self.waiting.push(waiting_row(segments, rows, waiting, columns));
@@ -173,6 +181,7 @@ impl Settled {
         }
         self.rejected.extend(other.rejected);
         self.waiting.extend(other.waiting);
+        self.suppressed.extend(other.suppressed);
         self.cut |= other.cut;
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use checkpoint::{Bookmark as _, Entry};
+use checkpoint::{Bookmark as _, Entry, FileCounts};
 use cli::progress::{Progress, Standing, grouped, time};
 use cli::{Program as _, Retry, Stop};
 use events::Phase;
@@ -95,6 +95,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         rejects: None,
         waiting: None,
         waiting_keys: WaitingKeys::default(),
+        done_with_waiting: BTreeMap::new(),
         progress: Progress::new(args.progress.now()),
         report: Report::new(Arc::clone(&read)),
         read,
@@ -142,6 +143,8 @@ struct Run<'a> {
     /// Rows that are kept aside for others of the run.
     waiting: Option<WaitingRows>,
     waiting_keys: WaitingKeys,
+    /// Files that are done but for rows that wait, where no bookmark has them.
+    done_with_waiting: BTreeMap<String, FileCounts>,
     progress: Progress,
     /// Records that were read by this process.
     read: Arc<AtomicU64>,
@@ -377,6 +380,7 @@ impl Run<'_> {
             tallies.push(settled.tallies);
             rejected.extend(settled.rejected);
             waiting.extend(settled.waiting);
+            self.keep_suppressed(settled.suppressed)?;
         }
         self.keep_aside(waiting)?;
         for line in &rejected {
@@ -395,6 +399,11 @@ impl Run<'_> {
             entries.extend(self.event(event));
         }
         notes::report(&entries);
+        if self.notes.is_none() {
+            let waits = |entry: &Entry| if let Entry::Done(file) = entry { Some(file.clone()) } else { None };
+            let waiting = entries.iter().filter_map(waits).filter(|file| file.waiting > 0);
+            self.done_with_waiting.extend(waiting.map(|file| (file.key.clone(), file)));
+        }
         let noted = entries.clone();
         self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))?;
         self.report.noted(&noted);
@@ -410,6 +419,18 @@ impl Run<'_> {
         let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
         match &mut self.waiting {
             Some(waiting) => waiting.append(rows, &names),
+            None => Ok(()),
+        }
+    }
+
+    /// Whoever reads receipts and rejects (`migrate retry-rejects`) has to know which rows are not in the table.
+    fn keep_suppressed(&mut self, lines: Vec<Rejected>) -> Result<(), Failure> {
+        if !(self.args.receipts && self.args.rejects.is_some()) || lines.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
+        match &mut self.rejects {
+            Some(rejects) => Ok(rejects.append(lines, if names.len() > 1 { &names } else { &[] })?),
             None => Ok(()),
         }
     }
@@ -450,15 +471,18 @@ impl Run<'_> {
         }
         let mut files = Vec::new();
         for (file, tallies) in settled {
-            let mut counts = self.notes.as_ref().and_then(|notes| notes.state.file(file.as_deref()?).cloned());
+            let noted = self.notes.as_ref().and_then(|notes| notes.state.file(file.as_deref()?).cloned());
+            let mut counts = noted.or_else(|| self.done_with_waiting.remove(file.as_deref()?));
             for (table, became) in tallies {
                 self.ledger.settle(counts.as_mut(), table, became);
             }
             files.extend(counts);
         }
-        if let Some(notes) = &mut self.notes {
-            notes.note(vec![Entry::Settled(files)])?;
+        let entries = vec![Entry::Settled(files)];
+        if self.args.receipts {
+            notes::receipts(&entries)?;
         }
+        self.notes.as_mut().map_or(Ok(()), |notes| notes.note(entries))?;
         waiting.delete()?;
         Ok(())
     }
@@ -491,6 +515,7 @@ impl Run<'_> {
                 }
                 rejected.extend(settled.rejected);
                 waiting.extend(settled.waiting);
+                self.keep_suppressed(settled.suppressed)?;
             }
             next.append(waiting, &names)?;
             for line in &rejected {

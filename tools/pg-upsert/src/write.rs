@@ -185,7 +185,7 @@ impl Writer {
                         written = division.run(rows, segments, apart, target, watch)?;
                     }
                 }
-                written.rejected.iter_mut().for_each(|rejected| rejected.table = place);
+                written.rejected.iter_mut().chain(&mut written.suppressed).for_each(|line| line.table = place);
                 written.waiting.iter_mut().for_each(|row| row.table = place);
                 waiting.add(&written.waiting, division.is_exact());
                 all[place].add(written);
@@ -200,7 +200,7 @@ fn as_deleted(mut settled: Settled, place: usize) -> Settled {
     for Tally { written, merged, deleted, .. } in &mut settled.tallies {
         *deleted = std::mem::take(written) + std::mem::take(merged);
     }
-    for rejected in &mut settled.rejected {
+    for rejected in settled.rejected.iter_mut().chain(&mut settled.suppressed) {
         rejected.table = place;
         // A JSON object, with a word before it: JSON too.
         let data = RawValue::from_string(format!("{{\"$delete\":{}}}", rejected.data.get()));

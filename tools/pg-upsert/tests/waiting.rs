@@ -214,3 +214,37 @@ fn a_child_may_come_before_its_parent_where_the_run_loads_both() {
     assert_eq!(postgres.query("select * from c"), "1|7");
     assert_eq!(dir.read("migrate-x.rejects.jsonl").lines().count(), 1);
 }
+
+/// `migrate retry-rejects` goes by the last receipt of a file.
+#[test]
+fn a_file_whose_rows_waited_has_a_second_receipt() {
+    let (dir, postgres) = migration();
+    let stream = run_of(&[(1, "2"), (5, "77"), (2, "null")], true);
+    let run =
+        upsert(&dir, &postgres).args(["-b", "1", "--receipts", "--rejects", "again.jsonl"]).stdin(stream.as_str());
+    let run = run.run();
+    run.exits(1);
+    let receipts: Vec<serde_json::Value> =
+        run.output().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts = |receipt: &serde_json::Value| {
+        ["records", "written", "rejected", "waiting"].map(|name| receipt["done"][name].as_u64().unwrap_or_default())
+    };
+    assert_eq!(receipts.iter().map(counts).collect::<Vec<_>>(), [[3, 1, 0, 2], [3, 2, 1, 0]]);
+    assert_eq!(dir.read("again.jsonl").lines().count(), 1);
+}
+
+#[test]
+fn rows_that_a_trigger_swallows_are_in_the_rejects_of_those_who_read_receipts() {
+    let (dir, postgres) = migration();
+    postgres.query(
+        "create function swallow() returns trigger language plpgsql as
+           $$begin if new.id = 5 then return null; end if; return new; end$$;
+         create trigger swallow before insert or update on t for each row execute function swallow()",
+    );
+    let stream = run_of(&[(1, "null"), (5, "null")], true);
+    let run = upsert(&dir, &postgres).args(["--receipts", "--rejects", "again.jsonl"]).stdin(stream.as_str()).run();
+    run.exits(1);
+    let line: serde_json::Value = serde_json::from_str(&dir.read("again.jsonl")).unwrap();
+    assert_eq!(line["reason"], "suppressed by a trigger or rule of the table");
+    assert_eq!(line["records"], serde_json::json!([2]));
+}
