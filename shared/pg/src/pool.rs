@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use ::fault::{Classify as _, Fault};
 use r2d2::ManageConnection;
-use r2d2_postgres::PostgresConnectionManager;
 use retry::Interrupt;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::settings::Servers;
 use crate::{Error, Settings};
 
 /// One connection.
 pub type Client = postgres::Client;
 
-/// How long one attempt to open a connection may take.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// What an attempt to open a connection may take longer than the limits of its hosts.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections of one server.
 #[derive(Clone)]
@@ -30,14 +29,15 @@ impl Pool {
     /// # Errors
     /// The settings of TLS are wrong. The server is not asked yet.
     pub fn new(settings: &Settings, connections: u32) -> Result<Self, Error> {
-        let manager = Sessions { manager: settings.manager()? };
+        let servers = settings.servers()?;
+        let patience = servers.patience() + PATIENCE;
         let sessions = r2d2::Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
-            .connection_timeout(PATIENCE)
+            .connection_timeout(patience)
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(manager);
+            .build_unchecked(Sessions { servers });
         Ok(Self { sessions, settings: settings.clone() })
     }
 
@@ -74,13 +74,7 @@ struct Session {
 
 /// Opens connections.
 struct Sessions {
-    manager: PostgresConnectionManager<MakeRustlsConnect>,
-}
-
-impl Sessions {
-    fn open(&self) -> Result<Client, Error> {
-        self.manager.connect().map_err(Error::on("cannot open a connection to PostgreSQL"))
-    }
+    servers: Servers,
 }
 
 impl ManageConnection for Sessions {
@@ -88,7 +82,7 @@ impl ManageConnection for Sessions {
     type Error = postgres::Error;
 
     fn connect(&self) -> Result<Session, postgres::Error> {
-        Ok(Session { client: self.open(), spent: false })
+        Ok(Session { client: self.servers.connect(), spent: false })
     }
 
     fn is_valid(&self, _: &mut Session) -> Result<(), postgres::Error> {
@@ -97,6 +91,6 @@ impl ManageConnection for Sessions {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        session.spent || session.client.as_mut().map_or(true, |client| self.manager.has_broken(client))
+        session.spent || session.client.as_ref().map_or(true, Client::is_closed)
     }
 }

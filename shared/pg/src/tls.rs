@@ -11,28 +11,42 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::settings::{Protection, Versions};
 use crate::{Error, TlsMode};
 
 /// What the driver makes TLS connections with. Without TLS it is not used.
-pub(crate) fn connector(mode: TlsMode, root_cert: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
+pub(crate) fn connector(protection: &Protection) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let versions: &[_] = match protection.versions {
+        Versions::Any => &[&TLS12, &TLS13],
+        Versions::Only12 => &[&TLS12],
+        Versions::Only13 => &[&TLS13],
+    };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| Error::found(Fault::Setup, format!("cannot set up TLS: {error}")))?;
-    let config = match mode {
+    let mode = protection.mode;
+    let builder = match mode {
         TlsMode::VerifyCa | TlsMode::VerifyFull => {
             let any_name = mode == TlsMode::VerifyCa;
-            let known = KnownServer::new(root_cert, any_name, provider)?;
+            let known = KnownServer::new(protection.root_cert.as_deref(), any_name, provider)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(known))
         }
         TlsMode::Off | TlsMode::Prefer | TlsMode::Encrypt => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
         }
     };
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+    let mut config = builder.with_no_client_auth();
+    config.enable_sni = protection.sni;
+    if protection.direct {
+        // The server takes a direct handshake only for its own protocol.
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(MakeRustlsConnect::new(config))
 }
 
 /// Verifies as the web does, by the authorities of the file, or by the system's where there is no file, and takes a

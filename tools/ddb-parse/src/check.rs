@@ -6,9 +6,6 @@ use fault::{Classify as _, Exit, Failure, Fault, PipeError, Problem, explain};
 use pg::catalogue::Table;
 use profile::{Profile, Schema};
 
-/// Variables of which one has to be there for a database to be looked at.
-const NAMING: [&str; 5] = ["SERVER", "PGHOST", "PGSERVICE", "DATABASE", "PGDATABASE"];
-
 /// Says what the profile is, and what in the database is in the way of its rows.
 ///
 /// # Errors
@@ -19,7 +16,7 @@ pub(crate) fn check(profile: &Profile, mut output: impl Write) -> Result<Exit, F
         let (columns, key) = (schema.columns.len(), schema.key.join(", "));
         say(format!("table `{}`: {columns} columns, key {key}", schema.name()))?;
     }
-    if NAMING.iter().all(|variable| std::env::var_os(variable).is_none_or(|value| value.is_empty())) {
+    if !pg::Settings::are_given() {
         say(format!("the profile `{}` is right; no database is named, so none was looked at", profile.name))?;
         return Ok(Exit::Done);
     }

@@ -1,6 +1,6 @@
 //! `--check` and `--explain`: what is said of a profile, by itself, with a database, and with an item.
 
-use harness::postgres::Postgres;
+use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Dir, Finished, Program, program};
 
 const PROFILE: &str = r##"
@@ -68,6 +68,9 @@ fn a_profile_is_checked_against_a_database() {
     let check = || parse(&dir, "--check").envs(postgres.envs()).run();
 
     check().exits(0).stdout_has("there is no table `orders` yet; `pg-upsert --create` makes it\n");
+    let (port, name) = (postgres.port(), postgres.database());
+    let url = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/{name}?sslmode=disable");
+    parse(&dir, "--check").env("DATABASE_URL", url).run().exits(0).stdout_has("there is no table `orders` yet");
     postgres.query("create table orders (id bigint, status text, at date, rest jsonb)");
     postgres.query("create table lines (id bigint, line int, sku text, primary key (id, line))");
     check()

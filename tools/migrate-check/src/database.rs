@@ -172,7 +172,15 @@ const TABLE: &str = "
 
 impl Target {
     /// Looks the table of a schema up; `deletes` says whether rows are deleted too.
-    pub(crate) fn find(client: &mut Client, schema: &Schema, deletes: bool) -> Result<Self, Error> {
+    pub(crate) fn find(
+        settings: &Settings,
+        client: &mut Client,
+        schema: &Schema,
+        deletes: bool,
+    ) -> Result<Self, Error> {
+        // As a load looks for it: with the search path of the connection.
+        let begun = settings.begin(client);
+        let client = &mut begun.map_err(Error::on(format!("cannot look up the table `{}`", schema.table)))?;
         let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? else {
             let failed = Error::on("cannot look up the schema of a new table");
             let home = client.query_opt(HOME, &[&schema.schema]).map_err(failed)?;

@@ -56,7 +56,7 @@ pub(crate) fn doctor(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
         let mut targets = Vec::new();
         for schema in profile.iter().flat_map(Profile::schemas) {
             let deletes = work.iter().flat_map(|work| &work.parts).any(source::Part::is_incremental);
-            let target = Target::find(&mut client, schema, deletes).map_err(Into::into);
+            let target = Target::find(&settings, &mut client, schema, deletes).map_err(Into::into);
             if let Some(target) = findings.take("table", target) {
                 table(run, schema, &target, work.as_ref(), &mut findings);
                 targets.push(target);

@@ -218,6 +218,21 @@ fn privileges_on_each_column_that_is_written_are_enough() {
     run.exits(0).stdout_has("ok       privileges  the role may read and write `people`\n");
 }
 
+/// As a run would look for it.
+#[test]
+fn a_table_is_looked_up_along_the_search_path_of_the_connection() {
+    let ((dir, export), postgres) = (world(), Postgres::new());
+    export.write_to(&dir);
+    postgres.query(&format!("create schema tenant; set search_path = tenant; {TABLE}"));
+    for (variable, value) in [("DATABASE_URL", "postgres:///?schema=tenant"), ("PGOPTIONS", "-c search_path=tenant")] {
+        let doctor = || check(&dir, &postgres, &["doctor", "--source", "exports"]);
+        doctor().env(variable, value).run().exits(0).stdout_has("ok       table       `people` takes the 4 columns");
+        doctor().run().exits(2);
+        let plan = check(&dir, &postgres, &["plan", "--source", "exports", "--json"]).env(variable, value).run();
+        plan.exits(0).stdout_has(":\"empty\"");
+    }
+}
+
 #[test]
 fn what_cannot_be_reached_or_is_not_there_comes_with_what_to_do() {
     let ((dir, export), postgres) = (world(), Postgres::new());

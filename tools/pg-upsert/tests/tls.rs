@@ -182,6 +182,24 @@ fn a_server_without_tls_is_told_from_one_that_is_not_trusted() {
 }
 
 #[test]
+fn versions_of_tls_are_those_that_are_asked_for() {
+    let _turn = turn();
+    let postgres = table();
+    let authority = Authority::new("ours");
+    postgres.server().serve_tls(&authority.certificate(HERE));
+    postgres.query(
+        "alter table t add version text; create function version_of_tls() returns text stable language sql
+           as 'select version from pg_stat_ssl where pid = pg_backend_pid()';
+         alter table t alter version set default version_of_tls()",
+    );
+    for (variable, version) in [("PGSSLMAXPROTOCOLVERSION", "TLSv1.2"), ("PGSSLMINPROTOCOLVERSION", "TLSv1.3")] {
+        let run = upsert(&postgres).env("DB_SSL", "true").env("DB_SSL_ROOT_CERT", authority.path());
+        run.env(variable, version).args(["--columns", "id"]).run().exits(0);
+        assert_eq!(postgres.query("delete from t returning version"), version);
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_kept_are_refused_before_anything_is_sent() {
     let _turn = turn();
     let (dir, postgres) = (Dir::new(), table());
@@ -198,7 +216,9 @@ fn settings_that_cannot_be_kept_are_refused_before_anything_is_sent() {
         (&[("DB_SSL", "true"), ("DB_SSL_ROOT_CERT", empty)], "there is none in it", "DB_SSL_ROOT_CERT"),
         (&[("DB_SSL", "true"), ("DB_SSL_ROOT_CERT", none)], "none.pem`: ", "DB_SSL_ROOT_CERT"),
         (&[("DB_SSL", "require"), ("PGSSLROOTCERT", "system")], "the system's authorities", "verify-full"),
-        (&[("PGSSLCRL", "/x.crl")], "`sslcrl` (PGSSLCRL) is `/x.crl`", "leave it out"),
+        (&[("PGSSLCRL", "/x.crl")], "`sslcrl` (PGSSLCRL) is set", "leave it out"),
+        (&[("PGSSLNEGOTIATION", "direct")], "but TLS is not required", "verify-full"),
+        (&[("PGSSLMAXPROTOCOLVERSION", "TLSv1.1")], "leave no version of TLS", "PGSSLMAXPROTOCOLVERSION"),
     ] {
         let run = upsert(&postgres).envs(variables.iter().copied()).run();
         run.exits(2).stderr_has(why).stderr_has(hint);

@@ -569,3 +569,11 @@ fn a_file_that_did_not_end_well_leaves_no_trace() {
         assert!(found.trim_end().ends_with(r#""file":"a","records":[2]}"#), "{found}");
     }
 }
+
+#[test]
+fn a_standby_cannot_be_asked_for() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let run = verify(&dir, &postgres).env("PGTARGETSESSIONATTRS", "standby").args(["--table", "t"]).stdin("").run();
+    run.exits(2).stderr_has("`target_session_attrs` asks for a server that cannot be written to");
+    run.stderr_has("pg-verify needs temporary tables");
+}

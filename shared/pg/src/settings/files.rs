@@ -22,23 +22,21 @@ pub(super) fn credential(var: &impl Fn(&str) -> Option<String>) -> Result<Option
     }
 }
 
-/// The password of the first line of the password file that matches.
+/// The text of the password file: the one that is named, or `~/.pgpass`.
 ///
 /// As in libpq, a file that others can read is not used, and a missing one is no error.
-pub(super) fn pgpass(
-    var: &impl Fn(&str) -> Option<String>,
-    host: &str,
-    port: u16,
-    database: &str,
-    user: &str,
-) -> Option<String> {
-    let path = var("PGPASSFILE").or_else(|| var("HOME").map(|home| format!("{home}/.pgpass")))?;
+pub(super) fn pgpass(named: Option<String>, var: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let path = named.or_else(|| var("HOME").map(|home| format!("{home}/.pgpass")))?;
     let metadata = fs::metadata(&path).ok()?;
     if metadata.permissions().mode() & 0o077 != 0 {
         warn!("`{path}` is not used: others can read it (chmod 0600 {path})");
         return None;
     }
-    let text = fs::read_to_string(&path).ok()?;
+    fs::read_to_string(&path).ok()
+}
+
+/// The password of the first line that matches, in the text of a password file.
+pub(super) fn password(text: &str, host: &str, port: u16, database: &str, user: &str) -> Option<String> {
     // libpq's rule: connections through a socket are entered as `localhost` or as the folder.
     let hosts: &[&str] = if host.starts_with('/') { &[host, "localhost"] } else { &[host] };
     let port = port.to_string();
@@ -69,9 +67,13 @@ fn split_fields(line: &str) -> Vec<String> {
     fields
 }
 
-/// The values of a service.
-pub(super) fn service(name: &str, var: &impl Fn(&str) -> Option<String>) -> Result<Values, Error> {
-    let own = var("PGSERVICEFILE").or_else(|| var("HOME").map(|home| format!("{home}/.pg_service.conf")));
+/// The values of a service, from the file that is named, `~/.pg_service.conf` or the system's.
+pub(super) fn service(
+    name: &str,
+    named: Option<String>,
+    var: &impl Fn(&str) -> Option<String>,
+) -> Result<Values, Error> {
+    let own = named.or_else(|| var("HOME").map(|home| format!("{home}/.pg_service.conf")));
     let system = var("PGSYSCONFDIR").unwrap_or_else(|| "/etc/postgresql-common".to_owned());
     let files = [own.map(PathBuf::from), Some(Path::new(&system).join("pg_service.conf"))];
     let mut read = Vec::new();
@@ -79,7 +81,12 @@ pub(super) fn service(name: &str, var: &impl Fn(&str) -> Option<String>) -> Resu
         match fs::read_to_string(&path) {
             Ok(text) => {
                 if let Some(values) = section(&text, name) {
-                    return Ok(values);
+                    return values.map_err(|problem| {
+                        Error::found(Fault::Setup, format!("the service `{name}` in `{}` {problem}", path.display()))
+                            .with_hint(
+                                "its lines are of the form name=value, with the parameters of a connection string",
+                            )
+                    });
                 }
                 read.push(format!("`{}`", path.display()));
             }
@@ -91,12 +98,22 @@ pub(super) fn service(name: &str, var: &impl Fn(&str) -> Option<String>) -> Resu
     Err(Error::found(Fault::Setup, format!("no service `{name}` in {places}")))
 }
 
-fn section(text: &str, name: &str) -> Option<Values> {
+/// The values of a section, or what is wrong with it. A line is never repeated: it may hold the password.
+fn section(text: &str, name: &str) -> Option<Result<Values, &'static str>> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) == Some(name))?;
-    let pairs = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
-    let pairs = pairs.filter_map(|line| line.split_once('='));
-    Some(pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    let pairs = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
+        if line.starts_with("ldap") {
+            return Err("asks an LDAP server, which this program does not support");
+        }
+        let (name, value) = line.split_once('=').ok_or("has a line without `=`")?;
+        match name.trim() {
+            "service" | "servicefile" => Err("names another service, which libpq does not allow either"),
+            name => Ok((name.to_owned(), value.trim().to_owned())),
+        }
+    });
+    Some(pairs.collect())
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

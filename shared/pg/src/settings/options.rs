@@ -1,4 +1,7 @@
 //! libpq's `options`, as the server's command line takes them: `-c search_path=shop --lock_timeout=5s`.
+//!
+//! They are sent with each transaction. Settings that have no effect there, or that would change what the driver's bytes mean,
+//! are refused instead of ignored.
 
 use ::fault::Fault;
 
@@ -16,12 +19,39 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, Error> {
             (None, None) => String::new(),
         };
         let Some((name, value)) = setting.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            // Without the value.
+            let word = word.split('=').next().unwrap_or_default();
             return Err(Error::found(Fault::Setup, format!("`{word}` in the connection's `options` is not known"))
                 .with_hint("options are settings of the server, as -c search_path=shop"));
         };
-        settings.push((name.replace('-', "_"), value.to_owned()));
+        let name = name.replace('-', "_");
+        refuse(&name.to_ascii_lowercase(), value)?;
+        settings.push((name, value.to_owned()));
     }
     Ok(settings)
+}
+
+/// Refuses settings that cannot be honoured inside a transaction.
+fn refuse(name: &str, value: &str) -> Result<(), Error> {
+    let value = value.trim().to_ascii_lowercase();
+    let (harmless, why) = match name {
+        "client_encoding" => {
+            let plain: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+            (matches!(plain.as_str(), "utf8" | "unicode"), "rows are sent as UTF-8")
+        }
+        "default_transaction_read_only" | "transaction_read_only" => {
+            (["off", "of", "false", "no", "n", "f", "0"].contains(&value.as_str()), "the programs write")
+        }
+        "default_transaction_isolation" | "transaction_isolation" => {
+            (value == "read committed", "the programs use read committed")
+        }
+        _ => return Ok(()),
+    };
+    if harmless {
+        return Ok(());
+    }
+    Err(Error::found(Fault::Setup, format!("`{name}` in the connection's `options` cannot be honoured: {why}"))
+        .with_hint("leave it out"))
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -32,7 +62,8 @@ fn words(text: &str) -> Vec<String> {
                 escaped = true;
                 continue;
             }
-            ' ' | '\t' | '\n' if !escaped => words.extend(word.take()),
+            // As isspace(3) has it.
+            ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' if !escaped => words.extend(word.take()),
             _ => word.get_or_insert_default().push(character),
         }
         escaped = false;
@@ -54,8 +85,29 @@ mod tests {
 
     #[test]
     fn an_option_that_is_no_setting_is_named() {
-        for (text, word) in [("-d 5", "-d"), ("-c", "-c"), ("-c x", "-c"), ("--=1", "--=1"), ("x=1", "x=1")] {
+        for (text, word) in [("-d 5", "-d"), ("-c", "-c"), ("-c x", "-c"), ("--=1", "--"), ("x=1", "x")] {
             assert!(parse(text).unwrap_err().to_string().contains(&format!("`{word}`")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_transaction_cannot_honour_is_refused() {
+        for text in [
+            "-c client_encoding=LATIN1",
+            "-c default_transaction_read_only=on",
+            "--Default-Transaction-Read-Only=true",
+            "-c transaction_read_only=1",
+            "-c default_transaction_isolation=serializable",
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("cannot be honoured"), "{text}: {error}");
+        }
+        for text in [
+            "-c client_encoding=utf-8",
+            "-c default_transaction_read_only=off",
+            r"-c default_transaction_isolation=read\ committed",
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
         }
     }
 }

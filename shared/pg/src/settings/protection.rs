@@ -9,30 +9,83 @@ use postgres::config::ChannelBinding;
 use super::TlsMode;
 use crate::Error;
 
-/// What libpq can promise and this cannot: its name there, its variable, the values that ask for nothing.
-const DEMANDS: [(&str, &str, &[&str]); 6] = [
-    ("gssencmode", "PGGSSENCMODE", &["disable", "prefer"]),
-    ("require_auth", "PGREQUIREAUTH", &[]),
-    ("requirepeer", "PGREQUIREPEER", &[]),
-    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
-    ("sslcrl", "PGSSLCRL", &[]),
-    ("sslcrldir", "PGSSLCRLDIR", &[]),
-];
+/// How the way to the server is protected.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Protection {
+    pub(crate) mode: TlsMode,
+    /// The file of the only authorities that are believed; without one, the system's are.
+    pub(crate) root_cert: Option<PathBuf>,
+    pub(crate) versions: Versions,
+    /// The handshake begins without asking the server whether it has TLS.
+    pub(crate) direct: bool,
+    /// The server is told by which name it was asked for.
+    pub(crate) sni: bool,
+}
 
-/// Refuses what cannot be promised.
-pub(super) fn refuse_demands(libpq: &impl Fn(&str, &str) -> Option<String>) -> Result<(), Error> {
-    for (name, variable, harmless) in DEMANDS {
-        if let Some(value) = libpq(name, variable).filter(|value| !harmless.contains(&value.as_str())) {
-            let message = format!("`{name}` ({variable}) is `{value}`, which this program cannot promise");
-            return Err(Error::found(Fault::Setup, message).with_hint("leave it out to connect without it"));
-        }
+/// Versions of TLS that may be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    Any,
+    Only12,
+    Only13,
+}
+
+impl Protection {
+    pub(super) fn of(
+        var: &impl Fn(&str) -> Option<String>,
+        libpq: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let (mode, root_cert) = mode(var, libpq)?;
+        let direct = match libpq("sslnegotiation").as_deref() {
+            None | Some("postgres") => false,
+            Some("direct") if matches!(mode, TlsMode::Off | TlsMode::Prefer) => {
+                return Err(Error::found(Fault::Setup, "`sslnegotiation` is direct, but TLS is not required")
+                    .with_hint("set DB_SSL (or PGSSLMODE) to require, verify-ca or verify-full"));
+            }
+            Some("direct") => true,
+            Some(_) => return Err(unknown("sslnegotiation", "PGSSLNEGOTIATION", "postgres or direct")),
+        };
+        let sni = match libpq("sslsni").as_deref() {
+            None | Some("1") => true,
+            Some("0") => false,
+            Some(_) => return Err(unknown("sslsni", "PGSSLSNI", "0 or 1")),
+        };
+        Ok(Self { mode, root_cert, versions: versions(libpq)?, direct, sni })
     }
-    Ok(())
+}
+
+fn unknown(name: &str, variable: &str, values: &str) -> Error {
+    Error::found(Fault::Setup, format!("`{name}` ({variable}) has an unknown value"))
+        .with_hint(format!("it is {values}"))
+}
+
+fn versions(libpq: &impl Fn(&str) -> Option<String>) -> Result<Versions, Error> {
+    // 12 is TLS 1.2.
+    let version = |name, variable| match libpq(name).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None => Ok(None),
+        Some("tlsv1") => Ok(Some(10)),
+        Some("tlsv1.1") => Ok(Some(11)),
+        Some("tlsv1.2") => Ok(Some(12)),
+        Some("tlsv1.3") => Ok(Some(13)),
+        Some(_) => Err(unknown(name, variable, "TLSv1.2 or TLSv1.3")),
+    };
+    let lowest = version("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION")?.unwrap_or(12).max(12);
+    let highest = version("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION")?.unwrap_or(13);
+    match (lowest, highest) {
+        (12, 13) => Ok(Versions::Any),
+        (12, 12) => Ok(Versions::Only12),
+        (13, 13) => Ok(Versions::Only13),
+        _ => Err(Error::found(
+            Fault::Setup,
+            "`ssl_min_protocol_version` and `ssl_max_protocol_version` leave no version of TLS from 1.2 to 1.3",
+        )
+        .with_hint("leave out `ssl_max_protocol_version` (PGSSLMAXPROTOCOLVERSION)")),
+    }
 }
 
 /// Whether the password is bound to the TLS connection over which it goes.
-pub(super) fn channel_binding(libpq: &impl Fn(&str, &str) -> Option<String>) -> Result<ChannelBinding, Error> {
-    match libpq("channel_binding", "PGCHANNELBINDING").as_deref() {
+pub(super) fn channel_binding(libpq: &impl Fn(&str) -> Option<String>) -> Result<ChannelBinding, Error> {
+    match libpq("channel_binding").as_deref() {
         None | Some("prefer") => Ok(ChannelBinding::Prefer),
         Some("disable") => Ok(ChannelBinding::Disable),
         Some("require") => Ok(ChannelBinding::Require),
@@ -41,13 +94,13 @@ pub(super) fn channel_binding(libpq: &impl Fn(&str, &str) -> Option<String>) -> 
     }
 }
 
-/// The mode, and the file of the only authorities that are believed; without one, the system's are.
-pub(super) fn of(
+/// The mode, and the file of authorities.
+fn mode(
     var: &impl Fn(&str) -> Option<String>,
-    libpq: &impl Fn(&str, &str) -> Option<String>,
+    libpq: &impl Fn(&str) -> Option<String>,
 ) -> Result<(TlsMode, Option<PathBuf>), Error> {
-    let named = var("DB_SSL_ROOT_CERT").or_else(|| libpq("sslrootcert", "PGSSLROOTCERT"));
-    let (mode, file) = match (var("DB_SSL"), libpq("sslmode", "PGSSLMODE")) {
+    let named = var("DB_SSL_ROOT_CERT").or_else(|| libpq("sslrootcert"));
+    let (mode, file) = match (var("DB_SSL"), libpq("sslmode")) {
         (Some(own), _) => (own_mode(&own)?, named),
         (None, Some(libpq)) => (libpq_mode(&libpq)?, named.or_else(|| default_file(var))),
         (None, None) => (TlsMode::VerifyFull, named),

@@ -1,9 +1,9 @@
-//! Connection strings in libpq's two forms: `postgres://user:password@host:port/database?name=value` and
-//! `name=value name='value'`. What the values mean is in `settings`.
+//! Connection strings in libpq's two forms: `postgres://user:password@host:port,host:port/database?name=value` and
+//! `name=value name='value'`. Which names there are is in `parameters`, what the values mean in its siblings.
 
 use ::fault::Fault;
 
-use super::Values;
+use super::{Values, parameters};
 use crate::Error;
 
 /// The values of a connection string. An error never repeats the string, which may hold a password.
@@ -13,9 +13,11 @@ pub(super) fn parse(text: &str) -> Result<Values, Error> {
         None if text.contains("://") => None,
         None => parse_pairs(text),
     };
+    // Such a name is part of a password, and must not be shown.
+    let values = values.filter(|values| !parameters::may_show_a_secret(values));
     values.ok_or_else(|| {
         Error::found(Fault::Setup, "DATABASE_URL is not a connection string of PostgreSQL")
-            .with_hint("it is of the form postgres://user@host:5432/database; in a password, @ is %40, / is %2F, : is %3A, ? is %3F")
+            .with_hint("it is of the form postgres://user@host:5432/database; in a password, @ is %40, / is %2F, : is %3A, ? is %3F, & is %26")
     })
 }
 
@@ -36,27 +38,35 @@ fn parse_url(rest: &str) -> Option<Values> {
     let database = path.strip_prefix('/').unwrap_or(path);
     let (login, server) = server.rsplit_once('@').unwrap_or(("", server));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    // `[::1]:5432` has colons of its own.
-    let (host, port) = match server.strip_prefix('[') {
-        Some(v6) => {
-            let (host, rest) = v6.split_once(']')?;
-            (host, rest.strip_prefix(':').unwrap_or(""))
-        }
-        None => server.split_once(':').unwrap_or((server, "")),
-    };
-    // The same: `user:password` without a host.
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    for (name, value) in [("user", user), ("password", password), ("host", host), ("port", port), ("dbname", database)]
+    let places: Vec<_> = server.split(',').map(place).collect::<Option<_>>()?;
+    let (hosts, ports): (Vec<_>, Vec<_>) = places.into_iter().unzip();
+    let (host, port) = (hosts.join(","), ports.join(","));
+    for (name, value) in
+        [("user", user), ("password", password), ("host", &*host), ("port", &*port), ("dbname", database)]
     {
         add(name, value)?;
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=')?;
+        // As in libpq, for URLs that were written for JDBC.
+        let (name, value) = if (name, value) == ("ssl", "true") { ("sslmode", "require") } else { (name, value) };
         add(&unescape(name)?, value)?;
     }
     Some(values)
+}
+
+/// Host and port of one server in the list.
+fn place(server: &str) -> Option<(&str, &str)> {
+    // `[::1]:5432` has colons of its own.
+    let (host, port) = match server.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']')?;
+            (host, if rest.is_empty() { "" } else { rest.strip_prefix(':')? })
+        }
+        None => server.split_once(':').unwrap_or((server, "")),
+    };
+    // Otherwise it is `user:password` without a host.
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some((host, port))
 }
 
 /// `%40` becomes `@`.
@@ -73,7 +83,7 @@ fn unescape(text: &str) -> Option<String> {
             rest = tail;
         }
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }
 
 fn parse_pairs(text: &str) -> Option<Values> {
@@ -81,6 +91,10 @@ fn parse_pairs(text: &str) -> Option<Values> {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (name, tail) = rest.split_once('=')?;
+        let name = name.trim_end();
+        if name.contains(char::is_whitespace) {
+            return None;
+        }
         let mut value = String::new();
         let mut chars = tail.trim_start().chars();
         let quoted = tail.trim_start().starts_with('\'');
@@ -97,7 +111,7 @@ fn parse_pairs(text: &str) -> Option<Values> {
                 Some(other) => value.push(other),
             }
         }
-        values.push((name.trim().to_owned(), value));
+        values.push((name.to_owned(), value));
         rest = chars.as_str().trim_start();
     }
     Some(values)
@@ -114,6 +128,11 @@ mod tests {
             ("postgresql://h", "host=h"),
             ("postgres://[::1]:5/d", "host=::1 port=5 dbname=d"),
             ("postgres:///d?host=%2Ftmp", "dbname=d host=/tmp"),
+            ("postgres://%2Ftmp/d", "host=/tmp dbname=d"),
+            ("postgres://u@a:1,b:2/d", "user=u host=a,b port=1,2 dbname=d"),
+            ("postgres://a,[::1]:2/d?hostaddr=10.0.0.1,", "host=a,::1 port=,2 dbname=d hostaddr=10.0.0.1,"),
+            ("postgres://a,b", "host=a,b port=,"),
+            ("postgres://h?ssl=true", "host=h sslmode=require"),
             ("postgres://u%40x:a%3Ab@h", "user=u@x password=a:b host=h"),
             (r"host = h  password='a \' b' user=x\ y", "host=h password=a ' b user=x y"),
         ] {
@@ -121,7 +140,16 @@ mod tests {
             let joined: Vec<_> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
             assert_eq!(joined.join(" "), expected, "{text}");
         }
-        for text in ["postgres://h/%zz", "nonsense", "http://h", "user='open"] {
+        for text in [
+            "postgres://h/%zz",
+            "postgres://h/%00",
+            "postgres://a:1,b:x/d",
+            "postgres://[::1]x/d",
+            "nonsense",
+            "http://h",
+            "user='open",
+            "host=h us er=u",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
