@@ -29,12 +29,12 @@ pub(crate) struct Prepared {
 
 /// Makes sure that the table is there and fits.
 ///
-/// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays.
+/// With `create` a missing table is made, together with the profile's SQL that it returns. In a dry run nothing stays.
 pub(crate) fn prepare(
     settings: &Settings,
     client: &mut Client,
     schema: &Schema,
-    create: Option<&[String]>,
+    create: Option<&dyn Fn() -> Vec<String>>,
     rules: Rules,
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
@@ -47,8 +47,7 @@ pub(crate) fn prepare(
             pg::Error::found(Fault::Setup, format!("there is no table `{name}`")).with_hint("--create makes it")
         );
     };
-    let statements: Vec<_> =
-        std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create.iter().cloned()).collect();
+    let statements: Vec<_> = std::iter::once(Statements::of(schema, 0, &rules).create).chain(on_create()).collect();
     let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
     let mut transaction = settings.begin_as_role(client).map_err(failed)?;
     let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);
