@@ -27,12 +27,15 @@ teardown() {
   [ -z "${public:-}" ] || rm -r "$public"
 }
 
-# stand_in NAME BODY: puts a program NAME where `migrate` finds it. Asked which exports belong together, it says what stands
-# in the file `chain`.
+# stand_in NAME BODY: puts a program NAME where `migrate` finds it. Asked which exports belong together, ddb-list prints what
+# is in the file `chain`. Asked whether the profile can be used, without input, ddb-parse prints what is in the file `wrong`.
 stand_in() {
-  local chain='[[ " $* " != *" --chain "* ]] || { [ ! -f chain ] || cat chain; echo "${0##*/} $*" >chain.argv; exit 0; }'
-  [ "$1" = ddb-list ] || chain=''
-  printf '#!/bin/bash\n%s\n%s\n' "$chain" "$2" >"$DDB_PIPE_BIN/$1"
+  local asked=''
+  case $1 in
+    ddb-list) asked='[[ " $* " != *" --chain "* ]] || { [ ! -f chain ] || cat chain; echo "${0##*/} $*" >chain.argv; exit 0; }' ;;
+    ddb-parse) asked='[ ! /dev/stdin -ef /dev/null ] || { [ ! -f wrong ] || { cat wrong >&2; exit 2; }; exit 0; }' ;;
+  esac
+  printf '#!/bin/bash\n%s\n%s\n' "$asked" "$2" >"$DDB_PIPE_BIN/$1"
   chmod +x "$DDB_PIPE_BIN/$1"
 }
 
@@ -1170,4 +1173,14 @@ pg-upsert -p pictures --log-dir $PWD --retries 3" ]
   # It may be the wrong folder.
   [ "${lines[1]}" = "there is no bookmark in $PWD; the next run begins anew" ]
   [ "$(ls migrate-pictures.verify.*)" = migrate-pictures.verify.jsonl ]
+}
+
+@test "a profile that cannot be used is told before anything else is asked for" {
+  recorders
+  echo 'ddb-parse: there is no profile `nosuch`' >wrong
+  for command in run verify; do
+    run --separate-stderr -2 migrate -p nosuch "$command"
+    [ "$stderr" = 'ddb-parse: there is no profile `nosuch`' ]
+    [ ! -e ddb-list.argv ] && [ ! -e chain.argv ] && [ ! -e migrate-nosuch.pid ]
+  done
 }

@@ -220,6 +220,8 @@ fn of_io(kind: io::ErrorKind) -> Fault {
     match kind {
         io::ErrorKind::BrokenPipe => Fault::ReaderGone,
         io::ErrorKind::Interrupted => Fault::Transient,
+        // What was read is not what it should be, say a line that is too long: nothing is wrong with this machine.
+        io::ErrorKind::InvalidData => Fault::Input,
         _ => Fault::Local,
     }
 }
@@ -232,6 +234,12 @@ mod tests {
     fn an_error_is_explained_with_every_cause_once() {
         let missing = FileError::on("open", Path::new("x"))(io::Error::other("gone"));
         assert_eq!(explain(&missing), "cannot open `x`: gone");
+    }
+
+    #[test]
+    fn input_that_is_not_what_it_should_be_is_no_fault_of_the_machine() {
+        assert_eq!(PipeError::reading(io::ErrorKind::InvalidData.into()).fault().exit(), Exit::Data);
+        assert_eq!(PipeError::reading(io::Error::other("gone")).fault().exit(), Exit::Io);
     }
 
     #[test]

@@ -346,6 +346,17 @@ impl<'a> Item<'a> {
         line
     }
 
+    /// Writes the item as one plain JSON object, with the attribute at that place first.
+    pub fn write_json_from(&self, first: usize, into: &mut String) {
+        match self.attributes.split_at_checked(first) {
+            Some((before, [first, after @ ..])) if !before.is_empty() => {
+                let attributes: Vec<_> = std::iter::once(first).chain(before).chain(after).copied().collect();
+                write_object(&attributes, into);
+            }
+            _ => write_object(self.attributes, into),
+        }
+    }
+
     /// Writes the item as one plain JSON object.
     pub fn write_json(&self, into: &mut String) {
         write_object(self.attributes, into);

@@ -344,13 +344,33 @@ pub(crate) fn split_extension(path: &str) -> Option<(&str, &str)> {
     (stem && dot + 1 < path.len()).then(|| (&path[..dot], &path[dot + 1..]))
 }
 
-/// The time that lies so many units after 1970 began; `digits` may have a fraction.
+/// Nanoseconds in 400 years, after which the Gregorian calendar repeats itself.
+const CYCLE: i128 = 146_097 * 86_400 * 1_000_000_000;
+
+/// The first and the last second that PostgreSQL's timestamps have ("Date/Time Types"): `4714-11-24 BC`, as its calendar
+/// counts 4713 BC of the Julian one, and the end of 294276.
+const TIMES: std::ops::RangeInclusive<i128> = -210_866_803_200..=9_224_318_015_999;
+
+/// The time that lies so many units after 1970 began, as PostgreSQL writes it: `2023-03-29T17:09:24Z`, before the year 1
+/// `0044-03-15T12:00:00Z BC`. `digits` may have a fraction.
 pub(crate) fn epoch(digits: &str, units_per_second: i128) -> Result<String, String> {
     let range = || format!("is `{}`, which is no time", shorten(digits));
     let number = Decimal::parse(digits).map_err(|error| number_error(digits, error))?;
     // Nanoseconds are beyond what PostgreSQL keeps (microseconds), so nothing is lost.
     let nanoseconds = number.scaled(1_000_000_000 / units_per_second).ok_or_else(range)?;
-    jiff::Timestamp::from_nanosecond(nanoseconds).map(|time| time.to_string()).map_err(|_| range())
+    if !TIMES.contains(&nanoseconds.div_euclid(1_000_000_000)) {
+        return Err(range());
+    }
+    // `jiff` ends with the year 9999 and writes years before 1 as ISO 8601 does, which PostgreSQL does not read. So it
+    // writes the same time of another cycle.
+    let time = jiff::Timestamp::from_nanosecond(nanoseconds.rem_euclid(CYCLE)).map_err(|_| range())?.to_string();
+    let cycles = nanoseconds.div_euclid(CYCLE);
+    if cycles == 0 {
+        return Ok(time);
+    }
+    let (year, rest) = time.split_at_checked(4).ok_or_else(range)?;
+    let year = year.parse::<i128>().map_err(|_| range())? + cycles * 400;
+    Ok(if year > 0 { format!("{year:04}{rest}") } else { format!("{:04}{rest} BC", 1 - year) })
 }
 
 /// The UUID of a name in a namespace (RFC 9562, section 5.5). The crate `uuid` has a SHA-1 that does without the
@@ -405,6 +425,15 @@ mod tests {
             "2023-11-14T22:13:20.123456789Z"
         );
         assert_eq!(epoch("0.00000000000000000000000000000000000001", 1).unwrap(), "1970-01-01T00:00:00Z");
+        // PostgreSQL: `select extract(epoch from timestamptz '0044-03-15 12:00:00Z BC')` and the like.
+        assert_eq!(epoch("-63517780800", 1).unwrap(), "0044-03-15T12:00:00Z BC");
+        assert_eq!(epoch("-62135596801000", 1000).unwrap(), "0001-12-31T23:59:59Z BC");
+        assert_eq!(epoch("-62135596800", 1).unwrap(), "0001-01-01T00:00:00Z");
+        assert_eq!(epoch("253402300800000", 1000).unwrap(), "10000-01-01T00:00:00Z");
+        assert_eq!(epoch("-210866803200", 1).unwrap(), "4714-11-24T00:00:00Z BC");
+        assert_eq!(epoch("9224318015999.5", 1).unwrap(), "294276-12-31T23:59:59.5Z");
+        assert!(epoch("-210866803200.1", 1).is_err());
+        assert!(epoch("9224318016000", 1).is_err());
         assert!(epoch("1e100", 1).is_err());
         assert!(epoch("soon", 1).is_err());
     }

@@ -1,7 +1,8 @@
 //! What can be wrong with a profile, for the person who wrote it.
 
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fault::{Classify, Fault, FileError};
 
@@ -22,6 +23,9 @@ pub enum Error {
     /// The name would lead out of the folder for a run's files.
     #[error("`{0}` cannot be the name of a profile: letters, digits, `_`, `-` and `.` can")]
     Name(String),
+    /// The file has nothing in it.
+    #[error("the profile `{}` is empty", .0.display())]
+    Empty(PathBuf),
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -36,7 +40,8 @@ pub enum Error {
 impl Classify for Error {
     fn fault(&self) -> Fault {
         match self {
-            Self::File(error) => error.fault(),
+            Self::File(error) if error.kind() != ErrorKind::InvalidData => error.fault(),
+            // Not UTF-8, or wrong in another way.
             _ => Fault::Setup,
         }
     }
@@ -47,6 +52,10 @@ impl Classify for Error {
             Self::NotFound { .. } => Some("give a path, or put the file into one of these folders".to_owned()),
             Self::Wrong(_) => Some("mend what is named; docs/profiles.md shows every key".to_owned()),
             Self::Name(_) => Some("rename the file".to_owned()),
+            Self::Empty(_) => Some(
+                "perhaps the program that was to write it failed: `ddb-infer -o FILE` replaces a file only on success"
+                    .to_owned(),
+            ),
             Self::File(error) => error.hint(),
         }
     }

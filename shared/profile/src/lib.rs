@@ -123,6 +123,9 @@ pub fn read(path: &Path, options: Options) -> Result<Profile, Error> {
 /// The profile in a text; `path` gives its name and stands in errors.
 pub fn parse(path: &Path, text: &str, options: Options) -> Result<Profile, Error> {
     let name = name_of(&path.to_string_lossy())?;
+    if text.trim().is_empty() {
+        return Err(Error::Empty(path.to_owned()));
+    }
     let wrong = |mut mistakes: Vec<Mistake>| {
         mistakes.sort_by_key(Mistake::begins);
         Error::Wrong(mistakes.iter().map(|mistake| mistake.show(path, text)).collect())

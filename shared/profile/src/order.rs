@@ -161,21 +161,16 @@ impl Time {
         (self.day * 86_400 + self.seconds) * 1_000_000 + self.microseconds
     }
 
-    /// Takes a time apart: ISO 8601 with four digits for the year, `T` or a space before the hours, offsets as `Z`, `+01`,
-    /// `+01:00` and `+0100`. (PostgreSQL, "Date/Time Types", reads them all alike, whatever its settings are.)
+    /// Takes a time apart: ISO 8601 with four to six digits for the year, `T` or a space before the hours, offsets as `Z`,
+    /// `+01`, `+01:00` and `+0100`, and ` BC` behind it all. (PostgreSQL, "Date/Time Types", reads them all alike, whatever
+    /// its settings are.)
     fn parse(text: &str) -> Option<Self> {
+        let (text, before_christ) = text.strip_suffix(" BC").map_or((text, false), |text| (text, true));
         let (date, clock) = match text.split_once(['T', 't', ' ']) {
             Some((date, clock)) => (date, Some(clock)),
             None => (text, None),
         };
-        let [year, month, day] = fields(date, "-", &[4, 2, 2])?;
-        let date = civil::Date::new(
-            i16::try_from(year).ok().filter(|year| *year > 0)?,
-            i8::try_from(month).ok()?,
-            i8::try_from(day).ok()?,
-        );
-        let since = date.ok()?.since(civil::date(1970, 1, 1)).ok()?;
-        let mut time = Self { day: i64::from(since.get_days()), seconds: 0, microseconds: 0, offset: None };
+        let mut time = Self { day: day_of(date, before_christ)?, seconds: 0, microseconds: 0, offset: None };
         let Some(clock) = clock else { return Some(time) };
 
         let end = clock.find(['Z', 'z', '+', '-', ' ']).unwrap_or(clock.len());
@@ -196,6 +191,22 @@ impl Time {
         };
         Some(time)
     }
+}
+
+/// The days from 1970 to a date `2024-01-31`.
+fn day_of(date: &str, before_christ: bool) -> Option<i64> {
+    /// The Gregorian calendar repeats itself after so many years and days.
+    const CYCLE: (i64, i64) = (400, 146_097);
+
+    let [year, month, day] =
+        fields(date, "-", &[date.len().checked_sub(6).filter(|digits| (4..=6).contains(digits))?, 2, 2])?;
+    (year > 0).then_some(())?;
+    // Before the year 1 is 1 BC, which is 0 here.
+    let year = if before_christ { 1 - year } else { year };
+    let (cycles, year) = (year.div_euclid(CYCLE.0), year.rem_euclid(CYCLE.0));
+    let date = civil::Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+    let since = date.ok()?.since(civil::date(1970, 1, 1)).ok()?;
+    Some(i64::from(since.get_days()) + cycles * CYCLE.1)
 }
 
 /// Numbers of so many digits each, with this between them.
@@ -239,4 +250,35 @@ fn seconds_east(offset: &str) -> Option<i64> {
     };
     // PostgreSQL's own limits.
     (hours < 16 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_every_year_are_in_order() {
+        let times = [
+            "4714-11-24T00:00:00Z BC",
+            "0044-03-15T11:59:59.5Z BC",
+            "0044-03-15T12:00:00Z BC",
+            "0001-12-31T23:59:59Z BC",
+            "0001-01-01T00:00:00Z",
+            "0004-02-29T00:00:00Z",
+            "2024-01-31T23:59:59Z",
+            "9999-12-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
+            "294276-12-31T23:59:59Z",
+        ];
+        for kind in [Kind::Timestamptz, Kind::Timestamp] {
+            let bytes: Vec<_> =
+                times.iter().map(|time| of(kind, &format!("\"{time}\"")).unwrap().unwrap().into_owned()).collect();
+            assert!(bytes.is_sorted(), "{bytes:?}");
+        }
+        // 1 BC is a leap year, and there is no year 0.
+        assert!(of(Kind::Date, "\"0001-02-29 BC\"").is_ok());
+        for none in ["0000-01-01", "0000-01-01 BC", "0002-02-29 BC", "10000-1-01", "1000000-01-01", "44-03-15 BC"] {
+            assert!(of(Kind::Date, &format!("\"{none}\"")).is_err(), "{none}");
+        }
+    }
 }

@@ -41,6 +41,14 @@ pub struct Schema {
     /// Columns that are merged together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
+    /// How many statements the profile has for a new table. The SQL itself never comes from a stream.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub on_create: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Schema {

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use item::number::Decimal;
+use memchr::{memchr, memchr3};
 use serde_json::Value;
 use smallvec::SmallVec;
 
@@ -48,10 +49,23 @@ fn is_array(element: &str, kind: Kind) -> bool {
 /// # Errors
 /// A cell that is no JSON.
 pub fn element_text(cell: &str, kind: Kind) -> Result<Cow<'_, str>, String> {
+    if let (Kind::Integer(..), Some(b'-' | b'0'..=b'9')) = (kind, cell.as_bytes().first()) {
+        return Ok(whole_number(cell));
+    }
     if kind == Kind::Json || !cell.starts_with('"') || memchr(b'\\', cell.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(plain_text(cell, kind)));
     }
     serde_json::from_str(cell).map(Cow::Owned).map_err(|error| error.to_string())
+}
+
+/// The digits of a JSON number for an integer: to JSON `1.0` and `1e3` are whole numbers, to PostgreSQL they are none. What
+/// has a fraction stays, for PostgreSQL to refuse.
+fn whole_number(cell: &str) -> Cow<'_, str> {
+    if memchr3(b'.', b'e', b'E', cell.as_bytes()).is_none() {
+        return Cow::Borrowed(cell);
+    }
+    let number = Decimal::parse(cell).and_then(Decimal::to_i64);
+    number.map_or(Cow::Borrowed(cell), |number| Cow::Owned(number.to_string()))
 }
 
 /// The same of a cell in which no backslash stands.
@@ -121,6 +135,13 @@ mod tests {
             ("null", "text", None),
             (r#""a\n\"b\"""#, "text", Some("a\n\"b\"")),
             ("12.50", "numeric", Some("12.50")),
+            ("1.0", "integer", Some("1")),
+            ("-10.00", "bigint", Some("-10")),
+            ("1e3", "smallint", Some("1000")),
+            ("1.5", "integer", Some("1.5")),
+            ("1e400", "integer", Some("1e400")),
+            (r#""1.0""#, "integer", Some("1.0")),
+            ("[1.0,2]", "integer[]", Some(r#"{"1","2"}"#)),
             ("true", "boolean", Some("true")),
             (r#""x""#, "jsonb", Some(r#""x""#)),
             (r#"{"a":1}"#, "jsonb", Some(r#"{"a":1}"#)),

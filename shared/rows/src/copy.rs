@@ -163,6 +163,7 @@ fn write_plain(cell: &str, ty: &ColumnType, clean: bool, into: &mut Vec<u8>) -> 
             true
         }
         (true, ..) | (false, _, [b'"' | b'{' | b'[', ..]) => false,
+        (false, Kind::Integer(..), _) if memchr3(b'.', b'e', b'E', bytes).is_some() => false,
         (false, ..) => {
             into.extend_from_slice(bytes);
             true

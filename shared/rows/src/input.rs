@@ -11,10 +11,8 @@ use fault::{Failure, Fault, PipeError, Problem};
 use profile::schema::SCHEMA_VERSION;
 use profile::{Merger, Schema};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-use stream::{Begin, FileEvent, Line, Marker, Reader, SAME_VERSION, Source};
-use tracing::{debug, info, warn};
+use stream::{Begin, Classifier, Deletion, FileEvent, Line, Marker, Reader, SAME_VERSION, Source};
+use tracing::info;
 
 use crate::batch::{Batch, Limits, Normal};
 use crate::entries::Spare;
@@ -54,6 +52,8 @@ pub struct Expected {
     pub key: Option<Vec<String>>,
     /// The stream has to begin with `$source`.
     pub source: bool,
+    /// Whether lines may be markers; otherwise every line is a row.
+    pub markers: bool,
     /// How much is written together.
     pub limits: Limits,
     /// Where it is said how many records were read.
@@ -81,6 +81,7 @@ pub fn start(expected: Expected) -> Result<Receiver<Message>, Problem> {
 /// Reads the stream to its end. The receiver is gone when the program ends for another reason.
 fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
     let mut lines = Reader::new(input);
+    let classifier = if expected.markers { Classifier::default() } else { Classifier::without_markers() };
     let mut parser = Parser {
         expected,
         messages,
@@ -90,9 +91,8 @@ fn read(input: impl Read, expected: Expected, messages: &SyncSender<Message>) {
         reading: Reading::default(),
         files: 0,
         met_source: false,
-        met_foreign: false,
     };
-    let result = parser.read(&mut lines);
+    let result = parser.read(&mut lines, classifier);
     let last = match result {
         Ok(()) => Message::End(lines.torn()),
         Err(Halt::Failed(failure)) => Message::Failed(failure),
@@ -128,7 +128,6 @@ struct Parser<'a> {
     /// Files in the whole list.
     files: u64,
     met_source: bool,
-    met_foreign: bool,
 }
 
 /// What is needed to read rows of one table.
@@ -145,27 +144,26 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(name: String, schema: Schema, why_unknown: &'static str) -> Result<Self, Problem> {
+    /// Rows of the schema, read by `reader`.
+    fn of(name: String, schema: Schema, reader: RowReader) -> Result<Self, Problem> {
         let keys = Keys::of(&schema).map_err(|name| crate::no_column(&name))?;
         if schema.key.is_empty() {
             return Err(Problem::new(Fault::Setup, "the rows have no key"));
         }
         let merger = Merger::new(&schema).map_err(|name| crate::no_column(&name))?;
-        let (reader, normal) = (RowReader::new(&schema, why_unknown), Normal::of(&schema));
+        let normal = Normal::of(&schema);
         Ok(Self { name, schema, many: false, reader, keys, merger, normal })
     }
 }
 
 impl Parser<'_> {
-    fn read(&mut self, lines: &mut Reader<impl Read>) -> Result<(), Halt> {
+    fn read(&mut self, lines: &mut Reader<impl Read>, mut classifier: Classifier) -> Result<(), Halt> {
         while let Some(line) = lines.next_line().map_err(PipeError::reading)? {
-            match Line::of(line) {
+            match classifier.classify(line) {
                 Line::Data(line) => self.data(line)?,
                 Line::Marker(marker) => self.marker(*marker)?,
-                // A row may have its record numbers in front.
-                Line::Foreign(line) if line.trim_ascii_start().starts_with(br#"{"$records""#) => self.data(line)?,
-                Line::Foreign(line) if line.starts_with(br#"{"$delete""#) => self.delete(line)?,
-                Line::Foreign(line) => self.foreign(line)?,
+                Line::Deletion(deletion) => self.delete(deletion)?,
+                Line::Unknown(line) => self.unknown(line)?,
             }
             if self.batch.is_full(&self.expected.limits) {
                 self.flush()?;
@@ -198,7 +196,10 @@ impl Parser<'_> {
             }
             Marker::Table(name) => {
                 let place = self.tables.iter().position(|rows| rows.name == name);
-                let unknown = || Problem::new(Fault::Input, format!("no `$schema` said what rows of `{name}` are"));
+                let unknown = || {
+                    let problem = Problem::new(Fault::Input, format!("no `$schema` said what rows of `{name}` are"));
+                    problem.with_hint("if the line `{\"$table\":...}` is a row of yours, give --no-markers")
+                };
                 self.current = place.ok_or_else(unknown)?;
                 Ok(())
             }
@@ -211,23 +212,23 @@ impl Parser<'_> {
         }
     }
 
-    /// A marker that this version does not know, if it is JSON: it is not for this program, but may have been meant as a
-    /// row.
-    fn foreign(&mut self, line: &[u8]) -> Result<(), Halt> {
-        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
-            let reason = "neither a row nor a marker: its first key begins with `$`, and it is not JSON".to_owned();
-            return self.refuse(NoRow { reason, records: Vec::new() }, line);
+    /// A line that is neither a row nor a marker that this version knows.
+    fn unknown(&mut self, line: &[u8]) -> Result<(), Halt> {
+        #[derive(Deserialize)]
+        struct Numbers {
+            #[serde(rename = "$records", default)]
+            records: Vec<u64>,
         }
-        let begin = String::from_utf8_lossy(&line[..line.len().min(60)]);
-        if std::mem::replace(&mut self.met_foreign, true) {
-            debug!("A marker that this version does not know was passed over: {begin}");
-        } else {
-            warn!("A line whose first key begins with `$` is no row, nor a marker that this version knows: {begin}");
-        }
-        Ok(())
+
+        self.require_source()?;
+        // What was a row before a filter changed it still stands for its records.
+        let records = serde_json::from_slice(line).map_or_else(|_| Vec::new(), |Numbers { records }| records);
+        let reason = "neither a row nor a marker that this version knows: its first key begins with `$`".to_owned();
+        self.refuse(NoRow { reason, records }, line)
     }
 
     fn schema(&mut self, mut schema: Schema) -> Result<(), Halt> {
+        self.require_source()?;
         let name = schema.name();
         if let Some((name, table)) = &self.expected.table {
             (schema.schema, schema.table) = (name.clone(), table.clone());
@@ -249,11 +250,23 @@ impl Parser<'_> {
                 .with_hint("`ddb-parse --table NAME` makes rows of one table only")
                 .into());
         }
-        self.rows_are(name, schema, "")
+        let reader = RowReader::new(&schema);
+        self.rows_are(name, schema, reader)
     }
 
-    fn rows_are(&mut self, name: String, schema: Schema, why_unknown: &'static str) -> Result<(), Halt> {
-        let mut rows = Rows::of(name, schema.clone(), why_unknown)?;
+    /// The columns of plain rows, of which the first line has these names.
+    fn plain_rows_are(&mut self, names: Result<Vec<String>, String>) -> Result<Result<(), String>, Halt> {
+        let Some(plain) = &self.expected.plain else { return Err(crate::plain::unknown_rows().into()) };
+        let schema = match names {
+            Ok(names) => plain.schema(&names)?,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let reader = RowReader::plain(&schema, plain.columns_left_out(&schema));
+        self.rows_are(String::new(), schema, reader).map(Ok)
+    }
+
+    fn rows_are(&mut self, name: String, schema: Schema, reader: RowReader) -> Result<(), Halt> {
+        let mut rows = Rows::of(name, schema.clone(), reader)?;
         let (answer, apart) = mpsc::channel();
         self.send(Message::Schema(Box::new(schema), answer))?;
         let apart = apart.recv().map_err(|_| Halt::Gone)?;
@@ -302,17 +315,10 @@ impl Parser<'_> {
 
     fn data(&mut self, line: &[u8]) -> Result<(), Halt> {
         self.require_source()?;
-        if self.tables.is_empty() {
-            let schema = match &self.expected.plain {
-                None => return Err(crate::plain::unknown_rows().into()),
-                Some(plain) => match row::names(line) {
-                    Ok(names) => plain.schema(&names)?,
-                    Err(reason) => {
-                        return self.refuse(NoRow { reason, records: Vec::new() }, line);
-                    }
-                },
-            };
-            self.rows_are(String::new(), schema, ", or not in the first row: name it with --columns")?;
+        if self.tables.is_empty()
+            && let Err(reason) = self.plain_rows_are(row::names(line))?
+        {
+            return self.refuse(NoRow { reason, records: Vec::new() }, line);
         }
         let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
         let added = rows.reader.read(line).and_then(|Parsed { row, records }| {
@@ -347,25 +353,20 @@ impl Parser<'_> {
     }
 
     /// The key of a row that is to be deleted.
-    fn delete(&mut self, line: &[u8]) -> Result<(), Halt> {
-        #[derive(Deserialize)]
-        struct Deletion<'a> {
-            #[serde(rename = "$delete", borrow)]
-            row: &'a RawValue,
-            #[serde(rename = "$records", default)]
-            records: Vec<u64>,
-        }
-
+    fn delete(&mut self, Deletion { line, row, records }: Deletion<'_>) -> Result<(), Halt> {
         self.require_source()?;
-        let Some(rows) = self.tables.get_mut(self.current) else { return Err(crate::plain::unknown_rows().into()) };
-        let Deletion { row, records } = match serde_json::from_slice(line) {
-            Ok(deletion) => deletion,
-            Err(error) => {
-                let reason = format!("`$delete` cannot be read: {error}");
-                return self.refuse(NoRow { reason, records: Vec::new() }, line);
+        if self.tables.is_empty() {
+            let plain = self.expected.plain.as_ref().ok_or_else(crate::plain::unknown_rows)?;
+            // A deletion does not have the columns of the rows that follow.
+            if !plain.names_columns() {
+                let message = "the first line deletes a row, so it does not say which columns the rows have";
+                return Err(Problem::new(Fault::Setup, message).with_hint("name them with --columns").into());
             }
-        };
-        let read = rows.reader.read(row.get().as_bytes()).map_err(|no_row| no_row.reason);
+            // The columns are named, so no names are needed.
+            let _ = self.plain_rows_are(Ok(Vec::new()))?;
+        }
+        let Some(rows) = self.tables.get_mut(self.current) else { return Ok(()) };
+        let read = rows.reader.read(row.as_bytes()).map_err(|no_row| no_row.reason);
         let added = read.and_then(|parsed| self.batch.delete(self.current, parsed.row, &rows.keys, &records));
         match added {
             Ok(()) => {

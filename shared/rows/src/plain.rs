@@ -47,6 +47,17 @@ impl Plain {
         Ok(Self { table, key, columns })
     }
 
+    /// Whether the command line names the columns.
+    pub fn names_columns(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Columns of the table that the schema lacks, because neither the command line nor the first row names them.
+    pub fn columns_left_out(&self, schema: &Schema) -> Vec<String> {
+        let names = self.table.columns.iter().map(|column| &column.name);
+        names.filter(|name| schema.index(name).is_none()).cloned().collect()
+    }
+
     /// What rows are whose first one has these names.
     pub fn schema(&self, names: &[String]) -> Result<Schema, Failure> {
         let mut names = self
@@ -79,6 +90,7 @@ impl Plain {
             version: None,
             columns: columns.collect::<Result<_, Problem>>()?,
             groups: Vec::new(),
+            on_create: 0,
         })
     }
 }

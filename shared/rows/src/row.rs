@@ -13,6 +13,7 @@ use profile::{Cells, Schema};
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use tracing::warn;
 
 /// The records that a row was made of travel under this key, which no column can have.
 const RECORDS: &str = "$records";
@@ -38,8 +39,10 @@ pub struct RowReader {
     earlier: Vec<u8>,
     /// How many lines were compared with it.
     compared: u8,
-    /// Said of a key that is no column.
-    why_unknown: &'static str,
+    /// Of plain rows: columns of the table that are not among `columns`. Rows of a `$schema` have no table yet.
+    left_out: Option<Vec<String>>,
+    /// It was said that keys with a `$` are ignored.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -105,8 +108,8 @@ pub struct NoRow {
 }
 
 impl RowReader {
-    /// A reader of that schema's rows. `why_unknown` follows the name of a key that is no column.
-    pub fn new(schema: &Schema, why_unknown: &'static str) -> Self {
+    /// A reader of rows that a `$schema` describes.
+    pub fn new(schema: &Schema) -> Self {
         let columns = schema.columns.iter().enumerate().map(|(place, column)| {
             let prefix = opening(&column.name, place);
             let beginning = Beginning::of(prefix.as_bytes());
@@ -119,8 +122,14 @@ impl RowReader {
             records: Vec::new(),
             earlier: Vec::new(),
             compared: 0,
-            why_unknown,
+            left_out: None,
+            told: false,
         }
+    }
+
+    /// A reader of plain rows, whose columns the command line or the first row names; `left_out` are the table's others.
+    pub fn plain(schema: &Schema, left_out: Vec<String>) -> Self {
+        Self { left_out: Some(left_out), ..Self::new(schema) }
     }
 
     /// The row in a line.
@@ -143,7 +152,7 @@ impl RowReader {
         let visitor = Pairs { reader: self, line, found: &mut found, next: 0 };
         let mut deserializer = serde_json::Deserializer::from_str(line);
         let read = deserializer.deserialize_map(visitor).and_then(|()| deserializer.end());
-        let Found { records, unknown, bad_records } = found;
+        let Found { records, unknown, ignored, bad_records } = found;
         if let Err(error) = read {
             let reason = if line.trim_start().starts_with('{') {
                 format!("not JSON: {error}")
@@ -152,11 +161,17 @@ impl RowReader {
             };
             return Err(NoRow { reason, records });
         }
+        let plain = self.left_out.is_some();
         if let Some(name) = unknown {
-            return Err(NoRow { reason: format!("`{name}` is not a column{}", self.why_unknown), records });
+            let why = if plain { ", or not in the first row: name it with --columns" } else { "" };
+            return Err(NoRow { reason: format!("`{name}` is not a column{why}"), records });
         }
-        if bad_records {
+        if bad_records && !plain {
             return Err(no_row(format!("`{RECORDS}` is not an array of record numbers")));
+        }
+        if let (Some(name), true, false) = (ignored, plain, self.told) {
+            self.told = true;
+            warn!("`{name}` is not a column of the table and is ignored, as are other such keys that begin with `$`");
         }
         self.records = records;
         Ok(self.parsed(line))
@@ -227,15 +242,38 @@ impl RowReader {
 
 /// The keys of a line's object, for rows that do not say what they are.
 pub fn names(line: &[u8]) -> Result<Vec<String>, String> {
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(line).map_err(|_| "not a JSON object".to_owned())?;
-    Ok(object.keys().filter(|name| !name.starts_with('$')).cloned().collect())
+    /// Values may be nested too deeply to be parsed.
+    #[derive(Default)]
+    struct Keys(Vec<String>);
+
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Vec<String>, M::Error> {
+            while let Some((name, IgnoredAny)) = map.next_entry()? {
+                if !self.0.contains(&name) {
+                    self.0.push(name);
+                }
+            }
+            Ok(self.0)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let names = deserializer.deserialize_map(Keys::default()).and_then(|names| deserializer.end().map(|()| names));
+    names.map_err(|_| "not a JSON object".to_owned())
 }
 
 #[derive(Default)]
 struct Found {
     records: Vec<u64>,
+    /// The first key that is no column, and that is no column but may be passed over.
     unknown: Option<String>,
+    ignored: Option<String>,
     bad_records: bool,
 }
 
@@ -272,13 +310,21 @@ impl<'de> Visitor<'de> for Pairs<'_> {
                 let value = map.next_value::<&'de RawValue>()?.get();
                 match serde_json::from_str(value) {
                     Ok(records) => self.found.records = records,
-                    Err(_) => self.found.bad_records = true,
+                    Err(_) => {
+                        self.found.bad_records = true;
+                        self.found.ignored.get_or_insert_with(|| name.into_owned());
+                    }
                 }
             } else {
                 map.next_value::<IgnoredAny>()?;
-                if !name.starts_with('$') {
-                    self.found.unknown.get_or_insert_with(|| name.into_owned());
-                }
+                // A later version may add to a row, but only under a name that no column of a profile can have.
+                let left_out = || self.reader.left_out.iter().flatten().any(|column| *column == *name);
+                let place = if name.starts_with('$') && !left_out() {
+                    &mut self.found.ignored
+                } else {
+                    &mut self.found.unknown
+                };
+                place.get_or_insert_with(|| name.into_owned());
             }
         }
         Ok(())
@@ -405,7 +451,7 @@ mod tests {
     fn reader() -> RowReader {
         let schema = r#"{"v":1,"profile":"p","hash":"h","table":"t","key":["id"],"columns":[
             {"name":"id","type":"bigint"},{"name":"a b","type":"text"},{"name":"j","type":"jsonb"}]}"#;
-        RowReader::new(&serde_json::from_str(schema).unwrap(), "")
+        RowReader::new(&serde_json::from_str(schema).unwrap())
     }
 
     fn cells(line: &str) -> Result<(Vec<String>, Vec<u64>), NoRow> {

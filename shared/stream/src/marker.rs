@@ -1,4 +1,5 @@
-//! The markers: what they hold, and how they are told from data. How lines are cut and written is in `reader`/`writer`.
+//! The markers and what they hold. How a line is told to be one is in `line`, how lines are read and written in
+//! `reader` and `writer`.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ pub const MARKER_VERSION: u32 = 1;
 /// What to do about a stream of a later version.
 pub const SAME_VERSION: &str = "let all programs be of one version: each says its own with --version";
 
-/// A line that is not data.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A line that is not data. A deletion is one, too; it is a [`crate::Deletion`], because it is read like a row.
+#[derive(Clone, Debug, Serialize)]
 pub enum Marker {
     /// What the following files belong to; the first line of a list.
     #[serde(rename = "$source")]
@@ -36,7 +37,6 @@ pub enum Marker {
 
 /// The list of data files as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Source {
     /// [`MARKER_VERSION`] of the writer.
     pub v: u32,
@@ -62,12 +62,14 @@ pub struct Source {
     /// `I/N` when only a share of the files is listed.
     pub shard: Option<String>,
     /// How many files there are, those that are done included.
+    #[serde(default)]
     pub files: u64,
     /// How many items they hold, if every count is known.
     pub items: Option<u64>,
     /// How many bytes they hold, compressed, if every size is known.
     pub bytes: Option<u64>,
     /// What the bookmark says is done already and is therefore not in the list.
+    #[serde(default)]
     pub done: SourceDone,
 }
 
@@ -109,7 +111,6 @@ pub enum FileEvent {
 
 /// `begin`: records of this file follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Begin {
     /// [`MARKER_VERSION`] of the writer.
     pub v: u32,
@@ -118,12 +119,14 @@ pub struct Begin {
     /// Its place in the whole list, from 1.
     pub number: Option<u64>,
     /// `dynamodb-json` or `json`.
+    #[serde(default)]
     pub encoding: String,
     /// Compressed size, from the manifest.
     pub bytes: Option<u64>,
     /// Number of items, from the manifest.
     pub items: Option<u64>,
     /// The first so many records are left out: an earlier run has written them.
+    #[serde(default)]
     pub skip: u64,
     /// What identifies the content: `md5:` or `etag:` and a value.
     pub version: Option<String>,
@@ -134,49 +137,52 @@ pub struct Begin {
 
 /// `mark`: the rows of the first `records` records stand before this line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Mark {
     /// The address of the file.
     pub key: String,
     /// Records from the start of the file, skipped ones included.
     pub records: u64,
     /// Records that the profile's filter left out, since `begin`.
+    #[serde(default)]
     pub filtered: u64,
     /// Records that became a [`Reject`], since `begin`.
+    #[serde(default)]
     pub rejected: u64,
     /// Where a record may be a row of several tables, or several rows of one: how many times one was made (part of) a row
     /// of each table, since `begin`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub taken: BTreeMap<String, u64>,
 }
 
 /// `end`: the whole file was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct End {
     /// The address of the file.
     pub key: String,
     /// Records from the start of the file, skipped ones included.
     pub records: u64,
     /// Records that the profile's filter left out, since `begin`.
+    #[serde(default)]
     pub filtered: u64,
     /// Records that were merged into another row before they were written to the stream, since `begin`.
+    #[serde(default)]
     pub merged: u64,
     /// Rows written to the stream, since `begin`.
+    #[serde(default)]
     pub rows: u64,
     /// Records that became a [`Reject`], since `begin`.
+    #[serde(default)]
     pub rejected: u64,
     /// See [`Mark::taken`].
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub taken: BTreeMap<String, u64>,
     /// The file was cut on purpose (`--limit`): it is not done as a whole.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limited: bool,
 }
 
 /// `fail`: the file is not complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Fail {
     /// The address of the file.
     pub key: String,
@@ -271,73 +277,14 @@ fn depth(json: &str) -> usize {
 
 /// The source was asked to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Stop {
     /// The signal that asked.
     pub signal: i32,
 }
 
-/// One line, looked at no deeper than needed.
-#[derive(Debug)]
-pub enum Line<'a> {
-    /// A marker that this version knows.
-    Marker(Box<Marker>),
-    /// A marker of another version: pass it on.
-    Foreign(&'a [u8]),
-    /// Data, byte for byte as it came.
-    Data(&'a [u8]),
-}
-
-impl<'a> Line<'a> {
-    /// Sorts a line (without its newline) by its first key.
-    #[inline]
-    pub fn of(line: &'a [u8]) -> Self {
-        if !is_marker(line) {
-            return Self::Data(line);
-        }
-        serde_json::from_slice(line).map_or(Self::Foreign(line), |marker| Self::Marker(Box::new(marker)))
-    }
-}
-
-/// Whether the first key of a line begins with `$`.
-///
-/// Looks at the bytes alone: `{`, white space, `"$`. An escaped dollar sign (`\u0024`) counts as well, or data could be
-/// taken for data by one program and for a marker by the next, which reads the same line with another parser.
-#[inline]
-pub fn is_marker(line: &[u8]) -> bool {
-    // The common line of an export, `{"I...`, is told apart by three bytes.
-    if let [b'{', b'"', third, ..] = line {
-        return match third {
-            b'$' => true,
-            b'\\' => line[2..].starts_with(br"\u0024"),
-            _ => false,
-        };
-    }
-    let Some(rest) = line.trim_ascii_start().strip_prefix(b"{") else { return false };
-    let Some(key) = rest.trim_ascii_start().strip_prefix(b"\"") else { return false };
-    key.starts_with(b"$") || key.starts_with(br"\u0024")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_line_is_a_marker_by_its_first_key_only() {
-        assert!(matches!(Line::of(br#"{"$file":{"event":"fail","key":"x","reason":"cut"}}"#), Line::Marker(_)));
-        assert!(matches!(Line::of(br#"{"a":1,"$file":{"event":"fail"}}"#), Line::Data(_)));
-        assert!(matches!(Line::of(br#"{"$later":{}}"#), Line::Foreign(_)));
-        assert!(matches!(Line::of(br#"["$file"]"#), Line::Data(_)));
-        assert!(matches!(Line::of(b""), Line::Data(_)));
-    }
-
-    #[test]
-    fn no_spelling_of_the_dollar_sign_or_white_space_hides_a_marker() {
-        for line in [r#"{"\u0024file":{}}"#, r#"{ "$file":{}}"#, " \t{\t\"$x\":1}", r#" {"\u0024x":1}"#] {
-            assert!(is_marker(line.as_bytes()), "{line}");
-        }
-    }
 
     #[test]
     fn a_reject_keeps_a_line_that_is_no_json_as_a_string() {
@@ -365,17 +312,5 @@ mod tests {
         assert_eq!(of(nested(128).as_bytes()).data.get(), nested(128));
         assert_eq!(text(&of(nested(129).as_bytes())), nested(129));
         assert_eq!(text(&of(nested(100_000).as_bytes())), nested(100_000));
-    }
-
-    proptest! {
-        /// Whatever the key holds, a marker that was written is read back as the same marker.
-        #[test]
-        fn a_marker_survives_the_pipe(key in any::<String>(), records: u64, rejected: u64) {
-            let end = FileEvent::End(End { key, records, rejected, ..End::default() });
-            let line = serde_json::to_vec(&Marker::File(end.clone())).unwrap();
-            let Line::Marker(back) = Line::of(&line) else { panic!("not a marker") };
-            let Marker::File(back) = *back else { panic!("not a file marker") };
-            prop_assert_eq!(back, end);
-        }
     }
 }

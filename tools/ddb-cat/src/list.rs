@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use fault::{Failure, Fault, PipeError, Problem};
 use serde::Deserialize;
-use stream::Reader;
+use stream::{Classifier, Line, Reader};
 
 /// A file to read. From a list of `ddb-list`, with what is known of it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,11 +55,11 @@ impl List {
         // On a thread, so that the next file can be asked for without waiting for it.
         let (sender, receiver) = sync_channel(64);
         std::thread::spawn(move || {
-            let mut reader = Reader::new(io::stdin());
+            let (mut reader, mut classifier) = (Reader::new(io::stdin()), Classifier::default());
             loop {
                 let listed = match reader.next_line() {
                     Ok(Some(line)) if line.trim_ascii().is_empty() => continue,
-                    Ok(Some(line)) => understand(line),
+                    Ok(Some(line)) => understand(line, &mut classifier),
                     Ok(None) => break,
                     Err(error) => Err(PipeError::reading(error).into()),
                 };
@@ -94,8 +94,8 @@ impl List {
     }
 }
 
-fn understand(line: &[u8]) -> Result<Listed, Failure> {
-    if stream::is_marker(line) {
+fn understand(line: &[u8], classifier: &mut Classifier) -> Result<Listed, Failure> {
+    if !matches!(classifier.classify(line), Line::Data(_)) {
         return Ok(Listed::Marker(line.to_vec()));
     }
     let text = String::from_utf8_lossy(line);

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use export::{Expected, Input, Opener, Records};
 use fault::{Classify as _, Failure, Fault, explain};
 use memchr::{memchr, memchr_iter, memmem};
-use stream::{Begin, End, Fail, MARKER_VERSION, is_marker};
+use stream::{Begin, End, Fail, MARKER_VERSION, begins_with_dollar};
 
 use crate::budget::Budget;
 use crate::list::{Entry, List, Listed};
@@ -193,7 +193,7 @@ impl Read {
         if may_hold_a_marker(&lines) {
             let (mut start, mut number) = (0, first);
             for end in memchr_iter(b'\n', &lines) {
-                if is_marker(&lines[start..end]) {
+                if begins_with_dollar(&lines[start..end]) {
                     self.send_lines(lines[sent..start].to_vec())?;
                     let reason = "the first key begins with `$`, which is kept for the programs' own lines";
                     self.refuse(key, number, &lines[start..end], reason.to_owned())?;

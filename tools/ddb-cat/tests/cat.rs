@@ -502,3 +502,12 @@ fn a_record_without_end_is_refused() {
 
     run.exits(1).stdout_has("after 1 records: a record is longer than 16 MiB");
 }
+
+#[test]
+fn an_entry_of_a_list_may_begin_with_a_dollar() {
+    let dir = Dir::new();
+    dir.write("x.json", "{\"a\":1}\n");
+    cat(&dir, ["--no-markers"]).stdin("{\"$id\":1,\"key\":\"x.json\"}\n").run().exits(0).stdout("{\"a\":1}\n");
+    let list = "{\"$source\":{\"v\":1,\"source\":\"s\"}}\n{\"$later\":{}}\n{\"key\":\"x.json\"}\n";
+    cat(&dir, []).stdin(list).run().exits(0).stdout_has("{\"$later\":{}}\n");
+}

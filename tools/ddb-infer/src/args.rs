@@ -1,14 +1,16 @@
 //! The command line of `ddb-infer`.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use cli::{Common, Program};
 use item::Encoding;
 
 const EXAMPLES: &str = "\
 Examples:
-  ddb-cat x.json.gz | ddb-infer --name shop > shop.toml   a profile to begin with
+  ddb-cat x.json.gz | ddb-infer --name shop -o shop.toml   a profile to begin with
   ddb-list s3://bucket/exports/ | ddb-cat | ddb-infer --sample 1000000 --name shop
-  ddb-cat x.json.gz | ddb-infer --name shop --ddl         the tables of that profile, as SQL";
+  ddb-cat x.json.gz | ddb-infer --name shop --ddl          the tables of that profile, as SQL";
 
 /// Make a profile of the items that are there: tables, keys, columns and their types, with what was seen as comments
 ///
@@ -31,6 +33,10 @@ pub(crate) struct Args {
     /// Print the SQL of the tables instead of the profile
     #[arg(long, help_heading = "Output options")]
     pub(crate) ddl: bool,
+
+    /// Write to this file instead of stdout; the file is replaced only on success
+    #[arg(short, long, value_name = "FILE", help_heading = "Output options")]
+    pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -1,19 +1,21 @@
 //! `ddb-infer`: a profile to begin with, made of the items that are there.
 //!
-//! The first items are kept and looked at to find what tells items apart (`kinds`); then every item is counted (`census`),
-//! tables and columns follow from the counts (`tables`, `columns`), and become the text of a profile (`write`). The text
-//! is read as a profile, and makes rows of the items that were kept: a profile that would reject one is not written.
+//! Items are read from stdin (`input`). The first ones are kept to find what tells items apart (`kinds`). Then every item is
+//! counted (`census`), tables and columns follow from the counts (`tables`, `columns`), and become the text of a profile
+//! (`write`). The text is read back as a profile, and makes rows of the items that were kept. An item that it rejects is
+//! named.
 //!
 //! Memory is bounded: by the items that are kept, by the attributes of a kind, and by the keys that are compared.
 
 mod args;
 mod census;
 mod columns;
+mod input;
 mod kinds;
 mod tables;
 mod write;
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,13 +23,13 @@ use ahash::{AHashSet, RandomState};
 use bumpalo::Bump;
 use cli::Stop;
 use fault::{Exit, Failure, Fault, PipeError, Problem};
-use item::{Decoder, Encoding, Item, Record};
+use item::{Decoder, Encoding, Item};
 use pg::statement::Statements;
 use profile::{Fate, Made, Options, Profile};
-use stream::{Line, Reader};
 use tracing::{info, warn};
 
 use crate::args::Args;
+use crate::input::{Input, Place, TOLD};
 use crate::kinds::Kinds;
 use crate::tables::{Seen, Table};
 use crate::write::Head;
@@ -50,18 +52,20 @@ fn main() -> ExitCode {
 fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
     profile::name_of(&args.name)?;
     let mut input = Input::new(io::stdin().lock(), args.encoding(), args.sample);
-    let mut kept = Kept { lines: Vec::new(), encoding: args.encoding() };
+    let mut kept = Kept { lines: Vec::new(), places: Vec::new(), encoding: args.encoding() };
     let (mut bytes, mut named) = (0, None);
     while bytes < KEPT_BYTES && kept.lines.len() < KEPT_ITEMS {
         let Some(found) = input.next()? else { break };
         bytes += found.line.len();
         named = named.or(found.key);
         kept.lines.push(found.line);
+        kept.places.push(found.place);
     }
     let memory = Bump::new();
     let items = kept.items(&memory)?;
     if items.is_empty() {
-        let message = format!("there are no items on stdin, and {} of something else", number(input.strange, "line"));
+        let message =
+            format!("there are no items on stdin, and {} of something else", number(input.left_out(), "line"));
         return Err(Problem::new(Fault::Input, message)
             .with_hint("records come from ddb-cat: `ddb-cat x.json.gz | ddb-infer --name shop`")
             .into());
@@ -75,93 +79,35 @@ fn run(args: &Args, _: &Stop) -> Result<Exit, Failure> {
         memory.reset();
         counted.add(&decode(&mut decoder, &found.line, kept.encoding, &memory)?);
     }
-    if input.strange > 0 {
-        warn!("left out because ddb-parse will reject them: {}", number(input.strange, "line"));
+    if input.left_out() > 0 {
+        warn!("left out because ddb-parse will reject them: {}", number(input.left_out(), "line"));
+    }
+    if input.torn() > 0 {
+        warn!("the last line has no end: the program before this one died; {} bytes are ignored", input.torn());
     }
     if counted.keyless > 0 {
         warn!("{} lack the key and will be rejected", number(counted.keyless, "item"));
     }
     let tables = tables::tables(&args.name, &counted.kinds, &counted.seen, &counted.others);
-    let text = write::profile(&head(&counted, &tables, input.nul), &tables);
-    let profile = check(&args.name, &text, &items)?;
-    let mut output = io::stdout().lock();
-    let written = if args.ddl { output.write_all(ddl(&profile).as_bytes()) } else { output.write_all(text.as_bytes()) };
-    written.and_then(|()| output.flush()).map_err(PipeError::writing)?;
+    let text = write::profile(&head(&counted, &tables, input.met_nul()), &tables);
+    let profile = check(&args.name, &text, &items, &kept.places)?;
+    let text = if args.ddl { ddl(&profile) } else { text };
+    if let Some(path) = &args.output {
+        write::replace(path, &text)?;
+    } else {
+        let mut output = io::stdout().lock();
+        output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(PipeError::writing)?;
+    }
     info!("{}, {}", number(counted.items(), "item"), number(tables.len() as u64, "table"));
     Ok(Exit::Done)
-}
-
-/// The items of the input, each as a line of its own.
-struct Input<R> {
-    reader: Reader<R>,
-    decoder: Decoder,
-    memory: Bump,
-    encoding: Encoding,
-    left: u64,
-    /// Lines that are no items.
-    strange: u64,
-    /// Some text or name held U+0000.
-    nul: bool,
-}
-
-struct Found {
-    line: Vec<u8>,
-    /// The attributes of the primary key, which records of incremental exports name.
-    key: Option<Vec<String>>,
-}
-
-impl<R: Read> Input<R> {
-    fn new(input: R, encoding: Encoding, sample: Option<u64>) -> Self {
-        let left = sample.unwrap_or(u64::MAX);
-        let (reader, decoder, memory) = (Reader::new(input), Decoder::default(), Bump::new());
-        Self { reader, decoder, memory, encoding, left, strange: 0, nul: false }
-    }
-
-    /// The next item, as the profile will see it; of a record of an incremental export the item as it is now, if it is still
-    /// there.
-    fn next(&mut self) -> Result<Option<Found>, Failure> {
-        while self.left > 0 {
-            let Some(line) = self.reader.next_line().map_err(PipeError::reading)? else { return Ok(None) };
-            let line = match Line::of(line) {
-                Line::Data(line) => line,
-                Line::Foreign(_) | Line::Marker(_) => continue,
-            };
-            self.memory.reset();
-            let found = match self.decoder.decode_record(line, self.encoding, &self.memory) {
-                Ok(Record::Item(item)) => without_nul(&item, None),
-                Ok(Record::Change(change)) => {
-                    let names = change.keys.attributes().iter().map(|(name, _)| name.get());
-                    let key = names.map(|name| name.replace('\0', NUL_BECOMES)).collect();
-                    let Some(item) = change.new.or(change.old) else { continue };
-                    without_nul(&item, Some(key))
-                }
-                Err(_) => None,
-            };
-            let Some((found, nul)) = found else {
-                self.strange += 1;
-                continue;
-            };
-            self.nul |= nul;
-            self.left -= 1;
-            return Ok(Some(found));
-        }
-        Ok(None)
-    }
-}
-
-/// The item as a line of plain or of DynamoDB JSON, and whether it held U+0000; nothing if it is no item without it, since
-/// two of its names then are the same.
-fn without_nul(item: &Item<'_>, key: Option<Vec<String>>) -> Option<(Found, bool)> {
-    let line = item.line_without_nul(NUL_BECOMES).into_bytes();
-    let nul = item.has_nul();
-    let good = !nul || item::decode(&line, item.encoding(), &Bump::new()).is_ok();
-    good.then_some((Found { line, key }, nul))
 }
 
 /// Items that are kept as lines.
 #[derive(Default)]
 struct Kept {
     lines: Vec<Vec<u8>>,
+    /// Where each came from.
+    places: Vec<Place>,
     encoding: Encoding,
 }
 
@@ -270,19 +216,28 @@ fn head(counted: &Counted, tables: &[Table], nul: bool) -> Head {
     }
 }
 
-/// Reads the text as a profile, and makes rows of the items that were kept.
-fn check(name: &str, text: &str, items: &[Item<'_>]) -> Result<Profile, Failure> {
+/// Reads the text as a profile, and makes rows of the items that were kept. Those that it rejects are named.
+fn check(name: &str, text: &str, items: &[Item<'_>], places: &[Place]) -> Result<Profile, Failure> {
     let bug = |message: String| {
         Problem::new(Fault::Local, format!("the profile that was made is wrong: {message}"))
             .with_hint("this is a bug; please report it")
     };
     let profile = profile::parse(Path::new(name), text, Options::default()).map_err(|error| bug(error.to_string()))?;
-    let mut made = Made::default();
-    for item in items {
-        let fate = profile.rows(item, &mut made).map_err(bug)?;
-        if matches!(fate, Fate::Filtered) {
-            return Err(bug("an item is left out".to_owned()).into());
+    let (mut made, mut rejected) = (Made::default(), 0);
+    for (item, place) in items.iter().zip(places) {
+        match profile.rows(item, &mut made) {
+            Ok(Fate::Row) => {}
+            Ok(Fate::Filtered) => return Err(bug("an item is left out".to_owned()).into()),
+            Err(reason) => {
+                rejected += 1;
+                if rejected <= TOLD {
+                    warn!("ddb-parse will reject {place}: {reason}");
+                }
+            }
         }
+    }
+    if rejected > TOLD {
+        warn!("ddb-parse will reject {} of the first {}", number(rejected, "item"), items.len());
     }
     Ok(profile)
 }

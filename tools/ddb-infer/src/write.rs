@@ -1,7 +1,12 @@
-//! The text of a profile. What is in it is decided in `tables`.
+//! The text of a profile, and the file that it goes to. What is in it is decided in `tables`.
 
 use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
+use fault::FileError;
 use item::Type;
 
 use crate::NUL_BECOMES;
@@ -16,6 +21,21 @@ pub(crate) struct Head {
     pub(crate) description: String,
     /// Some text holds U+0000.
     pub(crate) nul: bool,
+}
+
+/// Replaces a file as a whole, so that it never holds a part of the text.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
+    let failed = || FileError::on("write", path);
+    // A device or a pipe cannot be replaced, and a link stays one.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return fs::write(path, text).map_err(failed());
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let new = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder);
+    let mut new = new.map_err(failed())?;
+    new.write_all(text.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(failed())?;
+    new.persist(&target).map(drop).map_err(|error| failed()(error.error))
 }
 
 /// The profile.

@@ -1,7 +1,7 @@
 //! Profiles that are made of items, and what is said of items of which none can be made. That they load what they were
 //! made of is tested in tests/end-to-end.
 
-use harness::{Finished, program};
+use harness::{Dir, Finished, program};
 
 fn infer(items: &str) -> Finished {
     program!("ddb-infer").args(["--name", "shop"]).stdin(items).run()
@@ -181,4 +181,58 @@ fn without_items_or_a_key_there_is_no_profile() {
 fn plain_json_makes_a_profile_too() {
     let run = program!("ddb-infer").args(["--name", "plain", "--json"]).stdin("{\"id\":1,\"name\":\"x\"}\n").run();
     assert_eq!(column(&run, "name"), r#"name = { type = "text" } # S; at most 1 characters"#);
+}
+
+#[test]
+fn an_item_with_malformed_base64_is_left_out_and_named() {
+    let item = |id: u32, value: &str| format!("{{\"Item\":{{\"id\":{{\"S\":\"{id}\"}},\"picture\":{value}}}}}\n");
+    let begin = r#"{"$file":{"event":"begin","v":1,"key":"data/a.json.gz","encoding":"dynamodb-json","skip":0}}"#;
+    for bad in [r#"{"B":"x"}"#, r#"{"BS":["AA==","A"]}"#, r#"{"L":[{"M":{"b":{"B":"x"}}}]}"#] {
+        let items = format!("{begin}\n{}{}{}", item(1, r#"{"B":"AA=="}"#), item(2, bad), item(3, r#"{"B":"AAAA"}"#));
+        let run = infer(&items);
+        run.stderr_has("left out: `data/a.json.gz`, line 2: attribute `picture` holds binary that is not base64");
+        run.stderr_has("left out because ddb-parse will reject them: 1 line").never_says("bug");
+        assert_eq!(column(&run, "picture"), r#"picture = { type = "bytea" } # B"#);
+    }
+}
+
+#[test]
+fn what_a_program_before_rejected_and_unknown_lines_are_counted() {
+    let items = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}
+{"Item":{"id":{"S":"1"}}}
+{"$reject":{"key":"x","record":2,"stage":"ddb-cat","reason":"not kept","data":{}}}
+{"$later":{}}
+{"Item":{"id":{"S":"2"}}}
+{"Item""#;
+    let run = infer(items);
+    run.exits(0).stdout_has("of 2 items").stderr_has("left out: `x`, line 2: not kept");
+    run.stderr_has("left out: `x`, line 3: neither a record nor a marker that this version knows");
+    run.stderr_has("left out because ddb-parse will reject them: 2 lines").stderr_has("7 bytes are ignored");
+}
+
+#[test]
+fn plain_items_may_begin_with_a_dollar() {
+    let run = program!("ddb-infer")
+        .args(["--name", "shop", "--json"])
+        .stdin("{\"$id\":\"1\",\"a\":7}\n{\"$id\":\"2\",\"a\":7}\n")
+        .run();
+    run.exits(0).stdout_has("# Made by ddb-infer of 2 items.");
+}
+
+#[test]
+fn a_file_is_replaced_only_on_success() {
+    let dir = Dir::new();
+    dir.write("shop.toml", "old");
+    let infer =
+        |items: &str| program!("ddb-infer").in_dir(&dir).args(["--name", "shop", "-o", "shop.toml"]).stdin(items).run();
+    infer("garbage\n").exits(65);
+    assert_eq!(dir.read("shop.toml"), "old");
+    infer(SHOP).exits(0).stdout("");
+    assert!(dir.read("shop.toml").contains("name = \"users\""));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+
+    let run = program!("ddb-infer").args(["--name", "shop", "-o", "/dev/stdout"]).stdin(SHOP).run();
+    run.exits(0).stdout_has("name = \"users\"");
+    let run = program!("ddb-infer").args(["--name", "shop", "-o", "/nowhere/x.toml"]).stdin(SHOP).run();
+    run.exits(2).stderr_has("cannot write `/nowhere/x.toml`");
 }

@@ -6,7 +6,7 @@ use bumpalo::Bump;
 use fault::{Exit, Failure, PipeError};
 use item::{Decoder, Encoding, Record};
 use profile::{Before, Profile};
-use stream::{FileEvent, Line, Marker, Reader};
+use stream::{Classifier, FileEvent, Line, Marker, Reader};
 
 use crate::parse;
 
@@ -20,8 +20,9 @@ pub(crate) fn explain(
 ) -> Result<Exit, Failure> {
     let (mut reader, mut decoder, mut exit) = (Reader::new(input), Decoder::default(), Exit::Done);
     let (mut encoding, mut before) = (given, Before { images: old_images, until: None });
+    let mut classifier = Classifier::default();
     while let Some(line) = reader.next_line().map_err(PipeError::reading)? {
-        let line = match Line::of(line) {
+        let line = match classifier.classify(line) {
             Line::Data(line) => line,
             Line::Marker(marker) => {
                 match *marker {
@@ -31,7 +32,13 @@ pub(crate) fn explain(
                 }
                 continue;
             }
-            Line::Foreign(_) => continue,
+            // For a program that knows it; here nobody reads on.
+            Line::Unknown(_) | Line::Deletion(_) => {
+                exit = Exit::Incomplete;
+                let text = "rejected: neither a record nor a marker that this version knows\n";
+                output.write_all(text.as_bytes()).map_err(PipeError::writing)?;
+                continue;
+            }
         };
         let text = match decoder.decode_record(line, encoding, &Bump::new()) {
             Ok(Record::Item(item)) => profile.explain(&item),

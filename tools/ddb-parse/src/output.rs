@@ -67,12 +67,15 @@ impl Make for Plain {
             Record::Change(change) => change.new.as_ref(),
         };
         let item = item.ok_or("a deletion has no item to write: a profile (-p) makes a deleted row of it")?;
-        scratch.clear();
-        item.write_json(scratch.compose());
-        scratch.end_cell();
-        if stream::is_marker(scratch.view().text().as_bytes()) {
-            return Err("the first attribute's name begins with `$`, which is kept for the programs' own lines".into());
+        // A line whose first key begins with `$` could be a marker.
+        let first = item.attributes().iter().position(|(name, _)| !name.get().starts_with('$'));
+        let none = item.attributes().is_empty();
+        if first.is_none() && !none {
+            return Err("every attribute's name begins with `$`, so its line would look like a marker".into());
         }
+        scratch.clear();
+        item.write_json_from(first.unwrap_or_default(), scratch.compose());
+        scratch.end_cell();
         chunk.row(0, scratch.view(), false);
         Ok(Fate::Row)
     }

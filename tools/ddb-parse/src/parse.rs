@@ -9,13 +9,16 @@ use fault::{Exit, Failure, Fault, PipeError, Problem};
 use item::Encoding;
 use profile::{Before, Fate};
 use serde::de::IgnoredAny;
-use stream::{Begin, End, FileEvent, Line, Mark, Marker, Reader, Reject, SAME_VERSION, Source, Writer};
+use stream::{Begin, Classifier, End, FileEvent, Line, Mark, Marker, Reader, Reject, SAME_VERSION, Source, Writer};
 use tracing::{error, warn};
 
 use crate::chunk::{Made, Makers, Outcome};
 use crate::output::{Counts, Make, Output, Taken};
 
 const STAGE: &str = "ddb-parse";
+
+/// Why a marker is rejected that only makes sense among rows.
+const OF_ROWS: &str = "a marker of a stream of rows, but records are read here";
 
 /// The view of an incremental export whose records say how items were before.
 const NEW_AND_OLD_IMAGES: &str = "NEW_AND_OLD_IMAGES";
@@ -32,8 +35,6 @@ pub(crate) struct Parser<O, W: Write> {
     begun: bool,
     file: Option<File>,
     exit: Exit,
-    /// A marker that this version does not know was there and is not passed on.
-    met_unknown: bool,
 }
 
 /// The file whose records are read.
@@ -61,7 +62,6 @@ impl<O: Output, W: Write> Parser<O, W> {
             begun: false,
             file: None,
             exit: Exit::Done,
-            met_unknown: false,
         }
     }
 
@@ -79,6 +79,7 @@ impl<O: Output, W: Write> Parser<O, W> {
     }
 
     fn read(&mut self, mut reader: Reader<impl Read>, mut makers: Makers<'_, impl Make>) -> Result<Exit, Failure> {
+        let mut classifier = Classifier::default();
         loop {
             // Before it waits for more, everything that can go on does: `tail -f | ddb-parse` must not hold lines back.
             if !self.writer.markers() && reader.drained() {
@@ -86,15 +87,19 @@ impl<O: Output, W: Write> Parser<O, W> {
                 self.writer.flush().map_err(PipeError::writing)?;
             }
             let Some(line) = reader.next_line().map_err(PipeError::reading)? else { break };
-            match Line::of(line) {
+            match classifier.classify(line) {
                 Line::Data(line) => {
                     if makers.push(line, self.encoding, self.before)? {
                         self.take(&mut makers)?;
                     }
                 }
-                Line::Foreign(line) => {
+                Line::Unknown(line) => {
                     self.take_all(&mut makers)?;
                     self.unknown(line)?;
+                }
+                Line::Deletion(deletion) => {
+                    self.take_all(&mut makers)?;
+                    self.no_record(OF_ROWS, deletion.line)?;
                 }
                 Line::Marker(marker) => {
                     self.take_all(&mut makers)?;
@@ -165,25 +170,26 @@ impl<O: Output, W: Write> Parser<O, W> {
                 self.mark()?;
                 self.foreign(line)
             }
-            // Rows are made here, so nobody before can have said what they are or how far they go.
-            Marker::Schema(_) | Marker::Table(_) | Marker::File(FileEvent::Mark(_)) => Ok(()),
+            Marker::Schema(_) | Marker::Table(_) | Marker::File(FileEvent::Mark(_)) => self.no_record(OF_ROWS, line),
         }
     }
 
-    /// A marker that this version does not know, if it is JSON. It may have been meant as a record.
+    /// A line that is neither a record nor a marker that this version knows. The next program may know it. What is not even
+    /// JSON is no marker of any version.
     fn unknown(&mut self, line: &[u8]) -> Result<(), Failure> {
-        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
-            let reason = "neither a record nor a marker: its first key begins with `$`, and it is not JSON";
-            self.header()?;
-            self.file().records += 1;
-            let record = self.file().records;
-            return self.reject(record, reason.to_owned(), line);
+        if self.writer.markers() && serde_json::from_slice::<IgnoredAny>(line).is_ok() {
+            return self.foreign(line);
         }
-        if !self.writer.markers() && !std::mem::replace(&mut self.met_unknown, true) {
-            let begin = String::from_utf8_lossy(&line[..line.len().min(60)]);
-            warn!("a line whose first key begins with `$` is no record, nor a marker that this version knows: {begin}");
-        }
-        self.foreign(line)
+        self.no_record("neither a record nor a marker that this version knows: its first key begins with `$`", line)
+    }
+
+    /// Rejects a line that stands where a record could.
+    fn no_record(&mut self, reason: &str, line: &[u8]) -> Result<(), Failure> {
+        self.header()?;
+        let file = self.file();
+        file.records += 1;
+        let record = file.records;
+        self.reject(record, reason.to_owned(), line)
     }
 
     fn foreign(&mut self, line: &[u8]) -> Result<(), Failure> {

@@ -163,10 +163,9 @@ fn data_cannot_forge_a_marker() {
 
     run.exits(1);
     assert_eq!(data_lines(run.output()), [r#"{"a":"x","$file":"y"}"#]);
-    assert!(
-        run.output()
-            .starts_with(r#"{"$reject":{"key":null,"record":1,"stage":"ddb-parse","reason":"the first attribute"#)
-    );
+    assert!(run.output().starts_with(
+        r#"{"$reject":{"key":null,"record":1,"stage":"ddb-parse","reason":"every attribute's name begins"#
+    ));
 }
 
 #[test]
@@ -174,13 +173,80 @@ fn a_line_that_begins_as_a_marker_and_is_none_is_not_dropped_in_silence() {
     let input = "{\"$file\":{\"event\":\"end\"\n{\"Item\":{\"a\":{\"S\":\"x\"}}}\n";
     let run = program!("ddb-parse").stdin(input).run();
     run.exits(1).stdout("{\"a\":\"x\"}\n");
-    run.stderr_has(
-        "rejected: line 1: neither a record nor a marker: its first key begins with `$`, and it is not JSON",
-    );
+    run.stderr_has("rejected: line 1: not JSON at column 24: `,` or `}` was expected");
 
-    let run = program!("ddb-parse").args(["--json"]).stdin("{\"$id\":1}\n{\"$id\":2}\n{\"a\":1}\n").run();
-    run.exits(0).stdout("{\"a\":1}\n");
-    run.stderr_has("is no record, nor a marker that this version knows: {\"$id\":1}");
+    // Among markers it is none, and no later program could know it.
+    let begin = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}"#;
+    let run = program!("ddb-parse").args(["--markers"]).stdin(format!("{begin}\n{input}")).run();
+    run.exits(1).stdout_has("{\"$reject\":{\"key\":\"x\",\"record\":1,");
+}
+
+#[test]
+fn a_key_without_a_dollar_is_written_first() {
+    let input = r#"{"$id":1,"$type":"x","a":{"$b":[1.50]},"c":2}
+{"$id":2}
+{"a":1,"$id":3}
+{"$schema":"https://json-schema.org","\u0024id":4,"d":null}
+"#;
+    let run = program!("ddb-parse").args(["--json"]).stdin(input).run();
+    run.exits(1).stdout(
+        "{\"a\":{\"$b\":[1.50]},\"$id\":1,\"$type\":\"x\",\"c\":2}\n{\"a\":1,\"$id\":3}\n{\"d\":null,\"$schema\":\"https://json-schema.org\",\"\\u0024id\":4}\n",
+    );
+    run.stderr_has("rejected: line 2: every attribute's name begins with `$`, so its line would look like a marker");
+
+    let input = "{\"Item\":{\"$id\":{\"S\":\"x\"},\"a\":{\"N\":\"1\"}}}\n{\"Item\":{}}\n";
+    program!("ddb-parse").stdin(input).run().exits(0).stdout("{\"a\":1,\"$id\":\"x\"}\n{}\n");
+}
+
+#[test]
+fn what_stands_where_a_record_should_is_passed_on_or_rejected() {
+    let begin = r#"{"$file":{"event":"begin","v":1,"key":"x","encoding":"dynamodb-json","skip":0}}"#;
+    // The next program may know it; if there is none, nobody would.
+    let unknown = format!("{begin}\n{{\"$later\":{{}}}}\n");
+    program!("ddb-parse").args(["--markers"]).stdin(&unknown).run().exits(0).stdout(&unknown);
+    let run = program!("ddb-parse").stdin(&unknown).run();
+    run.exits(1).stdout("").stderr_has("rejected: `x`, line 1: neither a record nor a marker that this version knows");
+
+    // Before the first marker it is a record, and a bad one.
+    program!("ddb-parse").stdin("{\"$later\":{}}\n").run().exits(1).stderr_has("rejected: line 1: ");
+
+    for marker in
+        [r#"{"$table":"t"}"#, r#"{"$delete":{"id":1}}"#, r#"{"$file":{"event":"mark","key":"x","records":1}}"#]
+    {
+        let run = program!("ddb-parse").args(["--json"]).stdin(format!("{marker}\n")).run();
+        run.exits(1).stdout("").stderr_has("rejected: line 1: a marker of a stream of rows, but records are read here");
+    }
+}
+
+#[test]
+fn an_empty_profile_is_called_empty() {
+    let dir = Dir::new();
+    dir.write("x.toml", "\n");
+    let run = program!("ddb-parse").in_dir(&dir).args(["-p", "./x.toml"]).stdin("").run();
+    run.exits(2).stderr_has("the profile `./x.toml` is empty").stderr_has("`ddb-infer -o FILE`");
+}
+
+#[test]
+fn a_stream_says_how_much_sql_there_is_for_a_new_table_and_never_which() {
+    let dir = Dir::new();
+    dir.write("x.toml", "table = \"x\"\nkey = [\"id\"]\non_create = [\"select 1\", \"select 2\"]\n[columns]\nid = { type = \"text\" }\n");
+    let run = program!("ddb-parse").in_dir(&dir).args(["-p", "./x.toml"]).stdin("").run();
+    run.exits(0).stdout_has("\"on_create\":2").never_says("select");
+}
+
+#[test]
+fn an_epoch_before_the_year_1_is_written_as_postgresql_reads_it() {
+    let dir = Dir::new();
+    let profile = "table = \"t\"\nkey = [\"id\"]\n[columns]\nid = { type = \"text\" }\n\
+                   s = { type = \"timestamptz\", merge = \"greatest\", convert = [\"epoch_seconds\"] }\n\
+                   ms = { type = \"timestamptz\", convert = [\"epoch_milliseconds\"] }\n";
+    dir.write("x.toml", profile);
+    let input = r#"{"Item":{"id":{"S":"a"},"s":{"N":"-63517780800"},"ms":{"N":"253402300800000"}}}
+{"Item":{"id":{"S":"b"},"s":{"N":"-999999999999"}}}
+"#;
+    let run = program!("ddb-parse").in_dir(&dir).args(["-p", "./x.toml", "--no-markers"]).stdin(input).run();
+    run.exits(1).stdout("{\"id\":\"a\",\"s\":\"0044-03-15T12:00:00Z BC\",\"ms\":\"10000-01-01T00:00:00Z\"}\n");
+    run.stderr_has("line 2: attribute `s` is `-999999999999`, which is no time");
 }
 
 #[test]

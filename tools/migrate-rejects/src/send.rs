@@ -12,7 +12,7 @@ use profile::{Options, Schema};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
-use stream::{Begin, End, FileEvent, MARKER_VERSION, Marker, Reject, RejectLine, Writer, is_marker};
+use stream::{Begin, End, FileEvent, MARKER_VERSION, Marker, Reject, RejectLine, Writer, begins_with_dollar};
 
 use crate::lines::{self, Kind, Lines};
 
@@ -43,7 +43,7 @@ pub(crate) fn records(file: &Path, stop: &Stop) -> Result<Exit, Failure> {
             Err(_) => line.data.get().as_bytes().to_vec(),
         };
         // It would be taken for a line of the programs' own.
-        if is_marker(&text) || text.contains(&b'\n') { Err(line.reason.clone()) } else { Ok((text, None)) }
+        if begins_with_dollar(&text) || text.contains(&b'\n') { Err(line.reason.clone()) } else { Ok((text, None)) }
     })
 }
 

@@ -41,6 +41,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', help_heading = "Target")]
     pub(crate) columns: Option<Vec<String>>,
 
+    /// Take every line as a row, even one that looks like a line of the programs' own
+    ///
+    /// Those are lines whose first key is the name of a marker (docs/stream.md), such as `$schema` or `$table`.
+    #[arg(long, requires = "table", conflicts_with_all = ["profile", "create"], help_heading = "Target")]
+    pub(crate) no_markers: bool,
+
     /// Make the table if it is not there
     #[arg(long, help_heading = "Target")]
     pub(crate) create: bool,

@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         table,
         key: args.key.clone(),
         source,
+        markers: !args.no_markers,
         limits: limits.clone(),
         read: Arc::clone(&read),
         max_rejects: args.max_rejects,
@@ -207,16 +208,17 @@ impl Run<'_> {
             let message = format!("the rows are made by the profile `{}`, not by `{}`", schema.profile, profile.name);
             return Err(Problem::new(Fault::Setup, message).into());
         }
-        let on_create = self.args.create.then(|| self.on_create(&schema));
         let rules = if schema.by_sql() { self.rules(&schema)? } else { Rules::new() };
         let mut first = self.client.take();
+        let on_create = || self.on_create(&schema);
+        let create = self.args.create.then_some(&on_create as &dyn Fn() -> Vec<String>);
         let prepared = self.retry.run(|| {
             let mut client = match first.take() {
                 Some(client) if !client.is_closed() => client,
                 _ => target::connect(&self.settings)?,
             };
             self.settings.unless_late(self.stop, &mut client, |client| {
-                target::prepare(&self.settings, client, &schema, on_create.as_deref(), rules.clone(), self.args.dry_run)
+                target::prepare(&self.settings, client, &schema, create, rules.clone(), self.args.dry_run)
             })
         })?;
         // Rows that may wait are not gathered: each has to be compared with those that wait.
@@ -251,10 +253,17 @@ impl Run<'_> {
         settled
     }
 
-    /// The SQL for a new table.
+    /// The SQL for a new table. It is the profile's own, never the stream's, which only says how many statements there are.
     fn on_create(&self, schema: &Schema) -> Vec<String> {
+        if schema.on_create == 0 {
+            return Vec::new();
+        }
         self.of_profile(schema, |table| table.on_create.clone()).unwrap_or_else(|| {
-            warn!("The profile `{}` is not at hand: its SQL for a new table is not run", schema.profile);
+            warn!(
+                "The table `{}` is made without the {} statement(s) of `on_create`, because the profile `{}` is not in \
+                 profiles/ or another folder of profiles: name its folder in DDB_PIPE_PROFILES",
+                schema.table, schema.on_create, schema.profile
+            );
             Vec::new()
         })
     }
@@ -615,6 +624,10 @@ impl Run<'_> {
 
     /// The stream is over: whole, or not.
     fn end(&mut self, torn: usize) -> Result<Exit, Failure> {
+        if self.profile.is_some() && self.source.is_none() && !self.stopped && !self.stop.asked() {
+            let message = "the stream is empty: no program before this one said what it is about";
+            return Err(Problem::new(Fault::Input, message).into());
+        }
         if let (Some(profile), true, true) = (&self.profile, self.tables.is_empty(), self.args.create) {
             // No row came, but the profile's SQL on completion may need the tables.
             for schema in profile.schemas().cloned().collect::<Vec<_>>() {

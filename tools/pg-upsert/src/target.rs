@@ -34,12 +34,12 @@ pub(crate) struct Prepared {
 
 /// Makes sure that the table is there and fits.
 ///
-/// With `create` a missing table is made, together with what the profile's SQL adds to it. In a dry run nothing stays.
+/// With `create` a missing table is made, together with the profile's SQL that it returns. In a dry run nothing stays.
 pub(crate) fn prepare(
     settings: &Settings,
     client: &mut Client,
     schema: &Schema,
-    create: Option<&[String]>,
+    create: Option<&dyn Fn() -> Vec<String>>,
     rules: Rules,
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
@@ -54,7 +54,7 @@ pub(crate) fn prepare(
     };
     let dialect = Dialect { rules: rules.clone(), ..Dialect::default() };
     let statements: Vec<_> =
-        std::iter::once(Statements::of(schema, 0, &dialect).create).chain(on_create.iter().cloned()).collect();
+        std::iter::once(Statements::of(schema, 0, &dialect).create).chain(on_create()).collect();
     let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
     let mut transaction = settings.begin_as_role(client).map_err(failed)?;
     let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);

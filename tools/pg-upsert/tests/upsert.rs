@@ -1083,3 +1083,171 @@ fn a_batch_that_postgresql_refuses_as_a_whole_is_not_tried_to_its_end() {
     assert_eq!(postgres.query("select count(*) from t"), "400");
     assert_eq!(rejects(&dir).len(), 0, "they were met again, and are in the table");
 }
+
+#[test]
+fn plain_rows_may_begin_with_a_key_of_any_name() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query("create table people (id int primary key, name text, extra jsonb)");
+    let rows = r#"{"$id":"1","id":1,"name":"Json.NET","extra":{}}
+{"$schema":"https://json-schema.org/draft/2020-12/schema","id":2,"name":"JSON Schema"}
+{"$ref":"/definitions/x","id":3,"name":"MongoDB"}
+{"$file":"a.txt","id":4,"name":"a name of ours"}
+{ "\u0024type":"x","id":5,"name":"escaped"}
+"#;
+
+    let run = upsert(&dir, &postgres).args(["--table", "people"]).stdin(rows).run();
+
+    run.exits(0)
+        .stderr_has("5 records = 5 rows written")
+        .stderr_has("`$id` is not a column of the table and is ignored");
+    assert_eq!(
+        postgres.query("select id, name from people order by id"),
+        "1|Json.NET\n2|JSON Schema\n3|MongoDB\n4|a name of ours\n5|escaped"
+    );
+}
+
+#[test]
+fn a_column_may_have_the_name_of_a_marker() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(r#"create table schemas ("$id" text primary key, "$schema" text, "$records" int[])"#);
+    let rows = r#"{"$id":"a","$schema":"x","$records":[5]}
+{"$schema":"y","$id":"b"}
+"#;
+    upsert(&dir, &postgres).args(["--table", "schemas"]).stdin(rows).run().exits(0);
+    assert_eq!(postgres.query("select * from schemas order by 1"), "a|x|{5}\nb|y|");
+
+    // One that the first row lacks has to be named, like any other column.
+    let rows = "{\"$id\":\"c\"}\n{\"$id\":\"d\",\"$schema\":\"z\"}\n";
+    let run = upsert(&dir, &postgres).args(["--table", "schemas"]).stdin(rows).run();
+    run.exits(1).stderr_has("`$schema` is not a column, or not in the first row: name it with --columns");
+    let named = ["--table", "schemas", "--columns", "$id,$schema"];
+    upsert(&dir, &postgres).args(named).stdin(rows).run().exits(0);
+    assert_eq!(postgres.query(r#"select "$schema" from schemas where "$id" = 'd'"#), "z");
+}
+
+#[test]
+fn after_the_first_marker_a_line_with_an_unknown_name_is_a_reject() {
+    let (dir, postgres) = migration();
+    let stream = Stream::new()
+        .schema()
+        .line(r#"{"$later":{"a":1}}"#)
+        .rows(&[row(1, "x", &[])])
+        .line(r#"{"$id":2,"id":2,"v":"y","$records":[5,9]}"#)
+        .line(r#"{"$file":{"event":"#);
+
+    let run = upsert(&dir, &postgres).args(["--max-rejects", "100%"]).stdin(stream.text()).run();
+
+    run.exits(1).stderr_has("5 records = 1 rows written + 0 merged + 0 filtered out + 4 rejected");
+    let rejects = rejects(&dir);
+    let reason = "neither a row nor a marker that this version knows: its first key begins with `$`";
+    assert!(rejects.iter().all(|reject| reject["reason"] == reason), "{rejects:?}");
+    assert_eq!(rejects[0]["data"]["$later"]["a"], 1);
+    assert_eq!(rejects[1]["records"], serde_json::json!([5, 9]));
+    assert_eq!(rejects[2]["data"], r#"{"$file":{"event":"#);
+    assert_eq!(postgres.query("select id from t"), "1");
+}
+
+#[test]
+fn without_markers_every_line_is_a_row() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    postgres.query(r#"create table notes (id int primary key, "$table" text, "$delete" jsonb)"#);
+    let rows = "{\"$table\":\"x\"}\n{\"$delete\":{\"id\":1}}\n{\"$table\":\"orders\",\"id\":1}\n{\"$stop\":{\"signal\":15},\"id\":2}\n";
+    let named = ["--table", "notes", "--columns", "*", "--max-rejects", "100%"];
+
+    let run = upsert(&dir, &postgres).args(named).stdin(rows).run();
+    run.exits(65).stderr_has("no `$schema` said what rows of `x` are").stderr_has("give --no-markers");
+
+    let run = upsert(&dir, &postgres).args(named).args(["--no-markers"]).stdin(rows).run();
+    run.exits(1).stderr_has("4 records = 2 rows written + 0 merged + 0 filtered out + 2 rejected");
+    run.stderr_has("the key's column `id` is null");
+    assert_eq!(postgres.query("select * from notes order by id"), "1|orders|\n2||");
+
+    upsert(&dir, &postgres).args(["--no-markers"]).stdin(rows).run().exits(2).stderr_has("--table");
+    upsert(&dir, &postgres).args(["--no-markers", "-p", "t", "--table", "notes"]).stdin(rows).run().exits(2);
+}
+
+#[test]
+fn a_deletion_among_plain_rows_deletes() {
+    let (dir, postgres) = migration();
+    postgres.query("insert into t values (1, 'a'), (2, 'b')");
+    let rows = "{\"$delete\":{\"id\":1}}\n{\"id\":3,\"v\":\"c\"}\n";
+    let run = upsert(&dir, &postgres).args(["--table", "t"]).stdin(rows).run();
+    run.exits(2).stderr_has("the first line deletes a row").stderr_has("name them with --columns");
+    upsert(&dir, &postgres).args(["--table", "t", "--columns", "id,v"]).stdin(rows).run().exits(0);
+    assert_eq!(postgres.query("select id from t order by id"), "2\n3");
+}
+
+#[test]
+fn a_whole_number_is_one_however_json_writes_it() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    for (table, more) in [("in_binary", ""), ("in_text", ", c circle")] {
+        postgres.query(&format!("create table {table} (id int primary key, b bigint, s smallint, a int[]{more})"));
+        let rows = r#"{"id":1.0,"b":1e3,"s":10.00,"a":[1.0,2]}
+{"id":2e0,"b":-9007199254740993.0,"s":-0.0,"a":null}
+{"id":3,"b":1.5,"s":1,"a":[]}
+{"id":4,"b":1,"s":1,"a":[1.5]}
+{"id":5,"b":1e400,"s":1,"a":[]}
+{"id":1,"b":7,"s":1,"a":[]}
+"#;
+        let run = upsert(&dir, &postgres).args(["--table", table, "--max-rejects", "100%"]).stdin(rows).run();
+        run.exits(1).stderr_has("6 records = 2 rows written + 1 merged + 0 filtered out + 3 rejected");
+        run.stderr_has("invalid input syntax for type bigint: \"1.5\"");
+        assert_eq!(
+            postgres.query(&format!("select id, b, s, a from {table} order by id")),
+            "1|7|1|{}\n2|-9007199254740993|0|"
+        );
+    }
+}
+
+#[test]
+fn times_before_the_year_1_and_after_9999_arrive() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    for more in ["", ", c circle"] {
+        postgres.query(&format!(
+            "drop table if exists times; create table times (id int primary key, z timestamptz, l timestamp, d date{more})"
+        ));
+        let row = |id: u32, time: &str| format!("{{\"id\":{id},\"z\":\"{time}\",\"l\":\"{time}\",\"d\":\"{time}\"}}\n");
+        let rows =
+            row(1, "0044-03-15T12:00:00.5Z BC") + &row(2, "10000-01-01T00:00:00Z") + &row(3, "0001-01-01T00:00:00Z");
+
+        upsert(&dir, &postgres).args(["--table", "times"]).stdin(rows).run().exits(0);
+
+        assert_eq!(
+            postgres.query("set timezone = 'UTC'; set datestyle = 'ISO'; select z, l, d from times order by id"),
+            "0044-03-15 12:00:00.5+00 BC|0044-03-15 12:00:00.5 BC|0044-03-15 BC\n\
+             10000-01-01 00:00:00+00|10000-01-01 00:00:00|10000-01-01\n\
+             0001-01-01 00:00:00+00|0001-01-01 00:00:00|0001-01-01"
+        );
+    }
+}
+
+#[test]
+fn a_profile_s_sql_for_a_new_table_is_missed_only_if_there_is_some() {
+    let (dir, postgres) = (Dir::new(), Postgres::new());
+    let schema = |table: &str, on_create: &str| {
+        format!(
+            r#"{{"$schema":{{"v":1,"profile":"elsewhere","hash":"h","table":"{table}","key":["id"],"columns":[{{"name":"id","type":"bigint"}}]{on_create}}}}}"#
+        ) + "\n"
+    };
+    let create = |stream: String| upsert(&dir, &postgres).args(["--create"]).stdin(stream).run();
+    create(schema("a", "")).exits(0).never_says("elsewhere");
+
+    let told =
+        "The table `b` is made without the 2 statement(s) of `on_create`, because the profile `elsewhere` is not in";
+    create(schema("b", r#","on_create":2"#)).exits(0).stderr_has(told).stderr_has("DDB_PIPE_PROFILES");
+    // Nothing is run for a table that is there.
+    create(schema("b", r#","on_create":2"#)).exits(0).never_says("elsewhere");
+    assert_eq!(postgres.query("select to_regclass('a') is null, to_regclass('b') is null"), "f|f");
+}
+
+#[test]
+fn a_migration_without_a_source_makes_no_table() {
+    let (dir, postgres) = migration();
+    postgres.query("drop table t");
+    for stream in [Stream::new(), Stream::new().schema()] {
+        let run = upsert(&dir, &postgres).args(["-p", "t", "--create"]).stdin(stream.text()).run();
+        run.exits(65);
+        assert_eq!(postgres.query("select to_regclass('t') is null, to_regclass('made') is null"), "t|t");
+        assert_eq!(postgres.query("select count(*) from completed"), "0");
+    }
+}

@@ -39,6 +39,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', help_heading = "Target")]
     pub(crate) columns: Option<Vec<String>>,
 
+    /// Take every line as a row, even one that looks like a line of the programs' own
+    ///
+    /// Those are lines whose first key is the name of a marker (docs/stream.md), such as `$schema` or `$table`.
+    #[arg(long, requires = "table", conflicts_with = "profile", help_heading = "Target")]
+    pub(crate) no_markers: bool,
+
     /// Compare at most so many rows at once
     #[arg(short, long, value_name = "ROWS", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = "Reading")]
     pub(crate) batch_size: u32,

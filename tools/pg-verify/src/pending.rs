@@ -137,7 +137,7 @@ impl Pending {
 
     fn reader(&self) -> io::Result<(RowReader, Keys)> {
         let keys = Keys::of(&self.schema).map_err(io::Error::other)?;
-        Ok((RowReader::new(&self.schema, ""), keys))
+        Ok((RowReader::new(&self.schema), keys))
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {

@@ -65,6 +65,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
         table,
         key: args.key.clone(),
         source: profile.is_some(),
+        markers: !args.no_markers,
         limits: limits.clone(),
         read: Arc::clone(&read),
         max_rejects: MaxRejects::Percent(100.0),

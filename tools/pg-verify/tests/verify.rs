@@ -577,3 +577,26 @@ fn a_standby_cannot_be_asked_for() {
     run.exits(2).stderr_has("`target_session_attrs` asks for a server that cannot be written to");
     run.stderr_has("pg-verify needs temporary tables");
 }
+
+#[test]
+fn plain_rows_that_begin_with_a_dollar_are_compared_and_unknown_markers_are_counted() {
+    let postgres = table("text", "'x'");
+    let rows = "{\"$id\":\"1\",\"id\":1,\"v\":\"x\"}\n{\"$schema\":\"https://json-schema.org\",\"id\":2,\"v\":\"y\"}\n";
+    let run = verify(&Dir::new(), &postgres).args(["--table", "t"]).stdin(rows).run();
+    run.exits(1).stderr_has("Verified 2 records in 2 rows: 1 missing, 0 different, 0 rejected");
+
+    let run =
+        findings(&postgres, &[schema_of("text", r#""replace""#), row(1, r#""x""#, &[1]), r#"{"$later":{}}"#.into()]);
+    run.exits(0).stderr_has("Verified 2 records in 1 rows: 0 missing, 0 different, 1 rejected");
+
+    let marker = "{\"$table\":\"x\",\"id\":1,\"v\":\"x\"}\n{\"$stop\":{\"signal\":15}}\n";
+    let run = verify(&Dir::new(), &postgres).args(["--table", "t", "--no-markers"]).stdin(marker).run();
+    run.exits(0).stderr_has("Verified 2 records in 1 rows: 0 missing, 0 different, 1 rejected");
+}
+
+#[test]
+fn a_whole_number_is_one_however_json_writes_it() {
+    let postgres = table("int", "1000");
+    let rows = "{\"id\":1.0,\"v\":1e3}\n";
+    verify(&Dir::new(), &postgres).args(["--table", "t"]).stdin(rows).run().exits(0).stdout("");
+}
