@@ -24,7 +24,7 @@ use bumpalo::Bump;
 use cli::Stop;
 use fault::{Exit, Failure, Fault, PipeError, Problem};
 use item::{Decoder, Encoding, Item};
-use pg::statement::Statements;
+use pg::statement::{Dialect, Statements};
 use profile::{Fate, Made, Options, Profile};
 use tracing::{info, warn};
 
@@ -246,7 +246,7 @@ fn check(name: &str, text: &str, items: &[Item<'_>], places: &[Place]) -> Result
 fn ddl(profile: &Profile) -> String {
     let mut text = String::new();
     for table in &profile.tables {
-        let create = Statements::of(&table.schema, 0, &table.rules).create;
+        let create = Statements::of(&table.schema, 0, &Dialect::default()).create;
         for statement in std::iter::once(&create).chain(&table.on_create).chain(&profile.on_complete) {
             text.push_str(statement);
             text.push_str(";\n");
