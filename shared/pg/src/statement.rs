@@ -4,19 +4,22 @@
 use profile::Schema;
 
 use crate::policy::{Merge, Rules, compared};
-use crate::quote_name;
+use crate::{free_name, quote_name};
 
-/// The number of a row within its transaction.
-pub(crate) const PLACE: &str = "ddb_pipe_place";
+/// The column with the number of a row within its transaction: a name that no column of the rows has.
+pub(crate) fn place(schema: &Schema) -> String {
+    free_name("ddb_pipe_place", |name| schema.index(name).is_some())
+}
 
 /// Buffers for the stage. A session that already had a temporary table cannot change them any more, and goes on with
 /// those that it has.
 pub(crate) const TEMP_BUFFERS: &str =
     "do 'begin set local temp_buffers = ''64MB''; exception when invalid_parameter_value then null; end'";
 
-/// The temporary table that COPY fills, one for each table that rows are for.
-pub(crate) fn stage(number: usize) -> String {
-    if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
+/// The temporary table that COPY fills, one for each table that rows are for. A temporary table hides the user's table of
+/// the same name, so it has another one.
+pub(crate) fn stage(schema: &Schema, number: usize) -> String {
+    free_name(&format!("ddb_pipe_stage_{number}"), |name| name == schema.table)
 }
 
 /// The statements for one schema's rows.
@@ -52,17 +55,19 @@ pub struct SameKeys {
 }
 
 impl SameKeys {
-    fn of(table: &str, key: &str, number: usize) -> Self {
-        let keys = format!("ddb_pipe_keys_{number}");
+    fn of(schema: &Schema, table: &str, key: &str, number: usize) -> Self {
+        let keys = free_name(&format!("ddb_pipe_keys_{number}"), |name| name == schema.table);
+        let place = place(schema);
         Self {
             create: format!(
                 "create temporary table {keys} on commit drop \
-                 as select 0 as {PLACE}, {key} from {table} with no data"
+                 as select 0 as {place}, {key} from {table} with no data"
             ),
-            copy: format!("copy pg_temp.{keys} ({PLACE}, {key}) from stdin"),
+            copy: format!("copy pg_temp.{keys} ({place}, {key}) from stdin"),
             same: format!(
-                "select {PLACE}, first from (select {PLACE}, min({PLACE}) over (partition by {key}) as first \
-                 from pg_temp.{keys}) as keys where first < {PLACE}"
+                "select keys.place, keys.first \
+                 from (select {place} as place, min({place}) over (partition by {key}) as first from pg_temp.{keys}) as keys \
+                 where keys.first < keys.place"
             ),
         }
     }
@@ -94,11 +99,17 @@ impl Statements {
     /// The statements for rows of that schema, with a stage of that number, which no other table of the session has, and the
     /// SQL of columns that are merged by it.
     pub fn of(schema: &Schema, number: usize, rules: &Rules) -> Self {
-        let stage = stage(number);
+        Self::with_arbiter(schema, number, rules, None)
+    }
+
+    /// The same, where `on conflict` has to name a constraint ([`crate::catalogue::Table::arbiter`]).
+    pub fn with_arbiter(schema: &Schema, number: usize, rules: &Rules, arbiter: Option<&str>) -> Self {
+        let stage = stage(schema, number);
         let table = table_name(schema);
         let columns: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = columns.join(", ");
         let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
+        let target = arbiter.map_or_else(|| format!("({key})"), |name| format!("on constraint {}", quote_name(name)));
         let merge = Merge::of(schema, number, rules);
         let set = merge.set();
         let conflict = match (set.join(", "), &merge.condition) {
@@ -135,11 +146,11 @@ impl Statements {
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
             prologue: prologue.join(";\n"),
             epilogue,
-            keys: SameKeys::of(&table, &key, number),
+            keys: SameKeys::of(schema, &table, &key, number),
             stage: Copy::of(&format!("pg_temp.{stage}"), &list),
             load: Copy::of(&table, &list),
             merge: format!(
-                "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict ({key}) {conflict}"
+                "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict {target} {conflict}"
             ),
         }
     }

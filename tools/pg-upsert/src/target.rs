@@ -25,6 +25,8 @@ pub(crate) struct Prepared {
     pub(crate) tells_apart: bool,
     /// The SQL of columns that are merged by it.
     pub(crate) rules: Rules,
+    /// See [`Table::arbiter`].
+    pub(crate) arbiter: Option<String>,
 }
 
 /// Makes sure that the table is there and fits.
@@ -59,17 +61,16 @@ pub(crate) fn prepare(
         let found = if there { find(settings, client, schema, &rules)? } else { None };
         return found.ok_or(error);
     }
-    // A view of that name is no error of `create table if not exists`.
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else {
-        return Err(pg::Error::found(Fault::Setup, format!("`{name}` is there, but it is not a table")));
+        return Err(pg::Error::found(Fault::Setup, format!("the table `{name}` was made, and is not found")));
     };
     table.check(schema)?;
     if dry_run {
-        return Ok(Prepared { before: statements, empty: false, tells_apart: true, rules });
+        return Ok(Prepared { before: statements, empty: false, tells_apart: true, rules, arbiter: None });
     }
     transaction.commit().map_err(failed)?;
     info!("Made the table {name}");
-    Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, rules })
+    Ok(Prepared { before: Vec::new(), empty: true, tells_apart: true, rules, arbiter: None })
 }
 
 /// A table that is there, if the rows fit it.
@@ -84,7 +85,8 @@ fn find(
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else { return Ok(None) };
     table.check(schema)?;
     let (empty, tells_apart) = (table.is_empty(&mut transaction)?, table.tells_apart(schema));
-    Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, rules: rules.clone() }))
+    let arbiter = table.arbiter(&schema.key).map(str::to_owned);
+    Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, rules: rules.clone(), arbiter }))
 }
 
 /// The first connection: it finds wrong settings before anything is read.

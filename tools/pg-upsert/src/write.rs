@@ -66,7 +66,7 @@ impl Writer {
         let connections =
             if tables.iter().all(|(_, Prepared { before, .. })| before.is_empty()) { connections } else { 1 };
         let of = |(number, (schema, prepared)): (usize, &(Schema, Prepared))| {
-            Statements::of(schema, number, &prepared.rules)
+            Statements::with_arbiter(schema, number, &prepared.rules, prepared.arbiter.as_deref())
         };
         let statements: Vec<_> = tables.iter().enumerate().map(of).collect();
         let pool = Pool::new(settings, connections)?;

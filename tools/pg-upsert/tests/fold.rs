@@ -348,7 +348,7 @@ impl Cases {
         let statements = Statements::of(&schema, 0, &Rules::new());
         self.client.batch_execute(&statements.create).unwrap();
         self.client
-            .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage; {}", statements.prologue))
+            .batch_execute(&format!("drop table if exists pg_temp.ddb_pipe_stage_0; {}", statements.prologue))
             .unwrap();
         for rows in rows {
             let objects: Vec<_> = rows
@@ -362,7 +362,7 @@ impl Cases {
                 .collect();
             let rows = pg::quote_text(&format!("[{}]", objects.join(",")));
             let fill = format!(
-                "insert into pg_temp.ddb_pipe_stage select * from jsonb_populate_recordset(null::{table}, {rows})"
+                "insert into pg_temp.ddb_pipe_stage_0 select * from jsonb_populate_recordset(null::{table}, {rows})"
             );
             self.client.batch_execute(&format!("begin; {fill}; {}; commit", statements.merge)).unwrap();
         }
