@@ -20,7 +20,18 @@ pub struct Table {
     /// The columns of its primary key, if it has one.
     pub primary_key: Option<Vec<String>>,
     /// The columns of each unique index that can arbitrate a conflict, the primary key's included.
-    pub unique: Vec<Vec<String>>,
+    pub unique: Vec<Unique>,
+    /// The columns of each deferrable primary key or unique constraint. `on conflict` cannot use these.
+    pub deferrable: Vec<Vec<String>>,
+}
+
+/// A unique index without a predicate and expressions, which is checked with each row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// The name of the constraint that it belongs to, if it belongs to one.
+    pub constraint: Option<String>,
 }
 
 /// A column as the server has it.
@@ -33,6 +44,8 @@ pub struct TableColumn {
     pub base: String,
     /// Its type with length or precision.
     pub full: String,
+    /// `base` with the types that domains stand for, those of elements too: how values look.
+    pub underlying: String,
     /// Whether NULL is refused.
     pub not_null: bool,
     /// Whether a row without it gets a value all the same.
@@ -43,16 +56,29 @@ pub struct TableColumn {
     pub deterministic: bool,
 }
 
+/// The casts to `name` cut a name off where PostgreSQL does.
 const FIND: &str = "
-    select c.oid, n.nspname::text, c.relname::text
+    select c.oid, n.nspname::text, c.relname::text, c.relkind::text
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where c.relname = $1 and c.relkind in ('r', 'p')
-      and (n.nspname = $2 or ($2 is null and pg_catalog.pg_table_is_visible(c.oid)))";
+    where c.relname = $1::text::name
+      and (n.nspname = $2::text::name or ($2::text is null and pg_catalog.pg_table_is_visible(c.oid)))";
 
 const COLUMNS: &str = "
+    with recursive resolved(attnum, type, is_array, step) as (
+        select attnum, atttypid, false, 0
+        from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped
+        union all
+        select r.attnum, case when t.typtype = 'd' then t.typbasetype else t.typelem end,
+               r.is_array or t.typtype <> 'd', r.step + 1
+        from resolved r join pg_catalog.pg_type t on t.oid = r.type
+        left join pg_catalog.pg_type e on e.oid = t.typelem and e.typarray = t.oid
+        where t.typtype = 'd' or (e.oid is not null and not r.is_array)
+    )
     select a.attname::text, pg_catalog.format_type(a.atttypid, null), pg_catalog.format_type(a.atttypid, a.atttypmod),
            a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a',
-           coalesce((select c.collisdeterministic from pg_catalog.pg_collation c where c.oid = a.attcollation), true)
+           coalesce((select c.collisdeterministic from pg_catalog.pg_collation c where c.oid = a.attcollation), true),
+           (select pg_catalog.format_type(r.type, null) || case when r.is_array then '[]' else '' end
+            from resolved r where r.attnum = a.attnum order by r.step desc limit 1)
     from pg_catalog.pg_attribute a
     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
     order by a.attnum";
@@ -60,31 +86,77 @@ const COLUMNS: &str = "
 const UNIQUE: &str = "
     select i.indisprimary, array(
         select a.attname::text from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality k(attnum, place)
-        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.place)
+        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.place),
+        i.indimmediate,
+        (select c.conname::text from pg_catalog.pg_constraint c
+         where c.conrelid = i.indrelid and c.conindid = i.indexrelid and c.contype in ('p', 'u'))
     from pg_catalog.pg_index i
-    where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate
+    where i.indrelid = $1 and i.indisunique and i.indisvalid
       and i.indpred is null and i.indexprs is null
     order by i.indisprimary desc, i.indexrelid";
+
+/// The tables that a view reads.
+const READS: &str = "
+    select distinct n.nspname::text, c.relname::text
+    from pg_catalog.pg_rewrite r
+    join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
+        and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> r.ev_class
+    join pg_catalog.pg_class c on c.oid = d.refobjid and c.relkind in ('r', 'p')
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where r.ev_class = $1
+    order by 1, 2";
+
+/// Names as PostgreSQL keeps them: of a long one only the first bytes.
+const KEPT: &str =
+    "select array(select name::name::text from unnest($1::text[]) with ordinality n(name, place) order by place)";
+
+/// Names as the server keeps them, in a transaction. Of a name that is too long it keeps the first 63 bytes; psql says so
+/// and goes on.
+///
+/// # Errors
+/// The server cannot be asked.
+pub fn kept(client: &mut impl GenericClient, names: &[String]) -> Result<Vec<String>, Error> {
+    let failed = Error::on("cannot look up names");
+    Ok(client.query_one(KEPT, &[&names]).map_err(failed)?.get(0))
+}
 
 impl Table {
     /// Looks a table up, in a transaction; without a schema, along the search path.
     ///
     /// # Errors
-    /// The catalogue cannot be read.
+    /// The catalogue cannot be read, or what has that name is not a table.
     pub fn find(client: &mut impl GenericClient, schema: Option<&str>, name: &str) -> Result<Option<Self>, Error> {
         let failed = || Error::on(format!("cannot look up the table `{name}`"));
         let Some(found) = client.query_opt(FIND, &[&name, &schema]).map_err(failed())? else { return Ok(None) };
         let oid: u32 = found.get(0);
+        let (kind, found_name): (String, String) = (found.get(3), found.get(2));
+        if !matches!(kind.as_str(), "r" | "p") {
+            let reads = client.query(READS, &[&oid]).map_err(failed())?;
+            let reads = reads.iter().map(|row| format!("{}.{}", quote_name(row.get(0)), quote_name(row.get(1))));
+            return Err(not_a_table(&found_name, &kind, &reads.collect::<Vec<_>>()));
+        }
         let columns = client.query(COLUMNS, &[&oid]).map_err(failed())?;
-        let unique = client.query(UNIQUE, &[&oid]).map_err(failed())?;
-        let keys: Vec<(bool, Vec<String>)> = unique.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(Some(Self {
+        let indexes = client.query(UNIQUE, &[&oid]).map_err(failed())?;
+        let mut table = Self {
             schema: found.get(1),
-            name: found.get(2),
+            name: found_name,
             columns: columns.iter().map(column).collect(),
-            primary_key: keys.iter().find(|(primary, _)| *primary).map(|(_, columns)| columns.clone()),
-            unique: keys.into_iter().map(|(_, columns)| columns).collect(),
-        }))
+            primary_key: None,
+            unique: Vec::new(),
+            deferrable: Vec::new(),
+        };
+        for index in &indexes {
+            let columns: Vec<String> = index.get(1);
+            if index.get(0) {
+                table.primary_key = Some(columns.clone());
+            }
+            if index.get(2) {
+                table.unique.push(Unique { columns, constraint: index.get(3) });
+            } else {
+                table.deferrable.push(columns);
+            }
+        }
+        Ok(Some(table))
     }
 
     /// Whether it has no row, and nothing by which COPY into it would do other than INSERT (rules, row security).
@@ -101,8 +173,8 @@ impl Table {
         Ok(plain && client.query_one(&empty, &[]).map_err(failed())?.get::<_, bool>(0))
     }
 
-    /// Its name as SQL.
-    fn sql(&self) -> String {
+    /// Its name as SQL, with its schema.
+    pub fn sql(&self) -> String {
         format!("{}.{}", quote_name(&self.schema), quote_name(&self.name))
     }
 
@@ -111,9 +183,48 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Whether a unique index has exactly these columns, in whatever order.
+    /// Whether `on conflict` can merge rows by these columns, in whatever order.
     pub fn has_key(&self, key: &[String]) -> bool {
-        self.unique.iter().any(|unique| unique.len() == key.len() && key.iter().all(|name| unique.contains(name)))
+        self.unique.iter().any(|unique| is_over(&unique.columns, key)) && !self.needs_constraint(key)
+            || self.arbiter(key).is_some()
+    }
+
+    /// The constraint that `on conflict` has to name for a key. Without one it names the key's columns.
+    ///
+    /// By columns PostgreSQL chooses every unique index over them, also that of a deferrable constraint, and then refuses
+    /// the statement because of it.
+    pub fn arbiter(&self, key: &[String]) -> Option<&str> {
+        let mut unique = self.unique.iter().filter(|unique| is_over(&unique.columns, key));
+        if self.needs_constraint(key) { unique.find_map(|unique| unique.constraint.as_deref()) } else { None }
+    }
+
+    /// Whether a deferrable constraint is over these columns.
+    fn needs_constraint(&self, key: &[String]) -> bool {
+        self.deferrable.iter().any(|columns| is_over(columns, key))
+    }
+
+    /// What is wrong with the key, and the statement that helps.
+    fn no_key(&self, key: &[String]) -> Error {
+        let (table, sql) = (&self.name, self.sql());
+        let list = key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
+        if self.needs_constraint(key) {
+            let primary = self.primary_key.as_ref().is_some_and(|columns| is_over(columns, key));
+            let what = if primary {
+                format!("the primary key of `{table}`")
+            } else {
+                format!("the unique constraint of `{table}` over ({list})")
+            };
+            let message = format!("{what} is deferrable, and `on conflict` cannot use a deferrable constraint");
+            return setup(message)
+                .with_hint(format!("add a second one that is not deferrable: alter table {sql} add unique ({list})"));
+        }
+        let message = format!("the table `{table}` has no primary key or unique index over ({list})");
+        // A table has one primary key at most.
+        setup(message).with_hint(if self.primary_key.is_none() {
+            format!("alter table {sql} add primary key ({list})")
+        } else {
+            format!("create unique index on {sql} ({list})")
+        })
     }
 
     /// Whether the key's columns have types by which keys can be told apart without asking the server: those of the
@@ -195,15 +306,7 @@ impl Table {
             }
         }
         if !self.has_key(&schema.key) {
-            let key = schema.key.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
-            let message = format!("the table `{table}` has no primary key or unique index over ({key})");
-            // A table has one primary key at most.
-            let hint = if self.primary_key.is_none() {
-                format!("alter table {} add primary key ({key})", self.sql())
-            } else {
-                format!("create unique index on {} ({key})", self.sql())
-            };
-            problems.push(setup(message).with_hint(hint));
+            problems.push(self.no_key(&schema.key));
         }
         let forgotten = self.columns.iter().filter(|column| {
             column.not_null && !column.has_default && !column.computed && schema.index(&column.name).is_none()
@@ -220,6 +323,32 @@ fn setup(message: String) -> Error {
     Error::found(Fault::Setup, message)
 }
 
+/// Whether an index has exactly the key's columns.
+fn is_over(columns: &[String], key: &[String]) -> bool {
+    columns.len() == key.len() && key.iter().all(|name| columns.contains(name))
+}
+
+/// Something else has the name of a table. `kind` is its `relkind`, `reads` the tables that a view reads.
+fn not_a_table(name: &str, kind: &str, reads: &[String]) -> Error {
+    let what = match kind {
+        "v" => "a view",
+        "m" => "a materialized view",
+        "S" => "a sequence",
+        "i" | "I" => "an index",
+        "c" => "a composite type",
+        "f" => {
+            return setup(format!("`{name}` is a foreign table, which has no unique index to merge rows by"))
+                .with_hint("connect to the database that has the table itself");
+        }
+        _ => "something else",
+    };
+    setup(format!("`{name}` is {what}, not a table")).with_hint(match reads {
+        [] => "name a table".to_owned(),
+        [table] => format!("name the table that it reads: {table}"),
+        tables => format!("name a table that it reads: {}", tables.join(", ")),
+    })
+}
+
 fn column(row: &postgres::Row) -> TableColumn {
     TableColumn {
         name: row.get(0),
@@ -229,15 +358,25 @@ fn column(row: &postgres::Row) -> TableColumn {
         has_default: row.get(4),
         computed: row.get(5),
         deterministic: row.get(6),
+        underlying: row.get(7),
     }
 }
 
 fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), Error> {
     let Column { name, ty, merge, .. } = wanted;
     let found = column.base.as_str();
-    if !fits(&ty.base(), found) {
-        let message = format!("the column `{name}` of `{table}` is {found}, the rows have {ty}");
-        return Err(setup(message).with_hint(format!("change the type of `{name}` in the profile or in the table")));
+    let domain =
+        if column.underlying == column.base { String::new() } else { format!(", a domain over {}", column.underlying) };
+    let types = [&column.underlying, &column.base];
+    if !types.iter().any(|found| found.parse().is_ok_and(|found| fits(ty, &found))) {
+        let message = format!("the column `{name}` of `{table}` is {found}{domain}, the rows have {ty}");
+        // `UserRole` in a profile is `userrole`.
+        let in_capitals = ty.base() == found.replace('"', "").to_lowercase();
+        return Err(setup(message).with_hint(if in_capitals {
+            format!("without double quotes a name is lower case, as in SQL: write `{found}` in the profile")
+        } else {
+            format!("change the type of `{name}` in the profile or in the table")
+        }));
     }
     let needs_jsonb = match merge {
         Policy::Keep | Policy::Replace | Policy::Coalesce | Policy::Newest(_) | Policy::Sql => false,
@@ -276,22 +415,15 @@ const WIDER: [(&str, &[&str]); 6] = [
     ("json", &["jsonb"]),
 ];
 
-const TEXTS: [&str; 4] = ["text", "character varying", "character", "citext"];
-
 /// Whether what is written as one type can be kept by another without a loss.
-fn fits(wanted: &str, found: &str) -> bool {
-    let (wanted, found) = match (wanted.strip_suffix("[]"), found.strip_suffix("[]")) {
-        (Some(wanted), Some(found)) => (wanted, found),
-        (None, None) => (wanted, found),
-        _ => return false,
-    };
-    // A name with its schema is the same type without.
-    let plain = |name: &str| name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_owned();
-    let text = |name: &str| TEXTS.contains(&name);
-    let wider =
-        |wanted: &str| WIDER.iter().find(|(narrow, _)| *narrow == wanted).is_some_and(|(_, to)| to.contains(&found));
-    let built_in = found.parse::<ColumnType>().is_ok_and(|ty| ty.kind() != Kind::Other);
-    plain(wanted) == plain(found) || (text(wanted) && (text(found) || !built_in)) || wider(wanted)
+fn fits(wanted: &ColumnType, found: &ColumnType) -> bool {
+    if wanted.is_same(found) {
+        return true;
+    }
+    let plain = |ty: &ColumnType| ty.base().trim_end_matches("[]").to_owned();
+    let wider = WIDER.iter().any(|(narrow, wider)| *narrow == plain(wanted) && wider.contains(&plain(found).as_str()));
+    wanted.is_array() == found.is_array()
+        && (wider || wanted.kind() == Kind::Text && matches!(found.kind(), Kind::Text | Kind::Other))
 }
 
 #[cfg(test)]
@@ -310,6 +442,15 @@ mod tests {
             ("text", "mood", true),
             ("text", "bigint", false),
             ("mood", "public.mood", true),
+            ("\"UserRole\"", "tenant.\"UserRole\"", true),
+            ("UserRole", "\"UserRole\"", false),
+            ("text", "\"UserRole\"", true),
+            ("text[]", "\"UserRole\"[]", true),
+            ("text", "\"UserRole\"[]", false),
+            ("varbit", "bit varying", true),
+            ("text", "interval", true),
+            ("char", "\"char\"", false),
+            ("citext", "extensions.citext", true),
             ("text[]", "text[]", true),
             ("text[]", "character varying[]", true),
             ("text", "text[]", false),
@@ -317,7 +458,7 @@ mod tests {
             ("json", "jsonb", true),
             ("jsonb", "json", false),
         ] {
-            assert_eq!(fits(wanted, found), expected, "{wanted} in {found}");
+            assert_eq!(fits(&wanted.parse().unwrap(), &found.parse().unwrap()), expected, "{wanted} in {found}");
         }
     }
 }

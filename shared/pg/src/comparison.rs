@@ -8,7 +8,7 @@ use profile::{Kind, Schema};
 
 use crate::catalogue::Table;
 use crate::policy::{Merge, Rules};
-use crate::statement::{PLACE, TEMP_BUFFERS, stage, table_name};
+use crate::statement::{TEMP_BUFFERS, place, stage};
 use crate::{quote_name, quote_text};
 
 /// Follows the prologue: nothing but the stage can be written after it.
@@ -31,8 +31,9 @@ pub struct Comparison {
 impl Comparison {
     /// The statements for rows of that schema, and a table that was checked to fit, with a stage of that number.
     pub fn of(schema: &Schema, table: &Table, number: usize) -> Self {
-        let stage = stage(number);
-        let name = table_name(schema);
+        let (stage, place) = (stage(schema, number), place(schema));
+        // With its schema: a temporary table of that name would be found before it.
+        let name = table.sql();
         let names: Vec<_> = schema.columns.iter().map(|column| quote_name(&column.name)).collect();
         let list = names.join(", ");
         let keys: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
@@ -48,7 +49,7 @@ impl Comparison {
         prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
             "create temporary table {stage} on commit drop \
-             as select 0 as {PLACE}, {list} from {name} with no data"
+             as select 0 as {place}, {list} from {name} with no data"
         ));
 
         let on: Vec<_> = keys.iter().map(|key| format!("old.{key} = excluded.{key}")).collect();
@@ -98,16 +99,17 @@ impl Comparison {
         let columns = columns.collect::<Vec<_>>().join(", ");
         let of = |side: &str| names.iter().map(|name| format!("{side}.{name}")).collect::<Vec<_>>().join(", ");
         let key = keys.iter().map(|key| format!("excluded.{key}")).collect::<Vec<_>>().join(", ");
-        let json = |columns: &str| format!("(select row_to_json(side)::text from (select {columns}) as side)");
+        // `side` alone would be a column of that name.
+        let json = |columns: &str| format!("(select row_to_json(side.*)::text from (select {columns}) as side)");
         Self {
             prologue: prologue.join(";\n"),
-            copy: format!("copy pg_temp.{stage} ({PLACE}, {list}) from stdin"),
-            differing: format!("select excluded.{PLACE} {from} where {}", at_first.join(" or ")),
+            copy: format!("copy pg_temp.{stage} ({place}, {list}) from stdin"),
+            differing: format!("select excluded.{place} {from} where {}", at_first.join(" or ")),
             sides: format!(
-                "select excluded.{PLACE}, {missing}, \
+                "select excluded.{place}, {missing}, \
                  case when {missing} then '{{}}' else array_remove(array[{columns}]::text[], null) end, \
                  {}, case when {missing} then {} else {} end, case when {missing} then null else {} end \
-                 {from} {groups} where {any} order by excluded.{PLACE}",
+                 {from} {groups} where {any} order by excluded.{place}",
                 json(&key),
                 json(&of("excluded")),
                 json(&merged.join(", ")),

@@ -28,15 +28,6 @@ const PROBES: usize = 32;
 /// The error code by which a probe that passed is undone; it never leaves the block.
 const UNDO: &str = "DDB00";
 
-/// What was refused: index, code, text, constraint, and whether the batch is hopeless.
-const REFUSED: &str = "pg_temp.ddb_pipe_refused";
-
-/// Rows that passed and were not written, see [`Statements::untouched`].
-const UNTOUCHED: &str = "pg_temp.ddb_pipe_untouched";
-
-/// The rows as texts.
-const TEXTS: &str = "pg_temp.ddb_pipe_texts";
-
 /// The statements for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Isolate {
@@ -94,7 +85,8 @@ pub struct Circumstances {
 impl Bisection {
     /// The block that does it. If it ends early, a refusal without an index says so.
     pub fn sql(&self, circumstances: Circumstances) -> String {
-        let Self { names: Names { first, last, .. }, rows, variable, statement, together, others_passed } = self;
+        let Self { names: Names { first, last, refused, .. }, rows, variable, statement, together, others_passed } =
+            self;
         let Circumstances { passed, most_if_none_pass, most } = circumstances;
         let bounded = |most: u64| i64::try_from(most).unwrap_or(i64::MAX);
         let (most_if_none_pass, most) = (bounded(most_if_none_pass), bounded(most));
@@ -115,7 +107,7 @@ impl Bisection {
               total int := cardinality(indexes);
               at int := 1; upto int; step int := {step};
               {first} int; {last} int; {variable}
-              passed boolean := {passed} or {others_passed}; refusals bigint := (select count(*) from {REFUSED}); probed boolean := false; probes int;
+              passed boolean := {passed} or {others_passed}; refusals bigint := (select count(*) from {refused}); probed boolean := false; probes int;
               state text; message text; detail text; hint text; violated text;
             begin
               while at <= total loop
@@ -145,16 +137,16 @@ impl Bisection {
                       exit when passed;
                     end loop;
                     if not passed then
-                      insert into {REFUSED} values ({first}, state, message, nullif(violated, ''), true);
+                      insert into {refused} values ({first}, state, message, nullif(violated, ''), true);
                       return;
                     end if;
                   elsif upto > at then
                     step := (upto - at + 1) / 2;
                   else
-                    insert into {REFUSED} values ({first}, state, message, nullif(violated, ''), false);
+                    insert into {refused} values ({first}, state, message, nullif(violated, ''), false);
                     refusals := refusals + 1;
                     if refusals >= {most} or (refusals >= {most_if_none_pass} and not passed) then
-                      insert into {REFUSED} values (null, state, message, null, false);
+                      insert into {refused} values (null, state, message, null, false);
                       return;
                     end if;
                     at := at + 1; {widen}
@@ -177,11 +169,11 @@ impl Isolate {
         loaded: &[TableId],
     ) -> Self {
         let names = &statements.names;
-        let Names { index, suspect, first, last } = names;
-        let stage = stage(number);
+        let Names { index, suspect, first, last, refused, untouched, texts } = names;
+        let stage = stage(schema, number);
         let between = |alias: &str| format!("{alias}.{index} between {first} and {last}");
         let write =
-            |condition: &str| statements.merge_of(&format!("{} and {condition}", between("excluded")), Some(UNTOUCHED));
+            |condition: &str| statements.merge_of(&format!("{} and {condition}", between("excluded")), Some(untouched));
         let rows = |condition: &str| {
             format!("select s.{index} from pg_temp.{stage} as s where {condition} order by s.{index}")
         };
@@ -195,17 +187,17 @@ impl Isolate {
         Self {
             prepare: format!(
                 "set constraints all immediate;
-                 create temporary table ddb_pipe_refused
+                 create temporary table {refused}
                    (row_index int, state text, message text, violated text, hopeless boolean) on commit drop;
-                 create temporary table ddb_pipe_untouched
+                 create temporary table {untouched}
                    (row_index int, left_alone boolean, written bigint) on commit drop"
             ),
-            texts: format!("create temporary table ddb_pipe_texts (row_index int{columns}) on commit drop"),
-            copy_texts: format!("copy {TEXTS} from stdin"),
+            texts: format!("create temporary table {texts} (row_index int{columns}) on commit drop"),
+            copy_texts: format!("copy {texts} from stdin"),
             convert: Bisection {
-                variable: format!("convert text := ({});", convert(&stage)),
+                variable: format!("convert text := ({});", convert(&stage, texts)),
                 ..bisection(
-                    format!("select t.row_index from {TEXTS} as t order by t.row_index"),
+                    format!("select t.row_index from {texts} as t order by t.row_index"),
                     format!("execute convert using {first}, {last}"),
                     true,
                 )
@@ -220,13 +212,13 @@ impl Isolate {
             write_suspects: Bisection {
                 others_passed: format!(
                     "exists (select from pg_temp.{stage} as s where s.{suspect} is null
-                       and not exists (select from {REFUSED} as r where r.row_index = s.{index}))"
+                       and not exists (select from {refused} as r where r.row_index = s.{index}))"
                 ),
                 ..bisection(rows(&format!("s.{suspect}")), write("true"), false)
             },
             delete: bisection(rows("true"), statements.delete_of(&between("gone")), true),
-            refused: format!("select row_index, state, message, violated, hopeless from {REFUSED}"),
-            untouched: format!("select row_index, left_alone, written from {UNTOUCHED}"),
+            refused: format!("select row_index, state, message, violated, hopeless from {refused}"),
+            untouched: format!("select row_index, left_alone, written from {untouched}"),
         }
     }
 }
@@ -237,10 +229,10 @@ impl Isolate {
 /// The input functions of enums, arrays, domains and composite types do not say what they return. There
 /// `json_populate_record` calls them for a column of the stage; a domain over JSON, in which it would see a JSON string,
 /// is checked when its value is inserted.
-fn convert(stage: &str) -> String {
+fn convert(stage: &str, texts: &str) -> String {
     format!(
         "select format(
-           'insert into pg_temp.{stage} select t.row_index, %s from {TEXTS} as t where t.row_index between $1 and $2',
+           'insert into pg_temp.{stage} select t.row_index, %s from {texts} as t where t.row_index between $1 and $2',
            string_agg(case r.typtype
              when 'p' then format(
                '(pg_catalog.json_populate_record(null::pg_temp.{stage}, pg_catalog.json_build_object(%L, t.c%s))).%I',
@@ -271,7 +263,7 @@ struct Marks<'a> {
 impl Marks<'_> {
     /// One block. A query that the server refuses (say, because the table referred to may not be read) marks nothing.
     fn sql(&self, may_wait: bool) -> String {
-        let Names { index, suspect, .. } = self.names;
+        let Names { index, suspect, refused, .. } = self.names;
         let stage = self.stage;
         let may_hold_later = self.constraints.may_hold_later(self.loaded);
         let mut queries = Vec::new();
@@ -299,7 +291,7 @@ impl Marks<'_> {
                 queries.push(format!(
                     "with orphans as ({orphans}), gone as (
                        delete from pg_temp.{stage} as s using orphans where s.{index} = orphans.row_index)
-                     insert into {REFUSED} select row_index, '23503', {}, {}, false from orphans",
+                     insert into {refused} select row_index, '23503', {}, {}, false from orphans",
                     quote_text(&format!("the row that the foreign key `{}` refers to is not there", foreign.name)),
                     quote_text(&foreign.name)
                 ));

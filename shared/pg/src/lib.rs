@@ -26,6 +26,18 @@ pub fn quote_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A name of ours that is not one of theirs: `base`, or `base` with a number.
+pub(crate) fn free_name(base: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut name = base.to_owned();
+    for number in 2.. {
+        if !is_taken(&name) {
+            break;
+        }
+        name = format!("{base}_{number}");
+    }
+    name
+}
+
 /// A text as an SQL literal, whatever `standard_conforming_strings` says.
 pub fn quote_text(text: &str) -> String {
     let quoted = text.replace('\'', "''");
@@ -35,6 +47,13 @@ pub fn quote_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_free_name_is_none_that_is_taken() {
+        for (taken, expected) in [(&[][..], "x"), (&["x"], "x_2"), (&["x", "x_2"], "x_3"), (&["x_2"], "x")] {
+            assert_eq!(free_name("x", |name| taken.contains(&name)), expected);
+        }
+    }
 
     #[test]
     fn names_and_texts_cannot_leave_their_quotes() {

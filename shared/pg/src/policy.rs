@@ -121,7 +121,9 @@ impl Merge {
             Policy::JsonbMerge => objects(&a, &b, &format!("{a} || {b}")),
             Policy::JsonbMergeText => {
                 // Lowest: b with its empty texts; then a; then b without them.
-                let texts = format!("{b} - array(select key from jsonb_each_text({b}) where value = '')");
+                let texts = format!(
+                    "{b} - array(select each.key from jsonb_each_text({b}) as each(key, value) where each.value = '')"
+                );
                 objects(&a, &b, &format!("{b} || {a} || ({texts})"))
             }
             Policy::KeyedArray(keyed) => {
@@ -143,7 +145,7 @@ impl Merge {
         let values: Vec<_> = names
             .iter()
             .map(|name| {
-                format!("case side when 2 then excluded.{name} when 1 then old.{name} else coalesce(excluded.{name}, old.{name}) end")
+                format!("case choice.side when 2 then excluded.{name} when 1 then old.{name} else coalesce(excluded.{name}, old.{name}) end")
             })
             .collect();
         // OFFSET 0 keeps the planner from asking for the side again for each column.
@@ -200,7 +202,8 @@ fn version_of_all(schema: &Schema) -> Option<&str> {
 
 /// Each element of two arrays once, in order; of numbers, which are equal with and without zeros at the end, without.
 fn array_union(a: &str, b: &str, ty: &ColumnType) -> String {
-    let element = if ty.kind() == Kind::Numeric { "trim_scale(e)".to_owned() } else { compared("e", ty) };
+    let element =
+        if ty.kind() == Kind::Numeric { "trim_scale(elements.e)".to_owned() } else { compared("elements.e", ty) };
     format!(
         "case when {a} is not null or {b} is not null \
          then array(select distinct {element} from unnest({a} || {b}) as elements(e) order by 1) end"

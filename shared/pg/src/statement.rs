@@ -6,19 +6,22 @@ use profile::Schema;
 use crate::constraints::{Constraints, TableId};
 use crate::isolate::Isolate;
 use crate::policy::{Function, Merge, Rules, compared};
-use crate::{quote_name, quote_text};
+use crate::{free_name, quote_name, quote_text};
 
-/// The number of a row within its transaction, in `comparison` and for keys.
-pub(crate) const PLACE: &str = "ddb_pipe_place";
+/// The column with the number of a row within its transaction: a name that no column of the rows has.
+pub(crate) fn place(schema: &Schema) -> String {
+    free_name("ddb_pipe_index", |name| schema.index(name).is_some())
+}
 
 /// Buffers for the stage. A session that already had a temporary table cannot change them any more, and goes on with
 /// those that it has.
 pub(crate) const TEMP_BUFFERS: &str =
     "do 'begin set local temp_buffers = ''64MB''; exception when invalid_parameter_value then null; end'";
 
-/// The temporary table that COPY fills, one for each table that rows are for.
-pub(crate) fn stage(number: usize) -> String {
-    if number == 0 { "ddb_pipe_stage".to_owned() } else { format!("ddb_pipe_stage_{number}") }
+/// The temporary table that COPY fills, one for each table that rows are for. A temporary table hides the user's table of
+/// the same name, so it has another one.
+pub(crate) fn stage(schema: &Schema, number: usize) -> String {
+    free_name(&format!("ddb_pipe_stage_{number}"), |name| name == schema.table)
 }
 
 /// Names of ours that stand beside names of columns. None of the columns has one of them.
@@ -32,22 +35,24 @@ pub(crate) struct Names {
     pub(crate) first: String,
     /// The variable with the last one.
     pub(crate) last: String,
+    /// The tables of `isolate`. A temporary table hides the user's table of the same name, so they have others.
+    pub(crate) refused: String,
+    pub(crate) untouched: String,
+    pub(crate) texts: String,
 }
 
 impl Names {
     fn of(schema: &Schema) -> Self {
-        let free = |name: &str| {
-            let mut name = name.to_owned();
-            while schema.index(&name).is_some() {
-                name.push('_');
-            }
-            name
-        };
+        let column = |name| free_name(name, |name| schema.index(name).is_some());
+        let table = |name| format!("pg_temp.{}", free_name(name, |name| name == schema.table));
         Self {
-            index: free("ddb_pipe_index"),
-            suspect: free("ddb_pipe_suspect"),
-            first: free("ddb_pipe_first"),
-            last: free("ddb_pipe_last"),
+            index: place(schema),
+            suspect: column("ddb_pipe_suspect"),
+            first: column("ddb_pipe_first"),
+            last: column("ddb_pipe_last"),
+            refused: table("ddb_pipe_refused"),
+            untouched: table("ddb_pipe_untouched"),
+            texts: table("ddb_pipe_texts"),
         }
     }
 }
@@ -82,6 +87,7 @@ pub struct Statements {
     stage_name: String,
     columns: Vec<String>,
     key: Vec<String>,
+    /// What stands behind `on conflict`.
     conflict: String,
     overriding: &'static str,
     /// Whether a row that exists is left alone, where that depends on the row.
@@ -102,8 +108,9 @@ pub struct SameKeys {
 }
 
 impl SameKeys {
-    fn of(table: &str, key: &str, index: &str, number: usize) -> Self {
-        let keys = format!("ddb_pipe_keys_{number}");
+    fn of(schema: &Schema, table: &str, key: &str, number: usize) -> Self {
+        let keys = free_name(&format!("ddb_pipe_keys_{number}"), |name| name == schema.table);
+        let index = place(schema);
         Self {
             create: format!(
                 "create temporary table {keys} on commit drop as select 0 as {index}, {key} from {table} with no data"
@@ -156,6 +163,8 @@ impl Copy {
 pub struct Dialect {
     /// The SQL of columns that are merged by it.
     pub rules: Rules,
+    /// The constraint that `on conflict` has to name, see [`crate::catalogue::Table::arbiter`].
+    pub arbiter: Option<String>,
     /// Whether triggers run before each row.
     pub row_triggers: bool,
     /// Whether values of `generated always as identity` columns are taken from the rows.
@@ -166,7 +175,7 @@ impl Statements {
     /// The statements for rows of that schema, with a stage of that number, which no other table of the run has.
     pub fn of(schema: &Schema, number: usize, dialect: &Dialect) -> Self {
         let names = Names::of(schema);
-        let stage_name = stage(number);
+        let stage_name = stage(schema, number);
         let table = table_name(schema);
         let plain: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
         let columns: Vec<_> = plain.iter().map(|name| quote_name(name)).collect();
@@ -176,13 +185,16 @@ impl Statements {
         let merge = Merge::of(schema, number, &dialect.rules);
         let set = merge.set().join(", ");
         let exists = format!("old.{} is not null", key[0]);
-        let (conflict, left_alone) = match &merge.condition {
+        let (action, left_alone) = match &merge.condition {
             _ if set.is_empty() => ("do nothing".to_owned(), Some(exists)),
             None => (format!("do update set {set}"), None),
             Some(condition) => {
                 (format!("do update set {set} where {condition}"), Some(format!("{exists} and not ({condition})")))
             }
         };
+
+        let arbiter = dialect.arbiter.as_ref().map(|name| format!("on constraint {}", quote_name(name)));
+        let conflict = format!("{} {action}", arbiter.unwrap_or_else(|| format!("({key_list})")));
 
         let mut gone: Vec<_> = key.iter().map(|name| format!("old.{name} = gone.{name}")).collect();
         if let Some(version) = schema.version() {
@@ -212,7 +224,7 @@ impl Statements {
             load: Copy::of(&table, &plain, None),
             merge: String::new(),
             untouched: left_alone.is_some() || dialect.row_triggers,
-            keys: SameKeys::of(&table, &key_list, &names.index, number),
+            keys: SameKeys::of(schema, &table, &key_list, number),
             delete: String::new(),
             kept: None,
             epilogue: merge.functions.iter().map(Function::drop).collect::<Vec<_>>().join(";\n"),
@@ -243,8 +255,7 @@ impl Statements {
         let list = columns.join(", ");
         let insert = format!(
             "insert into {table} as old ({list}){overriding} select {list} from pg_temp.{stage_name} as excluded \
-             where {condition} on conflict ({}) {conflict}",
-            key.join(", ")
+             where {condition} on conflict {conflict}"
         );
         if !self.untouched {
             return insert;

@@ -479,7 +479,10 @@ fn name_is_possible(name: &str) -> Result<(), String> {
         return Err("a name cannot hold the character U+0000".to_owned());
     }
     if name.len() > LONGEST {
-        return Err(format!("the name is longer than {LONGEST} bytes, which is all that PostgreSQL keeps of one"));
+        let kept = &name[..name.floor_char_boundary(LONGEST)];
+        return Err(format!(
+            "the name is longer than {LONGEST} bytes, which is all that PostgreSQL keeps of one: write `{kept}`"
+        ));
     }
     Ok(())
 }

@@ -156,7 +156,8 @@ pub enum Kind {
 }
 
 /// A PostgreSQL type by name: a built-in one with its aliases (`int8` is `bigint`), with a length or precision, an array
-/// of one, or the name of any other type (an enumeration, an extension's type).
+/// of one, or the name of any other type (an enum, a domain, an extension's type). Names follow SQL: without double quotes
+/// they are lower case, with them they are exact (`tenant."UserRole"`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnType {
     name: String,
@@ -198,7 +199,7 @@ impl ColumnType {
         format!("{}{}", self.name, if self.array { "[]" } else { "" })
     }
 
-    /// The type as SQL. Nothing but a name that was checked, numbers and brackets can be in it.
+    /// The type as SQL. It holds nothing but a name that was checked, a modifier and brackets, so it is safe in a statement.
     pub fn sql(&self) -> String {
         self.to_string()
     }
@@ -217,7 +218,7 @@ impl fmt::Display for ColumnType {
 }
 
 /// Names and aliases of the built-in types that have a conversion of their own (PostgreSQL, "Data Types", table 8.1).
-const BUILT_IN: [(&str, &str, Kind); 38] = [
+const BUILT_IN: [(&str, &str, Kind); 41] = [
     ("text", "text", Kind::Text),
     ("varchar", "character varying", Kind::Text),
     ("character varying", "character varying", Kind::Text),
@@ -256,47 +257,104 @@ const BUILT_IN: [(&str, &str, Kind); 38] = [
     ("json", "json", Kind::Json),
     ("inet", "inet", Kind::Other),
     ("oid", "oid", Kind::Other),
+    ("bit", "bit", Kind::Other),
+    ("bit varying", "bit varying", Kind::Other),
+    ("varbit", "bit varying", Kind::Other),
 ];
 
-/// A type that cannot be one.
+/// A text that is not the name of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the name of a PostgreSQL type")]
+#[error("`{0}` is not the name of a PostgreSQL type; a name with capitals or blanks needs double quotes, as in SQL")]
 pub struct NoType(String);
 
 impl FromStr for ColumnType {
     type Err = NoType;
 
     fn from_str(text: &str) -> Result<Self, NoType> {
-        let no_type = || NoType(text.to_owned());
-        let mut rest = text.trim();
-        let array = rest.ends_with("[]");
-        if array {
-            rest = rest.trim_end_matches("[]").trim_end();
-        }
-        let mut modifier = String::new();
-        let mut name = rest.to_owned();
-        if let (Some(open), Some(close)) = (rest.find('('), rest.find(')')) {
-            let inside: String = rest.get(open + 1..close).ok_or_else(no_type)?.split_whitespace().collect();
-            if inside.is_empty() || !inside.bytes().all(|byte| byte.is_ascii_digit() || byte == b',' || byte == b'-') {
-                return Err(no_type());
-            }
-            modifier = format!("({inside})");
-            name = format!("{}{}", rest[..open].trim_end(), &rest[close + 1..]);
-        }
-        let plain = name.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
-        if let Some((_, name, kind)) = BUILT_IN.iter().find(|(alias, ..)| *alias == plain) {
-            return Ok(Self { name: (*name).to_owned(), modifier, array, kind: *kind });
-        }
-        // Anything else has to be a plain name, so that it means the same with and without quotes.
-        let word = |word: &str| {
-            word.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        };
-        if !plain.split('.').all(word) || plain.split('.').count() > 2 {
-            return Err(no_type());
-        }
-        Ok(Self { name: plain, modifier, array, kind: Kind::Other })
+        let trimmed = text.trim();
+        let array = trimmed.ends_with("[]");
+        let name = trimmed.trim_end_matches("[]").trim_end();
+        let element = Self::built_in(name).or_else(|| Self::named(name)).ok_or_else(|| NoType(text.to_owned()))?;
+        Ok(Self { array, ..element })
     }
+}
+
+impl ColumnType {
+    /// A built-in type, which may have its length or precision in the middle of its name.
+    fn built_in(text: &str) -> Option<Self> {
+        let (name, modifier) = match text.split_once('(') {
+            Some((head, rest)) => {
+                let (inside, tail) = rest.split_once(')')?;
+                (format!("{} {tail}", head.trim_end()), modifier(inside, |byte| byte.is_ascii_digit())?)
+            }
+            None => (text.to_owned(), String::new()),
+        };
+        let name = name.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+        let (_, name, kind) = BUILT_IN.iter().find(|(alias, ..)| *alias == name)?;
+        Some(Self { name: (*name).to_owned(), modifier, array: false, kind: *kind })
+    }
+
+    /// Any other type: a name with or without its schema, then its own modifier (`geometry(Point,4326)`).
+    fn named(text: &str) -> Option<Self> {
+        let (mut name, mut rest) = identifier(text)?;
+        if let Some(after) = rest.strip_prefix('.') {
+            let (second, after) = identifier(after)?;
+            name = format!("{name}.{second}");
+            rest = after;
+        }
+        let rest = rest.trim_start();
+        let modifier = match rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+            Some(inside) => modifier(inside, |byte| byte.is_ascii_alphanumeric() || byte == b'_')?,
+            None if rest.is_empty() => String::new(),
+            None => return None,
+        };
+        Some(Self { name, modifier, array: false, kind: Kind::Other })
+    }
+
+    /// Whether both name the same type, apart from length or precision. A name with its schema is the same type without.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.array == other.array && self.own_name() == other.own_name()
+    }
+
+    /// The name without its schema and without quotes.
+    fn own_name(&self) -> String {
+        let own = |name: &str| {
+            let (first, rest) = identifier(name)?;
+            let (last, rest) = rest.strip_prefix('.').map_or(Some((first, rest)), identifier)?;
+            let inside = last.strip_prefix('"').and_then(|last| last.strip_suffix('"'));
+            rest.is_empty().then(|| inside.map_or_else(|| last.clone(), |inside| inside.replace("\"\"", "\"")))
+        };
+        // Only built-in types have names of several words.
+        own(&self.name).unwrap_or_else(|| self.name.clone())
+    }
+}
+
+/// `(12,2)`: numbers or words with commas between them.
+fn modifier(inside: &str, allowed: impl Fn(u8) -> bool) -> Option<String> {
+    let inside: String = inside.split_whitespace().collect();
+    let each = |byte: u8| byte == b',' || byte == b'-' || allowed(byte);
+    (!inside.is_empty() && inside.bytes().all(each)).then(|| format!("({inside})"))
+}
+
+/// The identifier at the beginning of a text, as SQL, and what follows it. As in SQL, a name without quotes is in lower
+/// case.
+fn identifier(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        return is_word.then(|| (word.to_ascii_lowercase(), rest));
+    };
+    let mut end = 0;
+    loop {
+        end += quoted[end..].find('"')?;
+        if !quoted[end + 1..].starts_with('"') {
+            break;
+        }
+        end += 2;
+    }
+    let is_name = end > 0 && !quoted[..end].contains('\0');
+    is_name.then(|| (format!("\"{}\"", &quoted[..end]), &quoted[end + 1..]))
 }
 
 impl Serialize for ColumnType {
@@ -327,6 +385,16 @@ mod tests {
             ("text[]", "text[]", "text[]"),
             ("mood", "mood", "mood"),
             ("public.mood[]", "public.mood[]", "public.mood[]"),
+            ("Mood", "mood", "mood"),
+            ("\"UserRole\"", "\"UserRole\"", "\"UserRole\""),
+            ("Tenant.\"User Role\"[]", "tenant.\"User Role\"[]", "tenant.\"User Role\"[]"),
+            ("\"a.b\".\"say \"\"hi\"\"[](1)\"", "\"a.b\".\"say \"\"hi\"\"[](1)\"", "\"a.b\".\"say \"\"hi\"\"[](1)\""),
+            ("\"order\"", "\"order\"", "\"order\""),
+            ("\"char\"", "\"char\"", "\"char\""),
+            ("char", "character", "character"),
+            ("varbit(5)", "bit varying(5)", "bit varying"),
+            ("bit varying (5) []", "bit varying(5)[]", "bit varying[]"),
+            ("geometry(Point, 4326)", "geometry(Point,4326)", "geometry"),
         ] {
             let ty: ColumnType = text.parse().unwrap();
             assert_eq!((ty.sql().as_str(), ty.base().as_str()), (sql, base), "{text}");
@@ -335,10 +403,44 @@ mod tests {
     }
 
     #[test]
+    fn a_type_is_the_same_with_and_without_its_schema_and_quotes_that_change_nothing() {
+        for (one, other, expected) in [
+            ("mood", "\"mood\"", true),
+            ("mood", "public.mood", true),
+            ("\"UserRole\"", "tenant.\"UserRole\"", true),
+            ("\"a.UserRole\"", "\"UserRole\"", false),
+            ("UserRole", "\"UserRole\"", false),
+            ("mood", "mood[]", false),
+            ("varchar(5)", "character varying", true),
+            ("char", "\"char\"", false),
+            ("bit varying", "varbit(3)", true),
+            ("bit", "\"bit\"", true),
+            ("citext", "extensions.citext", true),
+        ] {
+            let (a, b): (ColumnType, ColumnType) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!((a.is_same(&b), b.is_same(&a)), (expected, expected), "{one} and {other}");
+        }
+    }
+
+    #[test]
     fn a_type_cannot_carry_other_sql() {
-        for text in
-            ["", "text; drop table x", "text) primary key, (x", "a.b.c", "\"x\"", "int(1;2)", "text default 'x'"]
-        {
+        for text in [
+            "",
+            "text; drop table x",
+            "text) primary key, (x",
+            "a.b.c",
+            "int(1;2)",
+            "int(a)",
+            "text default 'x'",
+            "\"x",
+            "\"\"",
+            "x\"",
+            "\"x\\\"; drop table y; --",
+            "\"x\" \"y\"",
+            "x(y) default 1",
+            "x(y(z))",
+            "\"a\0b\"",
+        ] {
             assert!(text.parse::<ColumnType>().is_err(), "{text}");
         }
     }

@@ -1,18 +1,59 @@
 //! Rows that do not say what they are: the table that the command line names says it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use fault::{Failure, Fault, Problem};
-use pg::catalogue::Table;
+use pg::catalogue::{self, Table};
 use postgres::Transaction;
 use profile::schema::SCHEMA_VERSION;
 use profile::{Column, Policy, Schema};
+use tracing::warn;
 
-/// `schema.table` or `table`, as on the command line.
-pub fn parse_table(text: &str) -> (Option<String>, String) {
-    match text.split_once('.') {
-        Some((schema, table)) => (Some(schema.to_owned()), table.to_owned()),
-        None => (None, text.to_owned()),
+/// `schema.table` or `table`, as on the command line. Names are exact, capitals included. A part in double quotes is one
+/// name, whatever is in it, and a double quote in it is doubled: `"a.b"`, `public."say ""hi"""`.
+///
+/// # Errors
+/// It is not the name of a table.
+pub fn parse_table(text: &str) -> Result<(Option<String>, String), Problem> {
+    let no_name = || {
+        Problem::new(Fault::Setup, format!("`{text}` is not the name of a table"))
+            .with_hint("write [SCHEMA.]TABLE; a name with a dot stands in double quotes: '\"a.b\"'")
+    };
+    let (first, rest) = part(text, true).ok_or_else(no_name)?;
+    let (schema, table) = match rest {
+        None => (None, first),
+        Some(rest) => match part(rest, false).ok_or_else(no_name)? {
+            (table, None) => (Some(first), table),
+            (_, Some(_)) => return Err(no_name()),
+        },
+    };
+    if table.is_empty() || schema.as_ref().is_some_and(String::is_empty) {
+        return Err(no_name());
+    }
+    Ok((schema, table))
+}
+
+/// The first name, and what follows the dot after it. Without quotes, only the schema ends at a dot.
+fn part(text: &str, ends_at_dot: bool) -> Option<(String, Option<&str>)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return Some(match text.split_once('.') {
+            Some((name, rest)) if ends_at_dot => (name.to_owned(), Some(rest)),
+            _ => (text.to_owned(), None),
+        });
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let (inside, after) = rest.split_once('"')?;
+        name += inside;
+        match after.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None if after.is_empty() => return Some((name, None)),
+            None => return Some((name, Some(after.strip_prefix('.')?))),
+        }
     }
 }
 
@@ -35,14 +76,22 @@ impl Plain {
         let Some(table) = Table::find(client, schema.as_deref(), name)? else {
             return Err(pg::Error::found(Fault::Setup, format!("there is no table `{name}`")));
         };
-        let key = key.map(<[String]>::to_vec).or_else(|| table.primary_key.clone()).ok_or_else(|| {
+        warn_if_cut(name, &table.name);
+        let kept = |client: &mut Transaction<'_>, names: &[String]| {
+            let kept = catalogue::kept(client, names)?;
+            names.iter().zip(&kept).for_each(|(name, kept)| warn_if_cut(name, kept));
+            Ok::<_, pg::Error>(kept)
+        };
+        let key = key.map(|key| kept(client, key)).transpose()?;
+        let columns = columns.map(|columns| kept(client, columns)).transpose()?;
+        let key = key.or_else(|| table.primary_key.clone()).ok_or_else(|| {
             pg::Error::found(Fault::Setup, format!("the table `{name}` has no primary key"))
                 .with_hint("name the columns that identify a row with --key")
         })?;
         let every = || table.columns.iter().filter(|column| !column.computed).map(|column| column.name.clone());
-        let columns = columns.map(|columns| match columns {
+        let columns = columns.map(|columns| match columns.as_slice() {
             [all] if all == "*" => every().collect(),
-            columns => columns.to_vec(),
+            _ => columns,
         });
         Ok(Self { table, key, columns })
     }
@@ -60,10 +109,14 @@ impl Plain {
 
     /// What rows are whose first one has these names.
     pub fn schema(&self, names: &[String]) -> Result<Schema, Failure> {
-        let mut names = self
-            .columns
-            .clone()
-            .unwrap_or_else(|| names.iter().filter(|name| self.table.column(name).is_some()).cloned().collect());
+        let of_row = || {
+            let column = |name: &String| self.table.column(name).or_else(|| self.table.column(kept(name)));
+            let mut columns: Vec<_> = names.iter().filter_map(column).map(|column| column.name.clone()).collect();
+            let mut seen = HashSet::new();
+            columns.retain(|name| seen.insert(name.clone()));
+            columns
+        };
+        let mut names = self.columns.clone().unwrap_or_else(of_row);
         names.extend(self.key.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         let columns = names.into_iter().map(|name| {
             let table = &self.table.name;
@@ -72,7 +125,7 @@ impl Plain {
                 Problem::new(Fault::Setup, format!("the table `{table}` has no column `{name}`"))
                     .with_hint("add it to the table, or leave it out with --columns")
             })?;
-            let ty = column.base.parse().map_err(|_| {
+            let ty = column.underlying.parse().map_err(|_| {
                 let message =
                     format!("the column `{name}` of `{table}` is {}, which this program cannot write", column.base);
                 Problem::new(Fault::Setup, message)
@@ -95,8 +148,52 @@ impl Plain {
     }
 }
 
+/// What PostgreSQL keeps of a name in a database of UTF-8: 63 bytes, cut between two characters.
+pub(crate) fn kept(name: &str) -> &str {
+    &name[..name.floor_char_boundary(63)]
+}
+
+fn warn_if_cut(name: &str, kept: &str) {
+    if name != kept {
+        warn!("PostgreSQL keeps 63 bytes of a name: `{name}` is `{kept}`");
+    }
+}
+
 /// Rows came without a word of what they are.
 pub fn unknown_rows() -> Problem {
     Problem::new(Fault::Setup, "the rows do not say which table they belong to")
         .with_hint("name it: --table TABLE --key COLUMN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_named_with_or_without_its_schema() {
+        for (text, schema, table) in [
+            ("t", None, "t"),
+            ("S.T", Some("S"), "T"),
+            ("a.b.c", Some("a"), "b.c"),
+            (r#""a.b""#, None, "a.b"),
+            (r#"S."a.b""#, Some("S"), "a.b"),
+            (r#""a.b".c.d"#, Some("a.b"), "c.d"),
+            (r#""say ""hi""""#, None, r#"say "hi""#),
+            (r#"say "hi""#, None, r#"say "hi""#),
+        ] {
+            let parsed = parse_table(text).ok();
+            assert_eq!(parsed, Some((schema.map(str::to_owned), table.to_owned())), "{text}");
+        }
+        for text in ["", ".", "a.", ".b", "\"a", "\"a\"b", "\"\"", "\"a\".\"b\".\"c\"", "S.\"a"] {
+            assert!(parse_table(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_two_characters() {
+        let (a, b) = ("a".repeat(63), "b".repeat(62));
+        assert_eq!(kept(&format!("{a}a")), a);
+        assert_eq!(kept(&format!("{b}\u{e4}")), b);
+        assert_eq!(kept("short"), "short");
+    }
 }

@@ -15,6 +15,8 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tracing::warn;
 
+use crate::plain::kept;
+
 /// The records that a row was made of travel under this key, which no column can have.
 const RECORDS: &str = "$records";
 
@@ -285,6 +287,16 @@ struct Pairs<'a> {
     next: usize,
 }
 
+impl Pairs<'_> {
+    /// The column of a key. PostgreSQL cut the names of columns off, and the rows may have the whole ones; of two that are
+    /// the same then, the second is none.
+    fn place(&self, name: &str) -> Option<usize> {
+        let RowReader { places, columns, .. } = &*self.reader;
+        let cut = || places.get(kept(name)).filter(|place| columns[**place].slot.is_empty());
+        places.get(name).or_else(cut).copied()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -299,7 +311,7 @@ impl<'de> Visitor<'de> for Pairs<'_> {
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<(), M::Error> {
         while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
             let expected = self.reader.columns.get(self.next).is_some_and(|expected| *expected.name == *name);
-            let place = if expected { Some(self.next) } else { self.reader.places.get(&*name).copied() };
+            let place = if expected { Some(self.next) } else { self.place(&name) };
             if let Some(place) = place {
                 let value = map.next_value::<&'de RawValue>()?.get();
                 // The value is a piece of the line: only its place is kept.

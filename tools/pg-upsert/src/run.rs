@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
     let settings = Settings::from_env()?;
     let retry = Retry::new("PostgreSQL", args.retry, stop.clone());
     let profile = args.profile.as_ref().map(|name| profile::load(name, Options { max_id: None })).transpose()?;
-    let table = args.table.as_deref().map(plain::parse_table);
+    let table = args.table.as_deref().map(plain::parse_table).transpose()?;
 
     // Wrong settings are found before anything is read.
     let (client, plain) = retry.at_most(FIRST).run(|| {

@@ -53,8 +53,7 @@ pub(crate) fn prepare(
         );
     };
     let dialect = Dialect { rules: rules.clone(), ..Dialect::default() };
-    let statements: Vec<_> =
-        std::iter::once(Statements::of(schema, 0, &dialect).create).chain(on_create()).collect();
+    let statements: Vec<_> = std::iter::once(Statements::of(schema, 0, &dialect).create).chain(on_create()).collect();
     let failed = |error| pg::Error::of(format!("cannot make the table `{name}`"), &error).of_no_record();
     let mut transaction = settings.begin_as_role(client).map_err(failed)?;
     let made = statements.iter().try_for_each(|statement| transaction.batch_execute(statement)).map_err(failed);
@@ -65,9 +64,8 @@ pub(crate) fn prepare(
         let found = if there { find(settings, client, schema, &rules)? } else { None };
         return found.ok_or(error);
     }
-    // A view of that name is no error of `create table if not exists`.
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else {
-        return Err(pg::Error::found(Fault::Setup, format!("`{name}` is there, but it is not a table")));
+        return Err(pg::Error::found(Fault::Setup, format!("the table `{name}` was made, and is not found")));
     };
     table.check(schema)?;
     let constraints = Constraints::of(&mut transaction, &table)?;
@@ -94,7 +92,12 @@ fn find(
     table.check(schema)?;
     let (empty, tells_apart) = (table.is_empty(&mut transaction)?, table.tells_apart(schema));
     let constraints = Constraints::of(&mut transaction, &table)?;
-    let dialect = Dialect { rules: rules.clone(), row_triggers: constraints.row_triggers, ..Dialect::default() };
+    let dialect = Dialect {
+        rules: rules.clone(),
+        arbiter: table.arbiter(&schema.key).map(str::to_owned),
+        row_triggers: constraints.row_triggers,
+        ..Dialect::default()
+    };
     let table = Some(TableId::from(&table));
     Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, table, constraints, dialect }))
 }

@@ -221,7 +221,7 @@ impl WaitingRows {
         let mut tables = Vec::new();
         for schema in schemas {
             let keys = Keys::of(schema).map_err(|name| rows::no_column(&name))?;
-            tables.push((schema.name(), RowReader::new(schema, ""), keys));
+            tables.push((schema.name(), RowReader::new(schema), keys));
         }
         let mut chunk = Chunk::new(schemas.len());
         let path = self.path.clone().unwrap_or_else(|| self.folder.clone());

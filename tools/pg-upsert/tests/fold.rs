@@ -358,7 +358,7 @@ impl Cases {
                 .collect();
             let rows = pg::quote_text(&format!("[{}]", objects.join(",")));
             let fill = format!(
-                "insert into pg_temp.ddb_pipe_stage select 0, * from jsonb_populate_recordset(null::{table}, {rows})"
+                "insert into pg_temp.ddb_pipe_stage_0 select 0, * from jsonb_populate_recordset(null::{table}, {rows})"
             );
             let Statements { prologue, merge, epilogue, .. } = &statements;
             self.client.batch_execute(&format!("begin; {prologue}; {fill}; {merge}; {epilogue}; commit")).unwrap();

@@ -152,7 +152,7 @@ fn what_is_no_table_is_not_taken_for_one() {
     postgres.query("create view t as select 1::bigint as id, ''::text as v");
     let stream = Stream::new().schema().rows(&[row(1, "a", &[])]);
     let run = upsert(&dir, &postgres).args(["--create"]).stdin(stream.text()).run();
-    run.exits(2).stderr_has("`t` is there, but it is not a table");
+    run.exits(2).stderr_has("`t` is a view, not a table");
 }
 
 /// Rows are copied into an empty table as they are, until one of them is there already.

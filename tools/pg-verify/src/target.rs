@@ -1,5 +1,6 @@
-//! The table that the rows are compared with: rows go to the session's own stage, and a query says which of them are not
-//! in the table as they should be. Which rows are compared when is the matter of `run`.
+//! The table that the rows are compared with. A transaction copies rows into a temporary stage, asks which of them are not
+//! in the table as they should be, and is rolled back, so it leaves nothing in the session. Which rows are compared when,
+//! `run` decides.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,9 +131,13 @@ impl Target {
                 let unwritable = self.encoder.send(rows, std::slice::from_ref(places), true, &mut copy);
                 let unwritable = unwritable.map_err(|error| pg::Error::of_copy(ACTION, error))?;
                 copy.finish().map_err(failed())?;
-                let answers = transaction.query(query, &[]).map_err(failed())?;
-                let answers = answers.iter().map(&answer).collect::<Result<_, _>>().map_err(failed())?;
-                // Nothing is to be kept, and the rollback removes the functions, too.
+                let answers = {
+                    // The rows keep their prepared statement alive. It has to be closed in this transaction: the next one may
+                    // run in another session of the server.
+                    let rows = transaction.query(query, &[]).map_err(failed())?;
+                    rows.iter().map(&answer).collect::<Result<_, _>>().map_err(failed())?
+                };
+                // The rollback removes the stage, the functions and the settings.
                 transaction.rollback().map_err(failed())?;
                 Ok((unwritable, answers))
             })

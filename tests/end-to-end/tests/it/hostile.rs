@@ -214,7 +214,7 @@ fn names_on_the_command_line_are_no_sql() {
         ("--table 'x'\\''.t' --key id".to_owned(), "there is no table `t`"),
         ("--table victim --key 'id); drop table victim; --'".to_owned(), "has no column `id); drop table victim; --`"),
         ("--table victim --key id --columns 'v\" text); --'".to_owned(), "has no column `v\" text); --`"),
-        ("--table \"$(head -c 70 /dev/zero | tr '\\0' x)\" --key id".to_owned(), "identifier too long"),
+        ("--table \"$(head -c 70 /dev/zero | tr '\\0' x)\" --key id".to_owned(), "there is no table `xxx"),
         ("-p \"x'; drop table victim\"".to_owned(), "cannot be the name of a profile"),
     ] {
         let run = bash(&dir, &postgres, &format!("pg-upsert {arguments}")).stdin("{\"id\":1,\"v\":\"x\"}\n").run();
