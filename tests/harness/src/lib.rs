@@ -3,6 +3,7 @@
 
 pub mod export;
 pub mod json;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod s3;
 

@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::pgbouncer::Pooler;
+
 /// The superuser, as whom the tests connect.
 pub const USER: &str = "postgres";
 
@@ -62,10 +64,7 @@ impl Server {
     /// Starts a server with these settings; the others are PostgreSQL's own.
     pub fn start_with(settings: &[(&str, &str)]) -> Arc<Self> {
         let (version, bin) = binaries();
-        let dir = tempfile::Builder::new().prefix("ddb-pipe-postgres-").tempdir().expect("a temporary folder").keep();
-        if root() {
-            run(Command::new("chown").arg("postgres").arg(&dir));
-        }
+        let dir = folder("ddb-pipe-postgres-");
         fs::write(dir.join("password"), PASSWORD).expect("a file can be written");
         let initdb = bin.join("initdb");
         let data = dir.join("data");
@@ -178,7 +177,16 @@ fn binaries() -> (u32, PathBuf) {
     versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql")
 }
 
-fn root() -> bool {
+/// A new temporary folder, which the user of the servers may enter and which its server removes.
+pub(crate) fn folder(prefix: &str) -> PathBuf {
+    let dir = tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary folder").keep();
+    if root() {
+        run(Command::new("chown").arg("postgres").arg(&dir));
+    }
+    dir
+}
+
+pub(crate) fn root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     id.stdout == b"0\n"
 }
@@ -198,7 +206,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it has an address").port()
 }
@@ -260,6 +268,11 @@ impl Postgres {
     /// The same by way of a [`Proxy`].
     pub fn envs_by(&self, proxy: &Proxy) -> Vec<(&'static str, String)> {
         self.envs_at(proxy.port())
+    }
+
+    /// The same through a [`Pooler`].
+    pub fn envs_through(&self, pooler: &Pooler) -> Vec<(&'static str, String)> {
+        self.envs_at(pooler.port())
     }
 
     fn envs_at(&self, port: u16) -> Vec<(&'static str, String)> {
