@@ -49,7 +49,10 @@ pub(super) const FAULTS: &[Fault] = &[
             Fate::Pass
         });
         let ended = e.run();
-        e.expect(&ended, &[1], "too many connections");
+        e.expect(&ended, &[1], "");
+        // A pooler may keep its clients waiting until it can log in: then only the pooler knows.
+        let heard = [&ended.said, &e.world.pooler_log()].iter().any(|said| said.contains("too many connections"));
+        e.check(heard, || "nobody was told `too many connections`".to_owned());
     }),
     Fault::new("read-only after a failover", |e| {
         let database = e.world.postgres.database().to_owned();
