@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 #
-# What scripts/packages does where little is there. Nothing is installed.
+# What scripts/packages does where little is there, and that it names what the tests start. Nothing is installed. That nothing
+# is missing is seen by tests/bare, which takes long.
 #
 # The scripts in single quotes are not for this shell.
 # shellcheck disable=SC2016
@@ -37,4 +38,26 @@ sourced() {
 @test "what is there is not installed" {
   run -0 sourced 'need bash:bash'
   [ "$output" = "" ]
+}
+
+# on_every_debian PROGRAM: whether it is in a package that every Debian has.
+on_every_debian() {
+  local package
+  for package in $(dpkg -S "*bin/$1" 2>/dev/null | grep -v '^diversion' | cut -d : -f 1 | sort -u); do
+    [[ $(dpkg-query -W -f '${Essential} ${Priority}' "$package") =~ ^yes|required$ ]] && return
+  done
+  return 1
+}
+
+@test "what the Rust code starts by its name is installed for the tests, unless every Debian has it" {
+  command -v dpkg-query >/dev/null || skip 'this is no Debian'
+  cd "$BATS_TEST_DIRNAME/../.."
+  local named name
+  named=$(sourced 'need() { printf "%s\n" "${@%%:*}"; }; ensure_rust() { :; }; ensure_moto() { :; }; ensure_test_tools . target')
+  # shellcheck disable=SC2013  # they have no spaces
+  for name in $(grep -rhoE '(Command::new|Program::at)\("[a-z0-9/-]+"\)' --include='*.rs' tests shared/*/tests tools/*/tests |
+    cut -d '"' -f 2 | sort -u); do
+    [ ! -d "tools/$name" ] || continue
+    grep -qxF "${name##*/}" <<<"$named" || on_every_debian "${name##*/}" || { echo "$name" && return 1; }
+  done
 }

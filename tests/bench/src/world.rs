@@ -88,7 +88,7 @@ impl World {
 
     /// A new database, empty or a copy of one that was kept. What was written before is on disk then.
     pub fn begin(&self, template: Option<&str>) {
-        self.server.psql("postgres", &format!("drop database if exists {DATABASE} with (force)"));
+        self.server.drop_database(DATABASE);
         self.server
             .psql("postgres", &format!("create database {DATABASE} template {}", template.unwrap_or("template0")));
         self.server.psql("postgres", "checkpoint");

@@ -4,9 +4,12 @@
 //! A server lies in a temporary folder, listens on a port of 127.0.0.1 that was free, and wants a password. It
 //! survives no test run: a shell waits for the end of the test process, in whatever way it comes, and then stops the
 //! server and removes the folder.
+//!
+//! The server is the newest of those below `/usr/lib/postgresql`, or the one whose folder [`SERVER_VARIABLE`] names.
 
 pub mod certificate;
 
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -26,6 +29,10 @@ pub const USER: &str = "postgres";
 
 /// Its password.
 pub const PASSWORD: &str = "pass-word-of-the-tests";
+
+/// The environment variable that names the folder of a PostgreSQL with `bin/initdb` in it, to test other versions than the
+/// newest that is installed.
+pub const SERVER_VARIABLE: &str = "DDB_PIPE_TEST_POSTGRES";
 
 /// What our own sessions are like, whatever a test has set for its database.
 const OPTIONS: &str = "-c client_min_messages=warning -c default_transaction_read_only=off";
@@ -110,7 +117,9 @@ impl Server {
     /// `psql` in a database, as the superuser, which reads SQL from its stdin and goes on after errors. It may write even
     /// where others may not.
     pub fn session(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.bin.join("psql"));
+        // Archives of the server alone come without it; any version of it speaks to any server.
+        let own = self.bin.join("psql");
+        let mut psql = if own.exists() { Command::new(own) } else { Command::new("psql") };
         psql.env_clear().env("PGPASSWORD", PASSWORD).env("PGOPTIONS", OPTIONS);
         psql.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", USER, "-d", database]);
         psql.arg("-p").arg(self.port.to_string());
@@ -145,6 +154,23 @@ impl Server {
         assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
     }
+
+    /// Drops a database, if it exists, with the sessions in it.
+    #[track_caller]
+    pub fn drop_database(&self, database: &str) {
+        // Version 12 has no `drop database ... with (force)`. A pooler connects again when its sessions are ended, so
+        // connections are refused first. The drop itself waits until the ended sessions are gone.
+        let mut psql = self.session("postgres");
+        psql.args(["-v", "ON_ERROR_STOP=1"]);
+        for sql in [
+            format!("update pg_database set datallowconn = false where datname = '{database}'"),
+            format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"),
+            format!("drop database if exists {database}"),
+        ] {
+            psql.arg("-c").arg(sql);
+        }
+        run(&mut psql);
+    }
 }
 
 fn launch(bin: &Path, dir: &Path) -> Option<(Child, ChildStdin)> {
@@ -165,7 +191,22 @@ fn launch(bin: &Path, dir: &Path) -> Option<(Child, ChildStdin)> {
     None
 }
 
+/// The major version of the server to test with, and the folder of its programs.
 fn binaries() -> (u32, PathBuf) {
+    let bin = match env::var_os(SERVER_VARIABLE) {
+        Some(named) => PathBuf::from(named).join("bin"),
+        None => newest_installed(),
+    };
+    let mut version = Command::new(bin.join("postgres"));
+    let said = version.arg("--version").output().unwrap_or_else(|error| panic!("{version:?}: {error}"));
+    // `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, `postgres (PostgreSQL) 19devel`
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let number = said.split_once("(PostgreSQL) ").map_or("", |(_, number)| number);
+    let major: String = number.chars().take_while(char::is_ascii_digit).collect();
+    (major.parse().unwrap_or_else(|_| panic!("{version:?} says: {said}")), bin)
+}
+
+fn newest_installed() -> PathBuf {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -174,7 +215,7 @@ fn binaries() -> (u32, PathBuf) {
         .filter(|(_, bin)| bin.join("initdb").exists())
         .collect();
     versions.sort();
-    versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql")
+    versions.pop().expect("PostgreSQL's server is installed in /usr/lib/postgresql").1
 }
 
 /// A new temporary folder, which the user of the servers may enter and which its server removes.
@@ -313,7 +354,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if !thread::panicking() {
-            self.server.psql("postgres", &format!("drop database if exists {} with (force)", self.database));
+            self.server.drop_database(&self.database);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::collection::Collection;
 use crate::fault::Fault;
 use crate::instant::{Fate, Instant};
 use crate::outcome::{Difference, Outcome};
+use crate::way::Route;
 use crate::world::{Ended, World, processes};
 
 /// How often a run is begun again before the work counts as not completed.
@@ -45,7 +46,7 @@ impl Reference {
     pub fn of(collection: Collection, server: &Arc<Server>) -> &'static Self {
         // They live as long as the program: threads of every experiment use them.
         let unfinished: &'static Collection = Box::leak(Box::new(collection));
-        let world = World::new(unfinished, server);
+        let world = World::new(unfinished, server, Route::DIRECT);
         world.instants.arm(Instant::Noted, u64::MAX, || Fate::Pass);
         let ended = world.run();
         assert_eq!(ended.code, 1, "an undisturbed run ends with its rejects:\n{}", ended.said);
@@ -90,17 +91,23 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Does what the seed says, to its end.
-    pub fn conduct(fault: &Fault, seed: u64, references: &[&'static Reference], server: &Arc<Server>) -> Report {
+    /// Does what the seed says, to its end, with the programs on that route to the server.
+    pub fn conduct(
+        fault: &Fault,
+        seed: u64,
+        route: Route,
+        references: &[&'static Reference],
+        server: &Arc<Server>,
+    ) -> Report {
         let mut rng = Rng::with_seed(seed);
         let choice = if fault.reorders { 0 } else { rng.usize(0..references.len()) };
         let reference = references[choice];
         let mut experiment = Self {
-            world: World::new(&reference.collection, server),
+            world: World::new(&reference.collection, server, route),
             rng,
             injected: 0,
             reference,
-            story: vec![reference.collection.name.to_owned()],
+            story: vec![reference.collection.name.to_owned(), route.to_string()],
             said: Vec::new(),
             complaints: Vec::new(),
             skipped: None,
@@ -131,7 +138,8 @@ impl Experiment {
             let pid = self.world.file("pid");
             self.check(!pid.exists(), || "a pid file is left".to_owned());
         }
-        let Self { world, story, skipped, injected, complaints, said, cleaning, .. } = self;
+        let Self { world, story, skipped, injected, complaints, mut said, cleaning, .. } = self;
+        said.push(world.pooler_log());
         drop(world);
         cleaning.into_iter().rev().for_each(|clean| clean());
         Report { story: story.join(", "), skipped, injected, difference, complaints, said }

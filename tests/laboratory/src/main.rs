@@ -3,7 +3,8 @@
 //! and the ledger with those of an undisturbed run.
 //!
 //! Seed N takes the Nth fault (and begins again after the last), so that as many seeds as there are faults try all of
-//! them. A seed that fails is printed and is tried again by `laboratory --seed N`.
+//! them. The programs reach the server directly or through `pgbouncer`, as the seed or `--via` says. A seed that fails is
+//! printed, with the command that tries it again.
 
 mod collection;
 mod experiment;
@@ -11,6 +12,7 @@ mod fault;
 mod front;
 mod instant;
 mod outcome;
+mod way;
 mod wire;
 mod world;
 
@@ -29,6 +31,7 @@ use crate::collection::Collection;
 use crate::experiment::{Experiment, Reference, Report};
 use crate::fault::{FAULTS, Fault};
 use crate::outcome::Difference;
+use crate::way::{Route, Via};
 
 /// Breaks runs and looks whether anything is lost, doubled or wrong afterwards.
 #[derive(Parser)]
@@ -45,6 +48,10 @@ struct Args {
     /// Only faults with this in their name; seeds of others are left out.
     #[arg(long)]
     fault: Option<String>,
+    /// What is between the programs and PostgreSQL. Each seed is tried with each of these; without it, the seed chooses
+    /// one.
+    #[arg(long, value_delimiter = ',')]
+    via: Vec<Via>,
     /// Prints what the runs said, of seeds that go well too.
     #[arg(long)]
     show: bool,
@@ -62,6 +69,17 @@ struct Tried {
     failed: u64,
 }
 
+impl Tried {
+    fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.injected += other.injected;
+        self.difference.lost += other.difference.lost;
+        self.difference.doubled += other.difference.doubled;
+        self.difference.wrong += other.difference.wrong;
+        self.failed += other.failed;
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let faults: Vec<&Fault> = FAULTS.iter().copied().flatten().collect();
@@ -69,8 +87,12 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (args.first, args.seeds.unwrap_or(faults.len() as u64)),
     };
-    let next = AtomicU64::new(first);
-    let tried = Mutex::new(BTreeMap::<&str, Tried>::new());
+    // Without a choice of ours there is one experiment for each seed.
+    let ways: Vec<Option<Via>> =
+        if args.via.is_empty() { vec![None] } else { args.via.iter().copied().map(Some).collect() };
+    let ways_count = ways.len() as u64;
+    let next = AtomicU64::new(0);
+    let tried = Mutex::new(BTreeMap::<(&str, Via), Tried>::new());
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..args.jobs {
@@ -79,21 +101,24 @@ fn main() -> ExitCode {
                 let references =
                     [Reference::of(Collection::pictures(), &server), Reference::of(Collection::orders(), &server)];
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= seeds * ways_count {
                         return;
                     }
+                    let seed = first + number / ways_count;
+                    let route = Route::of(seed, ways[usize::try_from(number % ways_count).unwrap_or_default()]);
                     let fault = faults[usize::try_from((seed - 1) % faults.len() as u64).unwrap_or_default()];
                     if args.fault.as_ref().is_some_and(|wanted| !fault.name.contains(wanted.as_str())) {
                         continue;
                     }
                     let begun = Instant::now();
-                    let report =
-                        catch_unwind(AssertUnwindSafe(|| Experiment::conduct(fault, seed, &references, &server)));
+                    let report = catch_unwind(AssertUnwindSafe(|| {
+                        Experiment::conduct(fault, seed, route, &references, &server)
+                    }));
                     let mut tried = lock(&tried);
-                    let entry = tried.entry(fault.name).or_default();
+                    let entry = tried.entry((fault.name, route.via)).or_default();
                     entry.seeds += 1;
-                    if let Ok(report) = report {
+                    let complaints = if let Ok(report) = report {
                         tell(seed, fault, &report, begun);
                         if args.show || !report.complaints.is_empty() {
                             println!("{}", report.said.join(""));
@@ -102,15 +127,18 @@ fn main() -> ExitCode {
                         entry.difference.lost += report.difference.lost;
                         entry.difference.doubled += report.difference.doubled;
                         entry.difference.wrong += report.difference.wrong;
-                        entry.failed += u64::from(!report.complaints.is_empty());
-                        let why = report.complaints.into_iter();
-                        lock(&failures).extend(why.map(|why| format!("seed {seed}: {}: {why}", fault.name)));
+                        report.complaints
                     } else {
-                        let why = format!("seed {seed}: {}: FAILED: the laboratory itself (see above)", fault.name);
-                        println!("{why}");
-                        lock(&failures).push(why);
-                        entry.failed += 1;
+                        vec!["FAILED: the laboratory itself (see above)".to_owned()]
+                    };
+                    if complaints.is_empty() {
+                        continue;
                     }
+                    entry.failed += 1;
+                    let name = fault.name;
+                    println!("again by: laboratory --seed {seed} --via {}", route.via);
+                    let why = complaints.into_iter().map(|why| format!("seed {seed}: {name}: {route}: {why}"));
+                    lock(&failures).extend(why);
                 }
             });
         }
@@ -139,31 +167,34 @@ fn tell(seed: u64, fault: &Fault, report: &Report, begun: Instant) {
         println!("seed {seed}: {name}: {story}: well, {seconds:.1} s");
     } else {
         println!("seed {seed}: {name}: {story}: FAILED, {seconds:.1} s\n{}", complaints.join("\n"));
-        println!("again by: laboratory --seed {seed}");
     }
 }
 
-/// The table of all faults; whether all is well.
-fn summary(tried: &BTreeMap<&str, Tried>) -> bool {
+/// The table of all faults, summed up over the ways to PostgreSQL and over the faults; whether all is well.
+fn summary(tried: &BTreeMap<(&str, Via), Tried>) -> bool {
     println!(
         "\n{:<52} {:>5} {:>8} {:>5} {:>7} {:>5} {:>6}",
         "fault", "seeds", "injected", "lost", "doubled", "wrong", "failed"
     );
-    let mut sum = Tried::default();
+    let mut lines = BTreeMap::<&str, Tried>::new();
+    let mut ways = BTreeMap::<Via, Tried>::new();
+    let mut all = Tried::default();
+    for ((name, via), tried) in tried {
+        lines.entry(name).or_default().add(tried);
+        ways.entry(*via).or_default().add(tried);
+        all.add(tried);
+    }
     let line = |name: &str, tried: &Tried| {
         let Tried { seeds, injected, difference, failed } = tried;
         let Difference { lost, doubled, wrong } = difference;
         println!("{name:<52} {seeds:>5} {injected:>8} {lost:>5} {doubled:>7} {wrong:>5} {failed:>6}");
     };
-    for (name, tried) in tried {
+    for (name, tried) in &lines {
         line(name, tried);
-        sum.seeds += tried.seeds;
-        sum.injected += tried.injected;
-        sum.failed += tried.failed;
-        sum.difference.lost += tried.difference.lost;
-        sum.difference.doubled += tried.difference.doubled;
-        sum.difference.wrong += tried.difference.wrong;
     }
-    line("all", &sum);
-    sum.failed == 0
+    for (via, tried) in &ways {
+        line(&format!("all, {via}"), tried);
+    }
+    line("all", &all);
+    all.failed == 0
 }

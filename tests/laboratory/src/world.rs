@@ -17,7 +17,7 @@ use crate::collection::Collection;
 use crate::front::Front;
 use crate::instant::{Instant, Instants};
 use crate::outcome::Outcome;
-use crate::wire::Wire;
+use crate::way::{Route, Way};
 
 /// The programs of a pipeline, in their order.
 pub const PROGRAMS: [&str; 4] = ["ddb-list", "ddb-cat", "ddb-parse", "pg-upsert"];
@@ -40,7 +40,7 @@ pub struct World {
     pub instants: Arc<Instants>,
     /// The way to S3.
     pub front: Front,
-    wire: Wire,
+    way: Way,
 }
 
 /// How a run ended.
@@ -52,8 +52,8 @@ pub struct Ended {
 }
 
 impl World {
-    /// A new world on that server.
-    pub fn new(collection: &'static Collection, server: &Arc<Server>) -> Self {
+    /// A new world on that server, to which the programs come by that route.
+    pub fn new(collection: &'static Collection, server: &Arc<Server>, route: Route) -> Self {
         let (s3, postgres) = (Arc::new(S3::start()), Postgres::on(server));
         let (dir, spool) = (Dir::new(), Dir::new());
         collection.export().under("exports/").put_to(&s3);
@@ -65,8 +65,8 @@ impl World {
         ));
         let instants = Arc::<Instants>::default();
         let front = Front::to(s3.port(), &instants);
-        let wire = Wire::to(server.port(), &instants);
-        Self { collection, s3, postgres, server: Arc::clone(server), dir, spool, instants, front, wire }
+        let way = Way::to(server, role, route, &instants);
+        Self { collection, s3, postgres, server: Arc::clone(server), dir, spool, instants, front, way }
     }
 
     /// `migrate` with these arguments, about to be started in the folder.
@@ -75,7 +75,7 @@ impl World {
         let programs = programs();
         command.args(["-p", self.collection.name, "--source", &self.s3.url("exports/")]).args(arguments);
         command.env_clear().envs(self.front.envs(self.s3.envs())).envs(self.postgres.envs());
-        command.env("PG_USER", self.postgres.database()).env("PORT", self.wire.port().to_string());
+        command.env("PG_USER", self.postgres.database()).env("PORT", self.way.port().to_string());
         command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display()));
         command.env("HOME", self.dir.path()).env("DDB_PIPE_BIN", programs).env("DDB_PIPE_PROFILES", root("profiles"));
         command.current_dir(self.dir.path()).stdin(Stdio::null()).process_group(0);
@@ -153,6 +153,11 @@ impl World {
     /// What is there now.
     pub fn outcome(&self) -> Outcome {
         Outcome::of(self.collection, &self.dir, &self.postgres)
+    }
+
+    /// What the pooler on the way to the server has logged; nothing without one.
+    pub fn pooler_log(&self) -> String {
+        self.way.log()
     }
 
     /// Where the processes of the run are found.
