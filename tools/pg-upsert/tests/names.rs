@@ -2,7 +2,9 @@
 
 use harness::postgres::Postgres;
 use harness::{Dir, Finished, program};
-use pg::statement::{SameKeys, Statements};
+use pg::constraints::{Check, Constraints, ForeignKey, TableId, Unique};
+use pg::isolate::Circumstances;
+use pg::statement::{Dialect, SameKeys, Statements};
 use serde_json::{Map, Value, json};
 
 /// Every policy that has SQL of its own: the type, the merging, what the table has, an item, and what they become.
@@ -69,6 +71,25 @@ fn rows(postgres: &Postgres, table: &str) -> Vec<Value> {
     serde_json::from_str(&rows).unwrap()
 }
 
+/// One rule of each kind.
+fn constraints() -> Constraints {
+    let v = || vec!["v".to_owned()];
+    let table = TableId { schema: "public".to_owned(), name: "t".to_owned() };
+    Constraints {
+        not_null: v(),
+        checks: vec![Check { condition: "(v is not null)".to_owned(), columns: v() }],
+        unique: vec![Unique { columns: v(), deferrable: true }],
+        foreign_keys: vec![ForeignKey {
+            name: "f".to_owned(),
+            columns: v(),
+            table,
+            referenced: vec!["id".to_owned()],
+            to_itself: true,
+        }],
+        ..Constraints::default()
+    }
+}
+
 /// Every word of the SQL of a load, whatever its part in it is.
 fn words() -> Vec<String> {
     let (id, v) = ([("id", "bigint")], ["v".to_owned()]);
@@ -79,18 +100,27 @@ fn words() -> Vec<String> {
     for schema in schemas {
         let schema = serde_json::from_value(schema).unwrap();
         let rules = [("v".to_owned(), "incoming".to_owned())].into();
-        let Statements { create, prologue, epilogue, stage, load, merge, keys, delete } =
-            Statements::of(&schema, 0, &rules);
+        let dialect = Dialect { rules, row_triggers: true, ..Dialect::default() };
+        let statements = Statements::of(&schema, 0, &dialect);
+        let found = statements.isolate(&schema, 0, &constraints(), &[]);
+        let how = Circumstances { passed: false, most_if_none_pass: 1, most: 1 };
+        let blocks = [found.convert, found.write, found.write_suspects, found.delete].map(|block| block.sql(how));
+        let found =
+            [found.prepare, found.texts, found.copy_texts, found.mark, found.refused, found.untouched].join(" ");
+        let Statements { create, prologue, epilogue, stage, load, merge, keys, delete, kept, .. } = statements;
         let SameKeys { create: create_keys, copy, same } = keys;
-        let copies = [stage, load].map(|copy| [copy.text, copy.binary, copy.columns].join(" ")).join(" ");
-        let sql = [create, prologue, epilogue, copies, merge, create_keys, copy, same, delete].join(" ");
+        let copies = [stage, load].map(|copy| [copy.text, copy.binary, copy.types].join(" ")).join(" ");
+        let kept = kept.unwrap_or_default();
+        let sql = [create, prologue, epilogue, copies, merge, create_keys, copy, same, delete, kept, found].join(" ");
+        let sql = [sql, blocks.join(" ")].join(" ");
         let found = sql.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
         words.extend(found.filter(|word| word.starts_with(char::is_alphabetic)).map(str::to_owned));
     }
     words.sort_unstable();
     words.dedup();
     words.retain(|word| word != "id" && word != "id2");
-    for expected in ["side", "old", "excluded", "gone", "choice", "first", "keys", "e", "ddb_pipe_place", "existing"] {
+    for expected in ["side", "old", "excluded", "gone", "choice", "keys", "e", "ddb_pipe_index", "existing", "indexes"]
+    {
         assert!(words.iter().any(|word| word == expected), "{expected} is no word of the SQL");
     }
     words
@@ -106,8 +136,14 @@ fn columns_may_have_the_names_that_a_load_uses() {
         let with = |id: u32, version, value: &Value| row(&[("id", json!(id))], version, &words, value);
 
         load(&postgres, &schema, &[with(1, 1, &has), with(3, 3, &has)]).exits(0);
+        // Rows that the table refuses: one for its value, one for a rule.
+        postgres.query("alter table t add check (id < 1000), add unique (id2)");
+        let mut bad = with(5, 1, &item);
+        bad["id2"] = json!("x");
         let deletion = json!({"$delete": with(3, 4, &Value::Null)});
-        load(&postgres, &schema, &[with(1, 2, &item), with(4, 5, &item), deletion]).exits(0);
+        let run =
+            load(&postgres, &schema, &[with(1, 2, &item), with(4, 5, &item), deletion, bad, with(1000, 9, &item)]);
+        run.exits(1).stderr_has("2 rejected");
 
         assert_eq!(rows(&postgres, "t"), [with(1, 2, &merged), with(4, 5, &item)], "{ty} {merge}");
     }

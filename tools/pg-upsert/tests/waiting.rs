@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "the rows here are those of another profile")]
 mod stream;
 
 use std::fmt::Write as _;

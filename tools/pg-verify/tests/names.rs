@@ -94,7 +94,7 @@ fn words(postgres: &Postgres) -> Vec<String> {
     words.dedup();
     words.retain(|word| word != "id");
     for expected in
-        ["side", "old", "excluded", "group_0", "choice", "elements", "e", "ddb_pipe_place", "ddb_pipe_stage_0"]
+        ["side", "old", "excluded", "group_0", "choice", "elements", "e", "ddb_pipe_index", "ddb_pipe_stage_0"]
     {
         assert!(words.iter().any(|word| word == expected), "{expected} is no word of the SQL");
     }
