@@ -32,7 +32,10 @@ const PROGRAMS: [&str; 10] = [
 /// What the exit codes mean, in the README's words.
 const EXITS: [(&str, &str); 8] = [
     ("0", "all is well"),
-    ("1", "finished, but records were rejected or files failed; of a verification: rows are missing or differ"),
+    (
+        "1",
+        "finished, but records were rejected or suppressed, or files failed; of a verification: rows are missing or differ",
+    ),
     ("2", "the command line, a setting or the profile is wrong"),
     ("65", "the input is not what it should be"),
     ("69", "a service could not be reached, retries included"),

@@ -116,12 +116,8 @@ fn line(source: Option<&Source>, standing: Standing, elapsed: Duration) -> Strin
         None => parts.push(format!("{} records", grouped(records))),
     }
     parts.push(format!("{} rows", grouped(rows)));
-    let counts = [
-        (gathered, "records gathered"),
-        (rejected, "rejected"),
-        (suppressed, "suppressed"),
-        (waiting, "waiting for others"),
-    ];
+    let counts =
+        [(gathered, "records gathered"), (rejected, "rejected"), (suppressed, "suppressed"), (waiting, "waiting")];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     parts.extend(counts.map(|(count, what)| format!("{} {what}", grouped(count))));
     parts.push(format!("{} records/s", grouped(rate)));
@@ -193,7 +189,7 @@ mod tests {
         assert_eq!(
             line(Some(&source), standing, Duration::from_secs(10)),
             "12/42 files, 1,000,000 of 4,000,000 records (25%), 300,000 rows, 2 rejected, 3 suppressed, \
-             4 waiting for others, 100,000 records/s, 30s left"
+             4 waiting, 100,000 records/s, 30s left"
         );
         let standing = Standing { gathered: 1_000_000, ..Standing::default() };
         assert_eq!(

@@ -130,7 +130,7 @@ impl View {
         some(skipped, "filtered out");
         some(errors, "rejected");
         some(suppressed, "suppressed");
-        some(waiting, "waiting for others");
+        some(waiting, "waiting");
         some(self.files_failed, if self.files_failed == 1 { "file failed" } else { "files failed" });
         some(self.retries(), if self.retries() == 1 { "retry" } else { "retries" });
         if self.phase == Phase::Completing && self.completed.is_none() {
@@ -195,7 +195,7 @@ mod tests {
             view.line(),
             "30%, 1,200,000 of 4,000,000 items, 12 of 42 files, 1.2 of 4.0 GB, 98,000 items/s, 29s left; \
              300,000 rows written, 690,000 merged, 9,998 filtered out, 2 rejected, 4 suppressed, \
-             5 waiting for others, 1 retry"
+             5 waiting, 1 retry"
         );
         let counts = Counts { inserted: 300_009, suppressed: 0, waiting: 0, ..view.counts };
         let ended = View { completed: Some(true), retries: BTreeMap::new(), counts, ..view };

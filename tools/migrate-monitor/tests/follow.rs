@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const RUN: &str = r#"{"event":"start","fileCount":2,"itemCount":100,"byteCount":2000,"batchSize":500,"resuming":false,"source":"s3://b/a/","export":"01-ab","filesProcessed":0,"itemsProcessed":0,"bytesProcessed":0,"time":"2024-01-15T10:30:00.000Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"file_start","fileName":"data/a.json.gz","itemCount":40,"byteCount":800,"itemsProcessed":0,"time":"2024-01-15T10:30:00.001Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"retry","service":"S3","cause":"connection \"reset\"","waitMs":250,"attempt":2,"attempts":26,"time":"2024-01-15T10:30:00.500Z","profileName":"pictures","program":"ddb-cat"}
-{"event":"file_complete","fileName":"data/a.json.gz","scanned":40,"inserted":25,"merged":5,"skipped":10,"errors":0,"time":"2024-01-15T10:30:01.000Z","profileName":"pictures","program":"pg-upsert"}
+{"event":"file_complete","fileName":"data/a.json.gz","scanned":40,"inserted":25,"merged":5,"skipped":10,"errors":0,"suppressed":0,"waiting":0,"time":"2024-01-15T10:30:01.000Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"file_start","fileName":"data/b.json.gz","itemCount":60,"byteCount":1200,"itemsProcessed":0,"time":"2024-01-15T10:30:01.001Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"reject","fileName":"data/b.json.gz","record":3,"stage":"ddb-parse","sqlstate":null,"reason":"no `url`","time":"2024-01-15T10:30:01.500Z","profileName":"pictures","program":"pg-upsert"}
 {"event":"progress","filesProcessed":1,"filesTotal":2,"itemsTotal":100,"bytesProcessed":800,"bytesTotal":2000,"scanned":46,"inserted":25,"merged":5,"skipped":10,"errors":1,"suppressed":2,"waiting":3,"pending":4,"phase":"writing","time":"2024-01-15T10:30:02.000Z","profileName":"pictures","program":"pg-upsert"}
@@ -377,9 +377,8 @@ fn systemd_hears_how_far_the_run_is() {
     };
     assert!(status.starts_with("STATUS=50%, 50 of 100 items, 1 of 2 files, "), "{status}");
     assert!(
-        status.ends_with(
-            "; 25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting for others, 1 retry\n"
-        ),
+        status
+            .ends_with("; 25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting, 1 retry\n"),
         "{status}"
     );
     stdin.write_all(COMPLETE.as_bytes()).unwrap();
@@ -430,8 +429,8 @@ fn on_terminal(columns: u32, no_color: &str) -> (String, String) {
 
 #[test]
 fn on_a_terminal_bars_are_drawn_and_warnings_stand_above_them() {
-    let (before, all) = on_terminal(80, "");
-    let shown = python("screen.py", "80", &before);
+    let (before, all) = on_terminal(100, "");
+    let shown = python("screen.py", "100", &before);
     let rows: Vec<_> = shown.lines().collect();
     let place = rows.iter().position(|row| row.starts_with("pictures [")).unwrap_or_else(|| panic!("{shown}"));
     assert_eq!(rows[place - 1], "2024-01-15T10:30:02.500Z WARN [pictures] 1 rejected", "{shown}");
@@ -439,7 +438,7 @@ fn on_a_terminal_bars_are_drawn_and_warnings_stand_above_them() {
     assert!(rows[place + 1].starts_with("  50 of 100 items, 1 of 2 files, 0.8 of 2.0 kB, "), "{shown}");
     assert_eq!(
         rows[place + 2],
-        "  25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting for others, 1 retry",
+        "  25 rows written, 5 merged, 10 filtered out, 1 rejected, 2 suppressed, 3 waiting, 1 retry",
         "{shown}"
     );
     assert_eq!(rows[place + 3], "  b.json.gz: 10 of 60 items", "{shown}");
@@ -447,7 +446,7 @@ fn on_a_terminal_bars_are_drawn_and_warnings_stand_above_them() {
     assert!(all.contains("\u{1b}[33m2024-01-15T10:30:02.500Z WARN [pictures] 1 rejected\u{1b}[0m"), "yellow: {all:?}");
     assert!(all.contains("\u{1b}[31m1 rejected\u{1b}[0m"), "red: {all:?}");
     assert!(!all.contains("chatter"), "{all}");
-    let shown = python("screen.py", "80", &all);
+    let shown = python("screen.py", "100", &all);
     assert!(shown.contains("COMPLETED: 2 files") && !shown.contains("pictures ["), "{shown}");
 }
 
