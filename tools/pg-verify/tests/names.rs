@@ -1,5 +1,7 @@
 //! Names of the user's tables and columns that are the same as names in our SQL, in a comparison.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use harness::postgres::{PASSWORD, Postgres, USER};
 use harness::{Finished, program};
 use pg::catalogue::Table;

@@ -1,6 +1,8 @@
 //! `pg-verify` through pgbouncer in transaction mode: the same verdicts as over a direct connection, and the session of the
 //! server, which the pooler hands to other clients afterwards, stays as it was.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -21,8 +23,8 @@ struct Pooler {
 impl Pooler {
     fn to(postgres: &Postgres) -> Self {
         let dir = Dir::new();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("it has an address").port();
         drop(listener);
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={} user={USER} password={PASSWORD}\n\
@@ -35,12 +37,13 @@ impl Pooler {
         // It refuses to run as root.
         let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         if root {
-            std::os::unix::fs::chown(&file, Some(NOBODY), None).unwrap();
-            std::os::unix::fs::chown(dir.path(), Some(NOBODY), None).unwrap();
+            std::os::unix::fs::chown(&file, Some(NOBODY), None).expect("root may do so");
+            std::os::unix::fs::chown(dir.path(), Some(NOBODY), None).expect("root may do so");
             pgbouncer.uid(NOBODY);
         }
         pgbouncer.arg("-q").arg(&file).current_dir(dir.path());
-        let process = pgbouncer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let process =
+            pgbouncer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pgbouncer runs");
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "pgbouncer does not start");
@@ -60,9 +63,9 @@ impl Pooler {
         let mut psql = postgres.server().session(postgres.database());
         // A pooler refuses options at the start of a session.
         psql.env_remove("PGOPTIONS").args(["-p", &self.port.to_string(), "-v", "ON_ERROR_STOP=1", "-c", sql]);
-        let output = psql.output().unwrap();
+        let output = psql.output().expect("psql runs");
         assert!(output.status.success(), "{sql}\n{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
     }
 }
 
@@ -152,12 +155,12 @@ fn verdicts_are_the_same_as_over_a_direct_connection() {
     let pooler = Pooler::to(&postgres);
     for args in [&["-b", "1"][..], &["-b", "2", "--connections", "3"], &[]] {
         let direct = program!("pg-verify").envs(postgres.envs()).args(args).stdin(stream()).run();
-        let pooled = program!("pg-verify").envs(pooler.envs(&postgres)).args(args).stdin(stream()).run();
+        let through = program!("pg-verify").envs(pooler.envs(&postgres)).args(args).stdin(stream()).run();
 
-        pooled.exits(1).stderr_has("1 missing, 1 different");
-        assert_eq!(findings(&pooled), findings(&direct));
-        assert_eq!(findings(&pooled).len(), 2);
-        let differs = &findings(&pooled)[0];
+        through.exits(1).stderr_has("1 missing, 1 different");
+        assert_eq!(findings(&through), findings(&direct));
+        assert_eq!(findings(&through).len(), 2);
+        let differs = &findings(&through)[0];
         assert!(differs.contains(r#""problem":"differs","columns":["mood","list"]"#), "{differs}");
     }
 }
