@@ -10,6 +10,8 @@ mod error;
 pub mod fault;
 pub mod policy;
 mod pool;
+pub mod sequences;
+pub mod server;
 pub mod settings;
 pub mod statement;
 mod tls;

@@ -130,6 +130,7 @@ impl Statements {
             "create temporary table {stage} on commit drop \
              as select {list} from {table} with no data"
         ));
+        let overriding = if schema.overriding_system_value { " overriding system value" } else { "" };
         Self {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             delete: format!("delete from {table} as old using pg_temp.{stage} as gone where {}", gone.join(" and ")),
@@ -139,7 +140,8 @@ impl Statements {
             stage: Copy::of(&format!("pg_temp.{stage}"), &list),
             load: Copy::of(&table, &list),
             merge: format!(
-                "insert into {table} as old ({list}) select {list} from pg_temp.{stage} on conflict ({key}) {conflict}"
+                "insert into {table} as old ({list}){overriding} select {list} from pg_temp.{stage} \
+                 on conflict ({key}) {conflict}"
             ),
         }
     }

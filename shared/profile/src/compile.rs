@@ -303,6 +303,7 @@ impl Compiler<'_> {
             version: layout.version.map(|version| version.get_ref().clone()),
             columns: columns.into_iter().flatten().collect(),
             groups: layout.groups.iter().map(|group| group.get_ref().clone()).collect(),
+            overriding_system_value: self.file.overriding_system_value,
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Schema {
     /// Columns that are merged together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
+    /// Whether values of rows go into columns that are `generated always as identity`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overriding_system_value: bool,
 }
 
 impl Schema {
