@@ -118,8 +118,8 @@ pub(crate) fn plan(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
 }
 
 fn targets(run: &Run, stop: &Stop, profile: &Profile, deletes: bool) -> Result<Vec<Target>, pg::Error> {
-    let (_, mut client) = database::connect(run, stop)?;
-    profile.schemas().map(|schema| Target::find(&mut client, schema, deletes)).collect()
+    let (settings, mut client) = database::connect(run, stop)?;
+    profile.schemas().map(|schema| Target::find(&settings, &mut client, schema, deletes)).collect()
 }
 
 impl PlannedExport {
