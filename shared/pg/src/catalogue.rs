@@ -54,6 +54,8 @@ pub struct TableColumn {
     pub computed: bool,
     /// Whether texts that differ are different: not in every collation.
     pub deterministic: bool,
+    /// Whether it is `generated always as identity`: written only by a statement that overrides that.
+    pub identity_always: bool,
 }
 
 /// The casts to `name` cut a name off where PostgreSQL does.
@@ -75,10 +77,10 @@ const COLUMNS: &str = "
         where t.typtype = 'd' or (e.oid is not null and not r.is_array)
     )
     select a.attname::text, pg_catalog.format_type(a.atttypid, null), pg_catalog.format_type(a.atttypid, a.atttypmod),
-           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a',
+           a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '',
            coalesce((select c.collisdeterministic from pg_catalog.pg_collation c where c.oid = a.attcollation), true),
            (select pg_catalog.format_type(r.type, null) || case when r.is_array then '[]' else '' end
-            from resolved r where r.attnum = a.attnum order by r.step desc limit 1)
+            from resolved r where r.attnum = a.attnum order by r.step desc limit 1), a.attidentity = 'a'
     from pg_catalog.pg_attribute a
     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
     order by a.attnum";
@@ -294,6 +296,7 @@ impl Table {
                 let message = format!("the column `{name}` of `{table}` is computed by the server");
                 problems.push(setup(message).with_hint(hint));
             }
+            problems.extend(check_identity(table, schema, wanted, column).err());
             problems.extend(check_type(table, wanted, column).err());
         }
         problems.extend(self.check_versions(schema));
@@ -359,7 +362,26 @@ fn column(row: &postgres::Row) -> TableColumn {
         computed: row.get(5),
         deterministic: row.get(6),
         underlying: row.get(7),
+        identity_always: row.get(8),
     }
+}
+
+/// Checks that a column which is `generated always as identity` can take values of rows.
+fn check_identity(table: &str, schema: &Schema, wanted: &Column, column: &TableColumn) -> Result<(), Error> {
+    if !column.identity_always {
+        return Ok(());
+    }
+    let message = format!("the column `{}` of `{table}` is generated always as identity", wanted.name);
+    if !schema.overriding_system_value {
+        let hint =
+            "`overriding_system_value = true` in the profile or --overriding-system-value writes the values of rows";
+        return Err(setup(format!("{message}: only the server gives it values")).with_hint(hint));
+    }
+    if wanted.merge != Policy::Keep && !schema.key.contains(&wanted.name) {
+        let hint = format!("give `{}` the policy `keep`: a row that is there keeps its value", wanted.name);
+        return Err(setup(format!("{message}: PostgreSQL does not update it")).with_hint(hint));
+    }
+    Ok(())
 }
 
 fn check_type(table: &str, wanted: &Column, column: &TableColumn) -> Result<(), Error> {

@@ -12,6 +12,8 @@ pub mod fault;
 pub mod isolate;
 pub mod policy;
 mod pool;
+pub mod sequences;
+pub mod server;
 pub mod settings;
 pub mod statement;
 mod tls;

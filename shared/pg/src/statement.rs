@@ -167,8 +167,6 @@ pub struct Dialect {
     pub arbiter: Option<String>,
     /// Whether triggers run before each row.
     pub row_triggers: bool,
-    /// Whether values of `generated always as identity` columns are taken from the rows.
-    pub overriding_system_value: bool,
 }
 
 impl Statements {
@@ -228,7 +226,7 @@ impl Statements {
             delete: String::new(),
             kept: None,
             epilogue: merge.functions.iter().map(Function::drop).collect::<Vec<_>>().join(";\n"),
-            overriding: if dialect.overriding_system_value { " overriding system value" } else { "" },
+            overriding: if schema.overriding_system_value { " overriding system value" } else { "" },
             names,
             table,
             stage_name,

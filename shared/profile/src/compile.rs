@@ -304,6 +304,7 @@ impl Compiler<'_> {
             columns: columns.into_iter().flatten().collect(),
             groups: layout.groups.iter().map(|group| group.get_ref().clone()).collect(),
             on_create: layout.on_create.len(),
+            overriding_system_value: self.file.overriding_system_value,
         }
     }
 

@@ -49,8 +49,14 @@ pub(crate) struct File {
     pub(crate) columns: Definitions,
     #[serde(default)]
     pub(crate) groups: Vec<Spanned<Group>>,
+    /// Whether values of items go into columns that are `generated always as identity`.
+    #[serde(default, skip_serializing)]
+    pub(crate) overriding_system_value: bool,
     #[serde(default, skip_serializing)]
     pub(crate) on_create: Vec<String>,
+    /// Whether the end of a run advances sequences that lag behind.
+    #[serde(default, skip_serializing)]
+    pub(crate) advance_sequences: bool,
     #[serde(default, skip_serializing)]
     pub(crate) on_complete: Vec<String>,
 }

@@ -39,6 +39,7 @@ pub use tables::{Fate, Made, Table};
 pub use text::{comparable, element_text, elements_of, plain_text, text_of};
 
 use crate::error::{Mistake, similar};
+use crate::file::File;
 use crate::tables::Gate;
 
 /// A profile, checked and ready.
@@ -48,6 +49,8 @@ pub struct Profile {
     pub name: String,
     /// Its tables, in the order of the file; at least one.
     pub tables: Vec<Table>,
+    /// Whether the end of a run advances sequences that lag behind.
+    pub advance_sequences: bool,
     /// SQL that runs when all files are done.
     pub on_complete: Vec<String>,
     gate: Gate,
@@ -130,9 +133,10 @@ pub fn parse(path: &Path, text: &str, options: Options) -> Result<Profile, Error
         mistakes.sort_by_key(Mistake::begins);
         Error::Wrong(mistakes.iter().map(|mistake| mistake.show(path, text)).collect())
     };
-    let file: file::File = toml::from_str(text).map_err(|error| wrong(vec![Mistake::of(&error)]))?;
+    let file: File = toml::from_str(text).map_err(|error| wrong(vec![Mistake::of(&error)]))?;
     let (gate, tables) = compile::compile(&name, &file, options).map_err(wrong)?;
-    Ok(Profile { name, tables, on_complete: file.on_complete, gate })
+    let File { advance_sequences, on_complete, .. } = file;
+    Ok(Profile { name, tables, advance_sequences, on_complete, gate })
 }
 
 /// The name of a profile that is given by name or path: `profiles/pictures.toml` is `pictures`. It stands in the names

@@ -44,6 +44,9 @@ pub struct Schema {
     /// How many statements the profile has for a new table. The SQL itself never comes from a stream.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub on_create: usize,
+    /// Whether values of rows go into columns that are `generated always as identity`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overriding_system_value: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use fault::{Failure, Fault, Problem};
-use pg::catalogue::{self, Table};
+use pg::catalogue::{self, Table, TableColumn};
 use postgres::Transaction;
 use profile::schema::SCHEMA_VERSION;
 use profile::{Column, Policy, Schema};
@@ -63,6 +63,7 @@ pub struct Plain {
     table: Table,
     key: Vec<String>,
     columns: Option<Vec<String>>,
+    overriding_system_value: bool,
 }
 
 impl Plain {
@@ -88,12 +89,25 @@ impl Plain {
             pg::Error::found(Fault::Setup, format!("the table `{name}` has no primary key"))
                 .with_hint("name the columns that identify a row with --key")
         })?;
-        let every = || table.columns.iter().filter(|column| !column.computed).map(|column| column.name.clone());
-        let columns = columns.map(|columns| match columns.as_slice() {
-            [all] if all == "*" => every().collect(),
-            _ => columns,
-        });
-        Ok(Self { table, key, columns })
+        Ok(Self { table, key, columns, overriding_system_value: false })
+    }
+
+    /// Whether values of rows go into columns that are `generated always as identity`.
+    #[must_use]
+    pub fn overriding_system_value(mut self, yes: bool) -> Self {
+        self.overriding_system_value = yes;
+        self
+    }
+
+    /// The columns that the command line names; `*` is every one that can be written.
+    fn named(&self) -> Option<Vec<String>> {
+        let columns = self.columns.as_ref()?;
+        if columns.as_slice() != ["*"] {
+            return Some(columns.clone());
+        }
+        let writable =
+            |column: &&TableColumn| !column.computed && (self.overriding_system_value || !column.identity_always);
+        Some(self.table.columns.iter().filter(writable).map(|column| column.name.clone()).collect())
     }
 
     /// Whether the command line names the columns.
@@ -116,7 +130,7 @@ impl Plain {
             columns.retain(|name| seen.insert(name.clone()));
             columns
         };
-        let mut names = self.columns.clone().unwrap_or_else(of_row);
+        let mut names = self.named().unwrap_or_else(of_row);
         names.extend(self.key.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         let columns = names.into_iter().map(|name| {
             let table = &self.table.name;
@@ -130,7 +144,10 @@ impl Plain {
                     format!("the column `{name}` of `{table}` is {}, which this program cannot write", column.base);
                 Problem::new(Fault::Setup, message)
             })?;
-            Ok(Column { name, ty, merge: Policy::Replace, load_time: false })
+            // PostgreSQL does not update such a column.
+            let kept = column.identity_always && !self.key.contains(&name);
+            let merge = if kept { Policy::Keep } else { Policy::Replace };
+            Ok(Column { name, ty, merge, load_time: false })
         });
         Ok(Schema {
             v: SCHEMA_VERSION,
@@ -144,6 +161,7 @@ impl Plain {
             columns: columns.collect::<Result<_, Problem>>()?,
             groups: Vec::new(),
             on_create: 0,
+            overriding_system_value: self.overriding_system_value,
         })
     }
 }

@@ -1,4 +1,7 @@
 //! The target's end: what PostgreSQL says of itself and of the tables. What is to be made of it, `doctor` and `plan` say.
+//! Whether it is PostgreSQL at all, `pg::server` finds out.
+//!
+//! Everything is asked within a transaction of its own, because a pooler may give each of them another session.
 
 use std::time::Duration;
 
@@ -6,7 +9,9 @@ use cli::{Retry, Stop};
 use fault::Fault;
 use jiff::Timestamp;
 use pg::catalogue::Table;
+use pg::sequences::{Lag, Sequence};
 use pg::{Client, Error, Settings};
+use postgres::{Row, Transaction};
 use profile::Schema;
 
 use crate::args::Run;
@@ -61,11 +66,14 @@ const SERVER: &str = "
            pg_catalog.pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
            least(
                current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
-                   - (select count(*) from pg_catalog.pg_stat_activity where backend_type = 'client backend'),
+                   - (select count(*) from pg_catalog.pg_stat_activity
+                      where backend_type = 'client backend' and pid is distinct from $1::int4),
                (select nullif(rolconnlimit, -1) from pg_catalog.pg_roles where rolname = current_user)
-                   - (select count(*) from pg_catalog.pg_stat_activity where usename = current_user),
+                   - (select count(*) from pg_catalog.pg_stat_activity
+                      where usename = current_user and pid is distinct from $1),
                (select nullif(datconnlimit, -1) from pg_catalog.pg_database where datname = current_database())
-                   - (select count(*) from pg_catalog.pg_stat_activity where datname = current_database())),
+                   - (select count(*) from pg_catalog.pg_stat_activity
+                      where datname = current_database() and pid is distinct from $1)),
            current_database()::text, pg_catalog.pg_database_size(current_database()),
            pg_catalog.has_database_privilege(current_database(), 'TEMP'), current_user::text,
            (extract(epoch from clock_timestamp()) * 1000)::int8,
@@ -79,12 +87,21 @@ const SERVER: &str = "
            array(select slot_name::text from pg_catalog.pg_replication_slots where not active order by 1)";
 
 impl Server {
-    pub(crate) fn ask(client: &mut Client) -> Result<Self, Error> {
-        let row = client.query_one(SERVER, &[]).map_err(Error::on("cannot ask the server for its settings"))?;
+    /// Asks; a session of the process `closing` ends soon and does not count.
+    pub(crate) fn ask(settings: &Settings, client: &mut Client, closing: Option<i32>) -> Result<Self, Error> {
+        let failed = || Error::on("cannot ask the server for its settings");
+        let mut transaction = settings.begin(client).map_err(failed())?;
+        let server = Self::of(&transaction.query_one(SERVER, &[&closing]).map_err(failed())?);
+        transaction.commit().map_err(failed())?;
+        Ok(server)
+    }
+
+    /// A row keeps its statement in the server's session, so that this one goes before the commit.
+    fn of(row: &Row) -> Self {
         let bytes = |place: usize| u64::try_from(row.get::<_, i64>(place)).unwrap_or_default();
         let timeout = |place: usize| Duration::from_millis(bytes(place));
         let clock: i64 = row.get(9);
-        Ok(Self {
+        Self {
             version_number: row.get(0),
             version: row.get(1),
             in_recovery: row.get(2),
@@ -105,7 +122,7 @@ impl Server {
             lock_timeout: timeout(17),
             replicas: row.get(18),
             idle_slots: row.get(19),
-        })
+        }
     }
 }
 
@@ -141,6 +158,8 @@ pub(crate) struct There {
     pub(crate) indexes: Vec<String>,
     pub(crate) triggers: Vec<String>,
     pub(crate) foreign_keys: Vec<String>,
+    /// Those that fill columns which are written, each with its lag, if it may be read and has one.
+    pub(crate) sequences: Vec<(Sequence, Option<Lag>)>,
 }
 
 const HOME: &str = "
@@ -178,12 +197,17 @@ impl Target {
         schema: &Schema,
         deletes: bool,
     ) -> Result<Self, Error> {
-        // As a load looks for it: with the search path of the connection.
-        let begun = settings.begin(client);
-        let client = &mut begun.map_err(Error::on(format!("cannot look up the table `{}`", schema.table)))?;
-        let Some(table) = Table::find(client, schema.schema.as_deref(), &schema.table)? else {
+        let failed = || Error::on(format!("cannot look at the table `{}`", schema.name()));
+        let mut transaction = settings.begin(client).map_err(failed())?;
+        let target = Self::look(&mut transaction, schema, deletes)?;
+        transaction.commit().map_err(failed())?;
+        Ok(target)
+    }
+
+    fn look(transaction: &mut Transaction<'_>, schema: &Schema, deletes: bool) -> Result<Self, Error> {
+        let Some(table) = Table::find(transaction, schema.schema.as_deref(), &schema.table)? else {
             let failed = Error::on("cannot look up the schema of a new table");
-            let home = client.query_opt(HOME, &[&schema.schema]).map_err(failed)?;
+            let home = transaction.query_opt(HOME, &[&schema.schema]).map_err(failed)?;
             let may_create = home.as_ref().is_some_and(|row| row.get(1));
             return Ok(Self::Missing { schema: home.map(|row| row.get(0)), may_create });
         };
@@ -191,10 +215,16 @@ impl Target {
         let mut wanted = vec!["INSERT", "SELECT", "UPDATE"];
         wanted.extend(deletes.then_some("DELETE"));
         let failed = Error::on(format!("cannot look at the table `{}`", table.name));
-        let row =
-            client.query_one(TABLE, &[&table.schema, &columns, &wanted, &schema.key, &table.name]).map_err(failed)?;
+        let row = transaction
+            .query_one(TABLE, &[&table.schema, &columns, &wanted, &schema.key, &table.name])
+            .map_err(failed)?;
         let lacking: Vec<String> = row.get(4);
-        let empty = lacking.is_empty() && table.is_empty(client)?;
+        let empty = lacking.is_empty() && table.is_empty(transaction)?;
+        let mut sequences = Vec::new();
+        for sequence in Sequence::owned(transaction, &table, &columns)? {
+            let lag = if sequence.may_read && lacking.is_empty() { sequence.lag(transaction)? } else { None };
+            sequences.push((sequence, lag));
+        }
         Ok(Self::There(Box::new(There {
             empty,
             rows: row.get::<_, Option<i64>>(0).and_then(|rows| u64::try_from(rows).ok()),
@@ -205,6 +235,7 @@ impl Target {
             indexes: row.get(5),
             triggers: row.get(6),
             foreign_keys: row.get(7),
+            sequences,
             table,
         })))
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use cli::Stop;
 use cli::progress::{grouped, time};
 use fault::{Exit, Failure};
-use pg::TlsMode;
+use pg::server::{Endpoint, Pooling, Product};
+use pg::{Client, Settings, TlsMode};
 use profile::{Options, Profile, Schema};
 
 use crate::args::Run;
@@ -51,7 +52,9 @@ pub(crate) fn doctor(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
     else {
         return findings.write(run.json);
     };
-    if let Some(server) = findings.take("connection", Server::ask(&mut client).map_err(Into::into)) {
+    let Some(endpoint) = endpoint(&settings, &mut client, &mut findings) else { return findings.write(run.json) };
+    let server = Server::ask(&settings, &mut client, endpoint.closing).map_err(Into::into);
+    if let Some(server) = findings.take("connection", server) {
         connection(&format!("{settings}"), settings.tls(), &server, &mut findings);
         let mut targets = Vec::new();
         for schema in profile.iter().flat_map(Profile::schemas) {
@@ -59,6 +62,8 @@ pub(crate) fn doctor(run: &Run, stop: &Stop) -> Result<Exit, Failure> {
             let target = Target::find(&settings, &mut client, schema, deletes).map_err(Into::into);
             if let Some(target) = findings.take("table", target) {
                 table(run, schema, &target, work.as_ref(), &mut findings);
+                let advance = profile.as_ref().is_some_and(|profile| profile.advance_sequences);
+                sequences(&target, advance, &mut findings);
                 targets.push(target);
             }
         }
@@ -123,6 +128,27 @@ fn disk(run: &Run, work: Option<&Work>, gathers: bool, findings: &mut Findings) 
     } else {
         findings.ok("log folder", message);
     }
+}
+
+/// What answers, if a load works there. Otherwise nothing else is asked, since the answers would mean nothing.
+fn endpoint(settings: &Settings, client: &mut Client, findings: &mut Findings) -> Option<Endpoint> {
+    let endpoint = findings.take("server", Endpoint::find(settings, client).map_err(Into::into))?;
+    match (endpoint.check(), &endpoint) {
+        (Err(problem), _) => {
+            findings.failed("server", &problem);
+            return None;
+        }
+        (Ok(()), Endpoint { product: Product::Other(_), .. }) => {
+            let hint = "try a part of the export with --max-id or --dry-run: a load needs temporary tables that a commit \
+                        drops, savepoints, COPY and ON CONFLICT";
+            findings.warning("server", format!("{endpoint}: nobody has tried it"), hint);
+        }
+        (Ok(()), Endpoint { pooling: Pooling::Transaction, .. }) => {
+            findings.ok("server", format!("{endpoint}: works; for a large load use the direct port"));
+        }
+        (Ok(()), _) => findings.ok("server", format!("{endpoint}: works")),
+    }
+    Some(endpoint)
 }
 
 /// What would keep a run out, or stop it.
@@ -224,6 +250,28 @@ fn table(run: &Run, schema: &Schema, target: &Target, work: Option<&Work>, findi
         findings.error("privileges", format!("the role lacks {lacking} for `{name}`"), hint);
     }
     slow(&name, there, work, findings);
+}
+
+/// Whether the application's next insert will get a free value.
+fn sequences(target: &Target, advance: bool, findings: &mut Findings) {
+    let Target::There(there) = target else { return };
+    for (sequence, lag) in &there.sequences {
+        let fills = format!("{} fills `{}`", sequence.name, sequence.fills);
+        if advance && sequence.may_read && sequence.may_advance {
+            findings.ok("sequence", format!("{fills}; the run advances it"));
+        } else if advance {
+            findings.warning("sequence", format!("the role cannot advance {fills}"), sequence.grant());
+        } else {
+            let message = match lag {
+                Some(lag) => {
+                    let (next, reached) = (lag.next, lag.reached);
+                    format!("{fills} and lags behind: its next value is {next}, the column has reached {reached}")
+                }
+                None => format!("{fills}, which the run writes: it will lag behind"),
+            };
+            findings.warning("sequence", message, "advance_sequences = true in the profile lets the run advance it");
+        }
+    }
 }
 
 fn slow(name: &str, there: &There, work: Option<&Work>, findings: &mut Findings) {

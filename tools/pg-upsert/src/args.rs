@@ -51,6 +51,18 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Target")]
     pub(crate) create: bool,
 
+    /// Write values of rows into columns that are `generated always as identity`
+    ///
+    /// As `overriding_system_value` of a profile does.
+    #[arg(long, help_heading = "Target")]
+    pub(crate) overriding_system_value: bool,
+
+    /// At the end, advance sequences of the columns that were written beyond the values of the table
+    ///
+    /// As `advance_sequences` of a profile does. Without it a sequence that lags behind is a warning.
+    #[arg(long, help_heading = "Target")]
+    pub(crate) advance_sequences: bool,
+
     /// Do everything but commit
     #[arg(long, help_heading = "Target")]
     pub(crate) dry_run: bool,

@@ -9,6 +9,7 @@ mod completion;
 mod notes;
 mod rejects;
 mod run;
+mod sequences;
 mod target;
 mod waiting;
 mod write;

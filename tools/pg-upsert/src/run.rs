@@ -31,6 +31,7 @@ use crate::args::Args;
 use crate::completion;
 use crate::notes::{self, Notes};
 use crate::rejects::Rejects;
+use crate::sequences;
 use crate::target::{self, Prepared};
 use crate::waiting::{WaitingKeys, WaitingRows};
 use crate::write::{Manner, Writer};
@@ -53,7 +54,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
             (Some(table), None) if !args.create => {
                 let begun = settings.begin(&mut client);
                 let mut transaction = begun.map_err(pg::Error::on("cannot look at the table"))?;
-                Some(Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?)
+                let plain = Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?;
+                Some(plain.overriding_system_value(args.overriding_system_value))
             }
             _ => None,
         };
@@ -201,7 +203,8 @@ impl Run<'_> {
 
     /// What the rows of a further table are is known now: it is checked, and made if that is wanted. Whether its rows may be
     /// gathered comes back.
-    fn schema(&mut self, schema: Schema) -> Result<bool, Failure> {
+    fn schema(&mut self, mut schema: Schema) -> Result<bool, Failure> {
+        schema.overriding_system_value |= self.args.overriding_system_value;
         if let Some(profile) = &self.profile
             && schema.profile != profile.name
         {
@@ -662,18 +665,38 @@ impl Run<'_> {
         }
         match self.notes.take() {
             Some(notes) => self.end_of_run(notes, stop),
-            None => Ok(self.end_by_hand(stop)),
+            None => self.end_by_hand(stop),
         }
     }
 
-    fn end_by_hand(&mut self, stop: bool) -> Exit {
+    /// Names or advances sequences that lag behind, unless another export of the same tables follows.
+    fn sequences(&self) -> Result<(), Failure> {
+        if self.args.dry_run || self.args.no_completion {
+            return Ok(());
+        }
+        let mut schemas: Vec<_> = self.tables.iter().map(|(schema, _)| schema).collect();
+        // An earlier process may have written tables that this one has no rows for. (The only table of a profile may have
+        // another name on the command line.)
+        let seen: Vec<_> = schemas.iter().map(|schema| schema.name()).collect();
+        let further = self.profile.iter().flat_map(Profile::schemas).filter(|schema| !seen.contains(&schema.name()));
+        let several = self.profile.as_ref().is_some_and(|profile| profile.tables.len() > 1);
+        schemas.extend(further.filter(|_| several || seen.is_empty()));
+        let advance =
+            self.args.advance_sequences || self.profile.as_ref().is_some_and(|profile| profile.advance_sequences);
+        sequences::at_end(&self.settings, &self.retry, &schemas, advance)
+    }
+
+    fn end_by_hand(&mut self, stop: bool) -> Result<Exit, Failure> {
+        if !stop {
+            self.sequences()?;
+        }
         let counts = self.ledger.run();
         completion::warn_of_suppressed(&counts);
         let text =
             format!("{}, in {}", completion::sum(&counts, &self.ledger.run_by_table()), time(self.progress.elapsed()));
         self.say(&if self.args.dry_run { format!("Dry run, nothing is written: {text}") } else { text });
         self.completed = !stop && !self.args.dry_run && self.ledger.failed() == 0;
-        if stop { Exit::Stopped } else { completion::exit(self.ledger.failed(), &counts) }
+        Ok(if stop { Exit::Stopped } else { completion::exit(self.ledger.failed(), &counts) })
     }
 
     fn end_of_run(&mut self, notes: Notes, stop: bool) -> Result<Exit, Failure> {
@@ -694,6 +717,7 @@ impl Run<'_> {
                 return Ok(completion::exit(0, &totals));
             };
             self.report.phase(Phase::Completing);
+            self.sequences()?;
             completion::on_complete(&self.settings, &self.retry, statements)?;
             info!("Migration complete: {} records in {}", grouped(totals.records), time(elapsed));
             journal.delete()?;
@@ -712,6 +736,7 @@ impl Run<'_> {
             return Ok(Exit::Stopped);
         }
         completion::warn_of_suppressed(&totals);
+        self.sequences()?;
         if self.ledger.failed() > 0 || !state.failed.is_empty() {
             self.say(&format!("Not complete: {} files failed; {standing}", grouped(state.failed.len() as u64)));
             return Ok(Exit::Incomplete);

@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args, stop: &Stop) -> Result<Exit, Failure> {
             (Some(table), None) => {
                 let begun = settings.begin(&mut client);
                 let mut transaction = begun.map_err(pg::Error::on("cannot look at the table"))?;
-                Some(Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?)
+                let plain = Plain::find(&mut transaction, table, args.key.as_deref(), args.columns.as_deref())?;
+                Some(plain.overriding_system_value(true))
             }
             _ => None,
         };

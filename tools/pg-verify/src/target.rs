@@ -66,7 +66,8 @@ impl Target {
                     .with_hint("load it first, or connect to the database that has it")
             };
             let table = table.ok_or_else(missing)?;
-            table.check(schema)?;
+            // Nothing is written, so that an identity column is like any other.
+            table.check(&Schema { overriding_system_value: true, ..schema.clone() })?;
             Ok::<_, pg::Error>(table)
         })?;
         let comparison = Comparison::of(schema, &table, number);
