@@ -78,7 +78,8 @@ pub(crate) struct Args {
 
     /// Only say whether the profile is right, and where it is not; with a database, whether its tables fit
     ///
-    /// A database is looked at if DATABASE_URL, SERVER, DATABASE, PGSERVICE, PGHOST, PGHOSTADDR or PGDATABASE is set.
+    /// A database is looked at if `DATABASE_URL`, `SERVER`, `DATABASE`, `PGSERVICE`, `PGHOST`, `PGHOSTADDR` or `PGDATABASE` is
+    /// set.
     #[arg(long, requires = "profile", conflicts_with_all = ["to", "markers", "explain"], help_heading = "Profile")]
     pub(crate) check: bool,
 

@@ -13,9 +13,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, Error> {
     let mut words = words(text).into_iter();
     while let Some(word) = words.next() {
         let setting = match (word.strip_prefix("--"), word.strip_prefix("-c")) {
-            (Some(setting), _) => setting.to_owned(),
             (None, Some("")) => words.next().unwrap_or_default(),
-            (None, Some(setting)) => setting.to_owned(),
+            (Some(setting), _) | (None, Some(setting)) => setting.to_owned(),
             (None, None) => String::new(),
         };
         let Some((name, value)) = setting.split_once('=').filter(|(name, _)| !name.is_empty()) else {

@@ -52,16 +52,11 @@ fn schemas(list: &str) -> Option<Vec<String>> {
             loop {
                 let (part, tail) = rest.split_once('"')?;
                 name.push_str(part);
-                match tail.strip_prefix('"') {
-                    Some(tail) => {
-                        name.push('"');
-                        rest = tail;
-                    }
-                    None => {
-                        rest = tail;
-                        break;
-                    }
-                }
+                rest = tail;
+                // Two quotes stand for one.
+                let Some(tail) = tail.strip_prefix('"') else { break };
+                name.push('"');
+                rest = tail;
             }
         } else {
             let end = rest.find(|character: char| character == ',' || character.is_whitespace()).unwrap_or(rest.len());
