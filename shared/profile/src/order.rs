@@ -147,7 +147,7 @@ fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
 /// A time as it is written, `2024-01-31T23:59:59.5+01:00` or a part of it.
 #[derive(Clone, Copy, Debug)]
 struct Time {
-    /// Days since 1970 began.
+    /// Days since 2000 began, from where PostgreSQL counts: so all its times fit into 64 bits.
     day: i64,
     seconds: i64,
     microseconds: i64,
@@ -156,7 +156,7 @@ struct Time {
 }
 
 impl Time {
-    /// Microseconds since 1970 began where the clock showed this.
+    /// Microseconds since 2000 began where the clock showed this.
     fn local(self) -> i64 {
         (self.day * 86_400 + self.seconds) * 1_000_000 + self.microseconds
     }
@@ -193,19 +193,20 @@ impl Time {
     }
 }
 
-/// The days from 1970 to a date `2024-01-31`.
+/// The days from the beginning of 2000 to a date `2024-01-31`.
 fn day_of(date: &str, before_christ: bool) -> Option<i64> {
     /// The Gregorian calendar repeats itself after so many years and days.
     const CYCLE: (i64, i64) = (400, 146_097);
 
     let [year, month, day] =
         fields(date, "-", &[date.len().checked_sub(6).filter(|digits| (4..=6).contains(digits))?, 2, 2])?;
-    (year > 0).then_some(())?;
+    // PostgreSQL's timestamps begin in 4714 BC and end with 294276.
+    (1..=if before_christ { 4714 } else { 294_276 }).contains(&year).then_some(())?;
     // Before the year 1 is 1 BC, which is 0 here.
     let year = if before_christ { 1 - year } else { year };
     let (cycles, year) = (year.div_euclid(CYCLE.0), year.rem_euclid(CYCLE.0));
     let date = civil::Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?);
-    let since = date.ok()?.since(civil::date(1970, 1, 1)).ok()?;
+    let since = date.ok()?.since(civil::date(2000, 1, 1)).ok()?;
     Some(i64::from(since.get_days()) + cycles * CYCLE.1)
 }
 
@@ -277,7 +278,7 @@ mod tests {
         }
         // 1 BC is a leap year, and there is no year 0.
         assert!(of(Kind::Date, "\"0001-02-29 BC\"").is_ok());
-        for none in ["0000-01-01", "0000-01-01 BC", "0002-02-29 BC", "10000-1-01", "1000000-01-01", "44-03-15 BC"] {
+        for none in ["0000-01-01", "0000-01-01 BC", "0002-02-29 BC", "10000-1-01", "294277-01-01", "4715-01-01 BC", "44-03-15 BC"] {
             assert!(of(Kind::Date, &format!("\"{none}\"")).is_err(), "{none}");
         }
     }

@@ -258,15 +258,14 @@ impl Run<'_> {
 
     /// The SQL for a new table. It is the profile's own, never the stream's, which only says how many statements there are.
     fn on_create(&self, schema: &Schema) -> Vec<String> {
-        if schema.on_create == 0 {
-            return Vec::new();
-        }
         self.of_profile(schema, |table| table.on_create.clone()).unwrap_or_else(|| {
-            warn!(
-                "The table `{}` is made without the {} statement(s) of `on_create`, because the profile `{}` is not in \
-                 profiles/ or another folder of profiles: name its folder in DDB_PIPE_PROFILES",
-                schema.table, schema.on_create, schema.profile
-            );
+            if schema.on_create > 0 {
+                warn!(
+                    "The table `{}` is made without the {} statement(s) of `on_create`, because the profile `{}` is not in \
+                     profiles/ or another folder of profiles: name its folder in DDB_PIPE_PROFILES",
+                    schema.table, schema.on_create, schema.profile
+                );
+            }
             Vec::new()
         })
     }
