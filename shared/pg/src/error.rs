@@ -14,11 +14,11 @@ use rustls::CertificateError;
 pub struct Error {
     action: String,
     cause: String,
-    sqlstate: Option<String>,
+    sqlstate: Option<Box<str>>,
     fault: Fault,
-    hint: Option<String>,
+    hint: Option<Box<str>>,
     /// The name of the constraint that was violated.
-    constraint: Option<String>,
+    constraint: Option<Box<str>>,
     /// It came before or after the rows of a transaction, so no record is to blame.
     of_no_record: bool,
     /// A transaction with several rows took longer than the server allows.
@@ -41,7 +41,7 @@ impl Error {
 
     /// The same of an error at hand.
     pub fn of(action: impl Into<String>, error: &postgres::Error) -> Self {
-        let sqlstate = error.code().map(|code| code.code().to_owned());
+        let sqlstate = error.code().map(|code| Box::from(code.code()));
         let server = error.as_db_error();
         let (fault, hint) = match &sqlstate {
             _ if server.is_some_and(|server| server.message().contains(crate::fault::STATEMENT_MODE)) => {
@@ -50,14 +50,14 @@ impl Error {
             Some(code) => (crate::fault::of(code), crate::fault::hint(code)),
             None => without_code(error),
         };
-        let constraint = server.and_then(|server| server.constraint()).map(str::to_owned);
+        let constraint = server.and_then(|server| server.constraint()).map(Box::from);
         let mut cause = cause(error);
         // Without this, nobody would think of the pooler.
         if sqlstate.as_deref().is_some_and(|code| crate::fault::FOREIGN_SESSION.contains(&code)) {
             cause =
                 format!("a transaction pooler gave us a session of the server that other clients use, too: {cause}");
         }
-        Self { sqlstate, hint: hint.map(str::to_owned), constraint, ..Self::new(action.into(), cause, fault) }
+        Self { sqlstate, hint: hint.map(Box::from), constraint, ..Self::new(action.into(), cause, fault) }
     }
 
     /// What came out of a COPY's writer, which wraps the driver's error.
@@ -76,7 +76,7 @@ impl Error {
 
     /// The same with a sentence that says what to do.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
@@ -92,9 +92,9 @@ impl Error {
 
     /// An error that the server recorded for one row: its code, its text, the violated constraint.
     pub fn of_row(action: impl Into<String>, sqlstate: &str, cause: &str, constraint: Option<String>) -> Self {
-        let hint = crate::fault::hint(sqlstate).map(str::to_owned);
+        let hint = crate::fault::hint(sqlstate).map(Box::from);
         let error = Self::new(action.into(), shortened(cause), crate::fault::of(sqlstate));
-        Self { sqlstate: Some(sqlstate.to_owned()), hint, constraint, ..error }
+        Self { sqlstate: Some(sqlstate.into()), hint, constraint: constraint.map(Into::into), ..error }
     }
 
     /// Whether a record may be to blame: the server refused rows, with a code that is not retried.
@@ -161,7 +161,7 @@ impl Classify for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        self.hint.clone()
+        self.hint.as_deref().map(str::to_owned)
     }
 }
 

@@ -183,7 +183,8 @@ impl Isolate {
             Bisection { names: names.clone(), rows, variable, statement, together, others_passed }
         };
         let marks = Marks { schema, constraints, names, stage: &stage, loaded };
-        let columns = (1..=schema.columns.len()).map(|n| format!(", c{n} text")).collect::<String>();
+        let columns: Vec<_> = (1..=schema.columns.len()).map(|n| format!("c{n} text")).collect();
+        let columns = columns.join(", ");
         Self {
             prepare: format!(
                 "set constraints all immediate;
@@ -192,7 +193,7 @@ impl Isolate {
                  create temporary table {untouched}
                    (row_index int, left_alone boolean, written bigint) on commit drop"
             ),
-            texts: format!("create temporary table {texts} (row_index int{columns}) on commit drop"),
+            texts: format!("create temporary table {texts} (row_index int, {columns}) on commit drop"),
             copy_texts: format!("copy {texts} from stdin"),
             convert: Bisection {
                 variable: format!("convert text := ({});", convert(&stage, texts)),
@@ -331,13 +332,13 @@ impl Marks<'_> {
         let Names { index, .. } = self.names;
         let (stage, table) = (self.stage, table_name(self.schema));
         let equal = |side: &str, columns: &[String]| {
-            let each = columns.iter().map(quote).map(|name| format!("{side}.{name} = s.{name}"));
+            let each = quoted(columns).map(|name| format!("{side}.{name} = s.{name}"));
             each.collect::<Vec<_>>().join(" and ")
         };
         let same_key = equal("t", &self.schema.key);
         // Where it is checked after the statement, a row that the stage replaces is not in the way.
         let replaced = if unique.deferrable {
-            let by_key = self.schema.key.iter().map(quote).map(|name| format!("r.{name} = t.{name}"));
+            let by_key = quoted(&self.schema.key).map(|name| format!("r.{name} = t.{name}"));
             let by_key = by_key.collect::<Vec<_>>().join(" and ");
             format!(" and not exists (select from pg_temp.{stage} as r where {by_key})")
         } else {
@@ -363,8 +364,7 @@ impl Marks<'_> {
             let each = each.map(|(to, from)| format!("{parent}.{} = {child}.{}", quote_name(to), quote_name(from)));
             each.collect::<Vec<_>>().join(" and ")
         };
-        let set =
-            columns.iter().map(quote).map(|name| format!("s.{name} is not null")).collect::<Vec<_>>().join(" and ");
+        let set = quoted(columns).map(|name| format!("s.{name} is not null")).collect::<Vec<_>>().join(" and ");
         let missing = format!("{set} and not exists (select from {table} as p where {})", pairs("p", "s"));
         let of_stage = *to_itself && referenced.iter().all(|column| self.schema.index(column).is_some());
         if !of_stage {
@@ -386,6 +386,7 @@ impl Marks<'_> {
     }
 }
 
-fn quote(name: &String) -> String {
-    quote_name(name)
+/// The columns' names as identifiers.
+fn quoted(columns: &[String]) -> impl Iterator<Item = String> {
+    columns.iter().map(|name| quote_name(name))
 }

@@ -138,6 +138,9 @@ impl Sequence {
 mod tests {
     use super::*;
 
+    const UP: [i64; 2] = [1, i64::MAX];
+    const DOWN: [i64; 2] = [i64::MIN, -1];
+
     #[test]
     fn the_first_free_value_is_whole_steps_ahead_and_within_the_range() {
         let sequence = |increment, range| Sequence {
@@ -150,8 +153,6 @@ mod tests {
             increment,
             range,
         };
-        const UP: [i64; 2] = [1, i64::MAX];
-        const DOWN: [i64; 2] = [i64::MIN, -1];
         for (increment, range, (last, called), reached, expected) in [
             // A new one, one that was used, one that is ahead already.
             (1, UP, (1, false), 3, Some((1, Some(4)))),

@@ -278,7 +278,15 @@ mod tests {
         }
         // 1 BC is a leap year, and there is no year 0.
         assert!(of(Kind::Date, "\"0001-02-29 BC\"").is_ok());
-        for none in ["0000-01-01", "0000-01-01 BC", "0002-02-29 BC", "10000-1-01", "294277-01-01", "4715-01-01 BC", "44-03-15 BC"] {
+        for none in [
+            "0000-01-01",
+            "0000-01-01 BC",
+            "0002-02-29 BC",
+            "10000-1-01",
+            "294277-01-01",
+            "4715-01-01 BC",
+            "44-03-15 BC",
+        ] {
             assert!(of(Kind::Date, &format!("\"{none}\"")).is_err(), "{none}");
         }
     }

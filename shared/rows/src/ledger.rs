@@ -54,7 +54,8 @@ impl Tally {
     /// What stands in a sum only if it is not zero.
     fn rare(&self) -> String {
         let counts = [(self.suppressed, "suppressed"), (self.waiting, "waiting"), (self.deleted, "deleted")];
-        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" + {count} {what}")).collect()
+        let some = counts.into_iter().filter(|(count, _)| *count > 0);
+        some.fold(String::new(), |text, (count, what)| format!("{text} + {count} {what}"))
     }
 }
 

@@ -320,12 +320,11 @@ impl<'de> Visitor<'de> for Pairs<'_> {
                 self.next = place + 1;
             } else if name == RECORDS {
                 let value = map.next_value::<&'de RawValue>()?.get();
-                match serde_json::from_str(value) {
-                    Ok(records) => self.found.records = records,
-                    Err(_) => {
-                        self.found.bad_records = true;
-                        self.found.ignored.get_or_insert_with(|| name.into_owned());
-                    }
+                if let Ok(records) = serde_json::from_str(value) {
+                    self.found.records = records;
+                } else {
+                    self.found.bad_records = true;
+                    self.found.ignored.get_or_insert_with(|| name.into_owned());
                 }
             } else {
                 map.next_value::<IgnoredAny>()?;

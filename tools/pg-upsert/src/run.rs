@@ -221,7 +221,7 @@ impl Run<'_> {
                 _ => target::connect(&self.settings)?,
             };
             self.settings.unless_late(self.stop, &mut client, |client| {
-                target::prepare(&self.settings, client, &schema, create, rules.clone(), self.args.dry_run)
+                target::prepare(&self.settings, client, &schema, create, &rules, self.args.dry_run)
             })
         })?;
         // Rows that may wait are not gathered: each has to be compared with those that wait.
@@ -339,7 +339,7 @@ impl Run<'_> {
         let (rejects, waiting) = match &notes.journal {
             Some(_) => {
                 let kept_aside = cli::profile_file(&folder, &profile.name, "waiting.jsonl");
-                let mut waiting = WaitingRows::of_run(kept_aside, &notes.state, notes.resumed)?;
+                let mut waiting = WaitingRows::of_run(&kept_aside, &notes.state, notes.resumed)?;
                 let origins = waiting.origins()?;
                 (Rejects::of_run(path, &notes.state, notes.resumed, &origins)?, waiting)
             }
@@ -429,7 +429,7 @@ impl Run<'_> {
     fn keep_aside(&mut self, rows: Vec<Waiting>) -> Result<(), Failure> {
         let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
         match &mut self.waiting {
-            Some(waiting) => waiting.append(rows, &names),
+            Some(waiting) => waiting.append(&rows, &names),
             None => Ok(()),
         }
     }
@@ -528,7 +528,7 @@ impl Run<'_> {
                 waiting.extend(settled.waiting);
                 self.keep_suppressed(settled.suppressed)?;
             }
-            next.append(waiting, &names)?;
+            next.append(&waiting, &names)?;
             for line in &rejected {
                 self.reasons.add(&line.reason, line.weight);
             }

@@ -40,10 +40,10 @@ pub(crate) fn prepare(
     client: &mut Client,
     schema: &Schema,
     create: Option<&dyn Fn() -> Vec<String>>,
-    rules: Rules,
+    rules: &Rules,
     dry_run: bool,
 ) -> Result<Prepared, pg::Error> {
-    if let Some(prepared) = find(settings, client, schema, &rules)? {
+    if let Some(prepared) = find(settings, client, schema, rules)? {
         return Ok(prepared);
     }
     let name = table_name(schema).replace('"', "");
@@ -61,7 +61,7 @@ pub(crate) fn prepare(
         transaction.rollback().map_err(failed)?;
         // Another process may have made it just now.
         let there = matches!(error.sqlstate(), Some(DUPLICATE_TABLE | UNIQUE_VIOLATION));
-        let found = if there { find(settings, client, schema, &rules)? } else { None };
+        let found = if there { find(settings, client, schema, rules)? } else { None };
         return found.ok_or(error);
     }
     let Some(table) = Table::find(&mut transaction, schema.schema.as_deref(), &schema.table)? else {
@@ -96,7 +96,6 @@ fn find(
         rules: rules.clone(),
         arbiter: table.arbiter(&schema.key).map(str::to_owned),
         row_triggers: constraints.row_triggers,
-        ..Dialect::default()
     };
     let table = Some(TableId::from(&table));
     Ok(Some(Prepared { before: Vec::new(), empty, tells_apart, table, constraints, dialect }))

@@ -129,11 +129,11 @@ impl WaitingRows {
 
     /// The rows of a run. One that goes on keeps those whose records the bookmark covers, the others are met again; a new one
     /// has none.
-    pub(crate) fn of_run(path: PathBuf, state: &State, resumed: bool) -> Result<Self, Failure> {
+    pub(crate) fn of_run(path: &Path, state: &State, resumed: bool) -> Result<Self, Failure> {
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        let mut waiting = Self { path: Some(path.clone()), folder, file: None, rows: 0 };
+        let mut waiting = Self { path: Some(path.to_owned()), folder, file: None, rows: 0 };
         if !resumed {
-            remove(&path)?;
+            remove(path)?;
             return Ok(waiting);
         }
         waiting.keep(|origin| {
@@ -161,12 +161,12 @@ impl WaitingRows {
     }
 
     /// Adds rows of tables with these names; they are on disk when this returns.
-    pub(crate) fn append(&mut self, rows: Vec<Waiting>, tables: &[String]) -> Result<(), Failure> {
+    pub(crate) fn append(&mut self, rows: &[Waiting], tables: &[String]) -> Result<(), Failure> {
         if rows.is_empty() {
             return Ok(());
         }
         let mut lines = Vec::new();
-        for row in &rows {
+        for row in rows {
             let Waiting { table, deletes, data, origins, sqlstate, reason, .. } = row;
             let origin = |(key, weight, records): &(Option<String>, u64, Vec<u64>)| LineOrigin {
                 key: key.clone(),
@@ -176,12 +176,12 @@ impl WaitingRows {
             let line = Line {
                 table: tables.get(*table).cloned().unwrap_or_default(),
                 delete: *deletes,
-                data: RawValue::from_string(data.clone()).map_err(not_json)?,
+                data: RawValue::from_string(data.clone()).map_err(|error| not_json(&error))?,
                 origins: origins.iter().map(origin).collect(),
                 sqlstate: sqlstate.clone(),
                 reason: reason.clone(),
             };
-            serde_json::to_writer(&mut lines, &line).map_err(not_json)?;
+            serde_json::to_writer(&mut lines, &line).map_err(|error| not_json(&error))?;
             lines.push(b'\n');
         }
         let on = |action| FileError::on(action, self.path.as_deref().unwrap_or(&self.folder));
@@ -321,7 +321,7 @@ impl WaitingRows {
             changed |= seen.origins.len() < before;
             if !seen.origins.is_empty() {
                 rows += 1;
-                let mut line = serde_json::to_vec(&seen).map_err(not_json)?;
+                let mut line = serde_json::to_vec(&seen).map_err(|error| not_json(&error))?;
                 line.push(b'\n');
                 kept.write_all(&line).map_err(failed())?;
             }
@@ -399,7 +399,7 @@ impl Chunk {
     }
 }
 
-fn not_json(error: serde_json::Error) -> Problem {
+fn not_json(error: &serde_json::Error) -> Problem {
     Problem::new(Fault::Local, format!("a row that waits has no JSON form: {error}"))
 }
 

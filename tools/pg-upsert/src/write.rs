@@ -411,7 +411,7 @@ impl Work<'_> {
         } else {
             let merged = transaction.simple_query(&statements.merge).map_err(self.failed())?;
             if statements.untouched {
-                self.untouched(&rows_of(merged), expected, &mut outcome);
+                Self::untouched(&rows_of(merged), expected, &mut outcome);
                 expected
             } else {
                 merged.iter().rev().find_map(completed).unwrap_or_default()
@@ -445,7 +445,7 @@ impl Work<'_> {
     }
 
     /// Takes the report of rows that were not written, see [`Statements::untouched`], of which so many were to be.
-    fn untouched(&self, report: &[SimpleQueryRow], expected: u64, outcome: &mut Outcome) {
+    fn untouched(report: &[SimpleQueryRow], expected: u64, outcome: &mut Outcome) {
         let mut written = 0;
         let (mut left_alone, mut suppressed) = (Vec::new(), Vec::new());
         for row in report {
@@ -522,7 +522,7 @@ impl Work<'_> {
         } else if self.target.statements.untouched {
             let report = rows_of(transaction.simple_query(&isolate.untouched).map_err(self.failed())?);
             let expected = self.places.len() - outcome.refused.len() - outcome.waiting.len();
-            self.untouched(&report, expected as u64, &mut outcome);
+            Self::untouched(&report, expected as u64, &mut outcome);
         }
         self.target.end(self.action, transaction)?;
         Ok(outcome)
