@@ -393,7 +393,7 @@ impl Run<'_> {
             waiting.extend(settled.waiting);
             self.keep_suppressed(settled.suppressed)?;
         }
-        self.keep_aside(waiting)?;
+        self.keep_aside(&waiting)?;
         for line in &rejected {
             self.reasons.add(&line.reason, line.weight);
         }
@@ -426,10 +426,10 @@ impl Run<'_> {
     }
 
     /// Keeps rows aside until the run has loaded what they may refer to.
-    fn keep_aside(&mut self, rows: Vec<Waiting>) -> Result<(), Failure> {
+    fn keep_aside(&mut self, rows: &[Waiting]) -> Result<(), Failure> {
         let names: Vec<_> = self.tables.iter().map(|(schema, _)| schema.name()).collect();
         match &mut self.waiting {
-            Some(waiting) => waiting.append(&rows, &names),
+            Some(waiting) => waiting.append(rows, &names),
             None => Ok(()),
         }
     }
