@@ -17,7 +17,7 @@ pub const READ_ONLY: &str = "set transaction read only";
 /// The statements for one schema's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// Prepares a transaction: settings, functions, the stage. [`READ_ONLY`] should follow. A rollback removes all of it.
+    /// Prepares a transaction: settings and the stage. [`READ_ONLY`] should follow. A rollback removes all of it.
     pub prologue: String,
     /// Takes rows in text format into the stage: a number that is given back, then the columns.
     pub copy: String,
@@ -38,7 +38,7 @@ impl Comparison {
         let list = names.join(", ");
         let keys: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
         // What SQL of a profile would do again is not known.
-        let merge = Merge::of(schema, number, &Rules::new());
+        let merge = Merge::of(schema, &Rules::new());
 
         let mut prologue = vec![
             TEMP_BUFFERS.to_owned(),
@@ -46,7 +46,6 @@ impl Comparison {
             "set local enable_hashjoin = off".to_owned(),
             "set local enable_mergejoin = off".to_owned(),
         ];
-        prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
             "create temporary table {stage} on commit drop \
              as select 0 as {place}, {list} from {name} with no data"

@@ -5,7 +5,7 @@ use profile::Schema;
 
 use crate::constraints::{Constraints, TableId};
 use crate::isolate::Isolate;
-use crate::policy::{Function, Merge, Rules, compared};
+use crate::policy::{Merge, Rules, compared};
 use crate::{free_name, quote_name, quote_text};
 
 /// The column with the number of a row within its transaction: a name that no column of the rows has.
@@ -62,7 +62,7 @@ impl Names {
 pub struct Statements {
     /// Makes the table with its primary key, if it is not there.
     pub create: String,
-    /// Prepares a transaction: settings, functions, the stage.
+    /// Prepares a transaction: settings and the stage, which goes with the commit.
     pub prologue: String,
     /// Takes the rows into the stage, each behind its index.
     pub stage: Copy,
@@ -80,8 +80,6 @@ pub struct Statements {
     pub delete: String,
     /// After a deletion: the indexes of rows that a trigger kept. Only where there are triggers.
     pub kept: Option<String>,
-    /// Removes the functions, before the commit. The stage goes by itself.
-    pub epilogue: String,
     pub(crate) names: Names,
     table: String,
     stage_name: String,
@@ -180,7 +178,7 @@ impl Statements {
         let list = columns.join(", ");
         let key: Vec<_> = schema.key.iter().map(|name| quote_name(name)).collect();
         let key_list = key.join(", ");
-        let merge = Merge::of(schema, number, &dialect.rules);
+        let merge = Merge::of(schema, &dialect.rules);
         let set = merge.set().join(", ");
         let exists = format!("old.{} is not null", key[0]);
         let (action, left_alone) = match &merge.condition {
@@ -210,7 +208,6 @@ impl Statements {
             "select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'"
                 .to_owned(),
         ];
-        prologue.extend(merge.functions.iter().map(|function| function.create.clone()));
         prologue.push(format!(
             "create temporary table {stage_name} on commit drop as select 0 as {}, {list} from {table} with no data",
             names.index
@@ -225,7 +222,6 @@ impl Statements {
             keys: SameKeys::of(schema, &table, &key_list, number),
             delete: String::new(),
             kept: None,
-            epilogue: merge.functions.iter().map(Function::drop).collect::<Vec<_>>().join(";\n"),
             overriding: if schema.overriding_system_value { " overriding system value" } else { "" },
             names,
             table,

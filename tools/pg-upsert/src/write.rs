@@ -351,7 +351,7 @@ impl Target {
         }
     }
 
-    /// Begins a transaction with all that it needs: the stage, functions, and in a dry run the table if it is missing.
+    /// Begins a transaction with all that it needs: the stage, and in a dry run the table if it is missing.
     fn begin<'c>(&self, action: &str, client: &'c mut Client) -> Result<Transaction<'c>, pg::Error> {
         let failed = |error| pg::Error::of(action, &error).of_no_record();
         let mut transaction = if self.before.is_empty() {
@@ -369,10 +369,6 @@ impl Target {
     /// Commits and leaves nothing in the session of the server; in a dry run rolls back. A constraint that is checked now
     /// may refuse rows.
     fn end(&self, action: &str, mut transaction: Transaction<'_>) -> Result<(), pg::Error> {
-        if !self.statements.epilogue.is_empty() {
-            let dropped = transaction.batch_execute(&self.statements.epilogue);
-            dropped.map_err(|error| pg::Error::of(action, &error).of_no_record())?;
-        }
         if self.dry_run {
             let checked = transaction.batch_execute("set constraints all immediate");
             checked.and_then(|()| transaction.rollback()).map_err(pg::Error::on(action))

@@ -360,8 +360,8 @@ impl Cases {
             let fill = format!(
                 "insert into pg_temp.ddb_pipe_stage_0 select 0, * from jsonb_populate_recordset(null::{table}, {rows})"
             );
-            let Statements { prologue, merge, epilogue, .. } = &statements;
-            self.client.batch_execute(&format!("begin; {prologue}; {fill}; {merge}; {epilogue}; commit")).unwrap();
+            let Statements { prologue, merge, .. } = &statements;
+            self.client.batch_execute(&format!("begin; {prologue}; {fill}; {merge}; commit")).unwrap();
         }
         table
     }

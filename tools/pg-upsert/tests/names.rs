@@ -109,11 +109,11 @@ fn words() -> Vec<String> {
         let blocks = [found.convert, found.write, found.write_suspects, found.delete].map(|block| block.sql(how));
         let found =
             [found.prepare, found.texts, found.copy_texts, found.mark, found.refused, found.untouched].join(" ");
-        let Statements { create, prologue, epilogue, stage, load, merge, keys, delete, kept, .. } = statements;
+        let Statements { create, prologue, stage, load, merge, keys, delete, kept, .. } = statements;
         let SameKeys { create: create_keys, copy, same } = keys;
         let copies = [stage, load].map(|copy| [copy.text, copy.binary, copy.types].join(" ")).join(" ");
         let kept = kept.unwrap_or_default();
-        let sql = [create, prologue, epilogue, copies, merge, create_keys, copy, same, delete, kept, found].join(" ");
+        let sql = [create, prologue, copies, merge, create_keys, copy, same, delete, kept, found].join(" ");
         let sql = [sql, blocks.join(" ")].join(" ");
         let found = sql.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
         words.extend(found.filter(|word| word.starts_with(char::is_alphabetic)).map(str::to_owned));

@@ -163,7 +163,7 @@ fn one_table_alone_and_rows_that_say_their_table() {
     check(&postgres);
 }
 
-/// Functions of the session merge arrays and choose sides; each table has its own, in whatever place its columns are.
+/// Arrays are merged and sides chosen for each table by its own columns, in whatever place they are.
 #[test]
 fn tables_of_one_profile_merge_each_in_its_own_way() {
     let (dir, postgres) = (Dir::new(), Postgres::new());
