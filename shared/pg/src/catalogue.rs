@@ -444,8 +444,10 @@ fn fits(wanted: &ColumnType, found: &ColumnType) -> bool {
     }
     let plain = |ty: &ColumnType| ty.base().trim_end_matches("[]").to_owned();
     let wider = WIDER.iter().any(|(narrow, wider)| *narrow == plain(wanted) && wider.contains(&plain(found).as_str()));
-    wanted.is_array() == found.is_array()
-        && (wider || wanted.kind() == Kind::Text && matches!(found.kind(), Kind::Text | Kind::Other))
+    // `"char"` keeps the first byte of a text, and says nothing.
+    let text =
+        wanted.kind() == Kind::Text && matches!(found.kind(), Kind::Text | Kind::Other) && plain(found) != "\"char\"";
+    wanted.is_array() == found.is_array() && (wider || text)
 }
 
 #[cfg(test)]

@@ -262,12 +262,13 @@ struct Marks<'a> {
 }
 
 impl Marks<'_> {
-    /// One block. A query that the server refuses (say, because the table referred to may not be read) marks nothing.
+    /// One block. A query that the server refuses (say, because the table referred to may not be read) does nothing: it is about
+    /// suspects only.
     fn sql(&self, may_wait: bool) -> String {
         let Names { index, suspect, refused, .. } = self.names;
         let stage = self.stage;
         let may_hold_later = self.constraints.may_hold_later(self.loaded);
-        let mut queries = Vec::new();
+        let mut queries = self.indexes();
         let mark = |condition: &str| format!("update pg_temp.{stage} as s set {suspect} = true where {condition}");
         let known = |columns: &[String]| columns.iter().all(|column| self.schema.index(column).is_some());
 
@@ -308,14 +309,13 @@ impl Marks<'_> {
         format!(
             "alter table pg_temp.{stage} add column {suspect} boolean;
              create unique index on pg_temp.{stage} ({index});
-             {} set local enable_seqscan = off; do {}; set local enable_seqscan = on",
-            self.indexes(),
+             set local enable_seqscan = off; do {}; set local enable_seqscan = on",
             quote_text(&body)
         )
     }
 
-    /// Indexes of the stage for what refers to rows of the stage itself.
-    fn indexes(&self) -> String {
+    /// Statements that make indexes of the stage for what refers to rows of the stage itself. A value may be too large for one.
+    fn indexes(&self) -> Vec<String> {
         let list = |columns: &[String]| columns.iter().map(|name| quote_name(name)).collect::<Vec<_>>().join(", ");
         let known = |columns: &[String]| columns.iter().all(|column| self.schema.index(column).is_some());
         let itself = self.constraints.foreign_keys.iter().filter(|foreign| foreign.to_itself);
@@ -323,8 +323,7 @@ impl Marks<'_> {
         let itself = itself.flat_map(|foreign| [list(&foreign.columns), list(&foreign.referenced)]);
         let unique = self.constraints.unique.iter().filter(|unique| known(&unique.columns));
         let unique = unique.map(|unique| list(&unique.columns));
-        let each = itself.chain(unique).map(|columns| format!("create index on pg_temp.{} ({columns});\n", self.stage));
-        each.collect()
+        itself.chain(unique).map(|columns| format!("create index on pg_temp.{} ({columns})", self.stage)).collect()
     }
 
     /// Rows of the stage whose values another row of the table has, or an earlier one of the stage.

@@ -289,7 +289,10 @@ fn settings_that_cannot_be_read_are_passed_over_and_said_once() {
             if [ "$(id -u)" = 0 ]; then setpriv --bounding-set=-dac_override,-dac_read_search "$@"; else "$@"; fi
         }"#;
         let run = bash(&dir, &postgres, &format!("{owner}\n{line}")).run();
-        (run.messages().matches(" WARN [").count(), run)
+        // The sequence of `pictures` lags behind after each load.
+        let warnings =
+            run.messages().lines().filter(|line| line.contains(" WARN [") && !line.contains("The sequence "));
+        (warnings.count(), run)
     };
     let said = "] `.env` cannot be read by this user, and is passed over\n";
 
