@@ -234,6 +234,10 @@ impl Statements {
             gone: gone.join(" and "),
         };
         statements.merge = statements.merge_of("true", None);
+        if schema.by_sql() {
+            // What is wrong with a profile's SQL is no record's fault: it is said before the first row.
+            statements.prologue.push_str(&format!(";\nexplain {}", statements.merge));
+        }
         statements.delete = statements.delete_of("true");
         statements.kept = dialect.row_triggers.then(|| {
             let Self { names: Names { index, .. }, table, stage_name, gone, .. } = &statements;
