@@ -236,7 +236,7 @@ impl Statements {
         statements.merge = statements.merge_of("true", None);
         if schema.by_sql() {
             // What is wrong with a profile's SQL is no record's fault: it is said before the first row.
-            statements.prologue.push_str(&format!(";\nexplain {}", statements.merge));
+            statements.prologue = format!("{};\nexplain {}", statements.prologue, statements.merge);
         }
         statements.delete = statements.delete_of("true");
         statements.kept = dialect.row_triggers.then(|| {
