@@ -433,7 +433,6 @@ mod tests {
             "text) primary key, (x",
             "a.b.c",
             "int(1;2)",
-            "int(a)",
             "text default 'x'",
             "\"x",
             "\"\"",
