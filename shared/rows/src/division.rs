@@ -4,7 +4,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use fault::{Classify as _, Failure, Fault, Problem};
@@ -100,8 +101,9 @@ impl Division {
         program: &P,
         watch: &Watch,
     ) -> Result<Settled, Failure> {
-        let work = Work { division: self, segments, apart, next: AtomicUsize::new(0), program, watch };
-        let results = match rows {
+        let (next, passed, undecided) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
+        let work = Work { division: self, segments, apart, next, program, watch, passed, undecided };
+        let mut results = match rows {
             Held::Few(entries) => {
                 if P::FOLDS && !(self.exact && entries.are_certain()) {
                     entries.set_same_keys(&program.same_keys(entries)?);
@@ -111,7 +113,9 @@ impl Division {
                     entries.merge(&self.merger, work.apart);
                 }
                 let (entries, rows) = (&*entries, self.share(entries.len()));
-                self.connect(|| work.few(entries, rows))
+                let mut results = self.connect(|| work.few(entries, rows));
+                results.push(work.decide(entries));
+                results
             }
             Held::Many(gathered) => {
                 let (gathered, rows) = (&*gathered, self.share(gathered.keys()));
@@ -119,7 +123,7 @@ impl Division {
             }
         };
         let mut settled = Settled::default();
-        for result in results {
+        for result in results.drain(..) {
             settled.add(result?);
         }
         Ok(settled)
@@ -176,6 +180,10 @@ struct Work<'a, P> {
     next: AtomicUsize,
     program: &'a P,
     watch: &'a Watch,
+    /// A row of the batch has passed.
+    passed: AtomicBool,
+    /// Rows of a transaction in which none passed, with an error which any cause may have.
+    undecided: Mutex<Vec<(Range<usize>, pg::Error)>>,
 }
 
 /// Takes rows of one key, and whether they are the last of it.
@@ -194,6 +202,8 @@ struct Together<'a> {
     passed: bool,
     /// Single rows that failed with an error which any cause may have, before a row passed.
     unclear: Vec<(Refused, pg::Error)>,
+    /// No row of them passes, with an error which any cause may have.
+    hopeless: Option<pg::Error>,
     /// There were too many rejects to go on.
     cut: bool,
 }
@@ -213,7 +223,8 @@ impl<P: Transact> Work<'_, P> {
             let done = if self.division.one_by_one {
                 self.one_by_one(entries, places, &mut settled)
             } else {
-                self.transaction(entries, places, Some(&by_themselves(entries)), false, &mut settled)
+                let done = self.transaction(entries, places.clone(), Some(&by_themselves(entries)), &mut settled);
+                done.map(|undecided| self.leave(places, undecided))
             };
             if done.is_err() || settled.cut {
                 // The others need not begin what comes to nothing.
@@ -228,7 +239,8 @@ impl<P: Transact> Work<'_, P> {
         let mut start = places.start;
         for place in places.start + 1..=places.end {
             if place == places.end || entries.key(place) == entries.key(place - 1) {
-                self.transaction(entries, start..place, None, false, settled)?;
+                let undecided = self.transaction(entries, start..place, None, settled)?;
+                self.leave(start..place, undecided);
                 if settled.cut {
                     return Ok(());
                 }
@@ -262,7 +274,11 @@ impl<P: Transact> Work<'_, P> {
                         let taken = gathered.of_key(key, keys, (self.apart, number), take);
                         taken.map_err(|error| cannot_read(&error))?
                     };
-                    let done = self.transaction(&entries, places, Some(&made_of), false, &mut settled);
+                    let done = self.transaction(&entries, places, Some(&made_of), &mut settled);
+                    let done = done.and_then(|undecided| {
+                        // Of so many rows none passed.
+                        undecided.map_or(Ok(()), |error| Err(self.hopeless(&entries, &error).into()))
+                    });
                     if done.is_err() || settled.cut {
                         self.next.store(PARTS, Ordering::Relaxed);
                     }
@@ -279,34 +295,64 @@ impl<P: Transact> Work<'_, P> {
         }
     }
 
-    /// Takes the rows with these indexes, and says what became of them.
+    /// Keeps rows for later, if it is not known yet whether others of the batch pass.
+    fn leave(&self, places: Range<usize>, undecided: Option<pg::Error>) {
+        // Nobody panics who holds it.
+        let mut all = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(undecided.map(|error| (places, error)));
+    }
+
+    /// Takes the rows that were kept for later. If no row of the batch passed, the table or the session is at fault.
+    fn decide(&self, entries: &Entries) -> Result<Settled, Failure> {
+        let mut settled = Settled::default();
+        let undecided = std::mem::take(&mut *self.undecided.lock().unwrap_or_else(PoisonError::into_inner));
+        for (places, error) in undecided {
+            let made_of = by_themselves(entries);
+            let made_of: Option<MadeOf<'_>> = if self.division.one_by_one { None } else { Some(&made_of) };
+            let undecided = if self.passed.load(Ordering::Relaxed) {
+                self.transaction(entries, places, made_of, &mut settled)?
+            } else {
+                Some(error)
+            };
+            if let Some(error) = undecided {
+                return Err(self.hopeless(entries, &error).into());
+            }
+            if settled.cut {
+                break;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Takes the rows with these indexes, and says what became of them. If none passes, here or in another transaction of the batch
+    /// until now, with an error which any cause may have, that error comes back instead.
     fn transaction(
         &self,
         rows: &Entries,
         places: Range<usize>,
         made_of: Option<MadeOf<'_>>,
-        passed: bool,
         settled: &mut Settled,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<pg::Error>, Failure> {
         let Self { division: Division { columns, .. }, segments, .. } = self;
-        let (outcome, unclear) = (Outcome::default(), Vec::new());
-        let mut together = Together { rows, made_of, outcome, passed, unclear, cut: false };
+        let (outcome, unclear, passed) = (Outcome::default(), Vec::new(), self.passed.load(Ordering::Relaxed));
+        let mut together = Together { rows, made_of, outcome, passed, unclear, hopeless: None, cut: false };
         self.divide(&mut together, places.clone(), settled)?;
-        let Together { outcome, unclear, cut, .. } = together;
-        if let Some((refused, error)) = unclear.into_iter().next() {
-            return Err(self.hopeless(rows, &error.with_example(refused.place)).into());
+        let Together { outcome, unclear, hopeless, cut, .. } = together;
+        let unclear = unclear.into_iter().next().map(|(refused, error)| error.with_example(refused.place));
+        if let Some(error) = hopeless.or(unclear) {
+            return Ok(Some(error));
         }
         if cut {
             settled.cut(segments, rows, &outcome.refused, columns);
         } else {
             settled.rows(segments, rows, places, &outcome, columns);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes these rows. What fails as a whole is bisected.
     fn divide(&self, together: &mut Together<'_>, places: Range<usize>, settled: &mut Settled) -> Result<(), Failure> {
-        if together.cut || places.is_empty() {
+        if together.cut || together.hopeless.is_some() || places.is_empty() {
             return Ok(());
         }
         self.program.in_time()?;
@@ -335,7 +381,8 @@ impl<P: Transact> Work<'_, P> {
             return Ok(());
         }
         if error.example().is_some() {
-            return Err(self.hopeless(together.rows, &error).into());
+            together.hopeless = Some(error);
+            return Ok(());
         }
         if places.len() == 1 || !(error.may_be_of_a_record() || error.is_too_slow()) {
             return Err(error.into());
@@ -401,6 +448,7 @@ impl<P: Transact> Work<'_, P> {
         let unwritten: u64 = refused.iter().chain(&waiting).map(|refused| weight(refused.place)).sum();
         self.watch.accept(together.rows.weight(places.clone()) - unwritten);
         together.passed |= refused.len() < places.len();
+        self.passed.fetch_or(together.passed, Ordering::Relaxed);
         let (refused_here, unfinished) = (Vec::new(), false);
         together.outcome.add(Outcome {
             refused: refused_here,
@@ -454,7 +502,10 @@ impl<P: Transact> Work<'_, P> {
             return Ok(());
         }
         let one = rows.folded(places, &self.division.merger);
-        self.transaction(&one, 0..1, Some(&by_themselves(&one)), true, settled)
+        // The row that they made was told from the others of its batch before.
+        self.passed.store(true, Ordering::Relaxed);
+        let undecided = self.transaction(&one, 0..1, Some(&by_themselves(&one)), settled)?;
+        undecided.map_or(Ok(()), |error| Err(self.hopeless(&one, &error).into()))
     }
 }
 

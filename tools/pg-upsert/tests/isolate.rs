@@ -110,6 +110,19 @@ fn when_no_row_passes_the_run_stops_and_names_one_record() {
     }
 }
 
+/// Each connection has one row, and the good one may be written last.
+#[test]
+fn rows_of_other_connections_show_that_the_table_is_not_to_blame() {
+    for bad in [0, 1] {
+        let (dir, postgres) = (Dir::new(), Postgres::new());
+        postgres.query("create extension ltree; create table t (id int primary key, v ltree)");
+        let rows = rows(2, |id| format!(",\"v\":\"{}\"", if id == bad { "a b!" } else { "a" }));
+        let run = upsert(&dir, &postgres).args(["--table", "t", "--connections", "2"]).stdin(rows.as_str()).run();
+        run.exits(1);
+        assert_eq!(rejects(&dir), [("42601".to_owned(), bad)]);
+    }
+}
+
 /// 40 bad rows at the beginning say nothing of the others.
 #[test]
 fn rows_from_all_over_the_batch_are_tried_before_the_table_is_blamed() {
