@@ -59,6 +59,8 @@ pub struct Isolate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bisection {
     names: Names,
+    /// What comes before the block: an index by which a range of rows is found.
+    before: String,
     /// A query of the rows' indexes.
     rows: String,
     /// The declaration of a variable that the statement uses.
@@ -85,13 +87,15 @@ pub struct Circumstances {
 impl Bisection {
     /// The block that does it. If it ends early, a refusal without an index says so.
     pub fn sql(&self, circumstances: Circumstances) -> String {
-        let Self { names: Names { first, last, refused, .. }, rows, variable, statement, together, others_passed } =
-            self;
+        let Self { names, before, rows, variable, statement, together, others_passed } = self;
+        let Names { first, last, refused, .. } = names;
         let Circumstances { passed, most_if_none_pass, most } = circumstances;
         let bounded = |most: u64| i64::try_from(most).unwrap_or(i64::MAX);
         let (most_if_none_pass, most) = (bounded(most_if_none_pass), bounded(most));
         let step = if *together { "greatest(total, 1)" } else { "1" };
         let widen = if *together { "step := least(step::bigint * 2, 1000000);" } else { "" };
+        // The next refusal is most likely as far away as this one was from the last.
+        let resume = if *together { "step := greatest((at - last_refused) / 2, 1);" } else { "" };
         let list = |values: &[&str]| values.iter().map(|value| quote_text(value)).collect::<Vec<_>>().join(", ");
         let transient =
             format!("left(state, 2) in ({}) or state in ({})", list(&TRANSIENT_CLASSES), list(&TRANSIENT_CODES));
@@ -105,7 +109,7 @@ impl Bisection {
             declare
               indexes int[] := array({rows});
               total int := cardinality(indexes);
-              at int := 1; upto int; step int := {step};
+              at int := 1; upto int; step int := {step}; last_refused int := 0;
               {first} int; {last} int; {variable}
               passed boolean := {passed} or {others_passed}; refusals bigint := (select count(*) from {refused}); probed boolean := false; probes int;
               state text; message text; detail text; hint text; violated text;
@@ -149,13 +153,13 @@ impl Bisection {
                       insert into {refused} values (null, state, message, null, false);
                       return;
                     end if;
-                    at := at + 1; {widen}
+                    {resume} last_refused := at; at := at + 1;
                   end if;
                 end;
               end loop;
             end"
         );
-        format!("do {}", quote_text(&body))
+        format!("{before}do {}", quote_text(&body))
     }
 }
 
@@ -178,9 +182,9 @@ impl Isolate {
             format!("select s.{index} from pg_temp.{stage} as s where {condition} order by s.{index}")
         };
         let bisection = |rows, statement, together| {
-            let variable = String::new();
+            let (before, variable) = (String::new(), String::new());
             let others_passed = "false".to_owned();
-            Bisection { names: names.clone(), rows, variable, statement, together, others_passed }
+            Bisection { names: names.clone(), before, rows, variable, statement, together, others_passed }
         };
         let marks = Marks { schema, constraints, names, stage: &stage, loaded };
         let columns: Vec<_> = (1..=schema.columns.len()).map(|n| format!("c{n} text")).collect();
@@ -196,6 +200,7 @@ impl Isolate {
             texts: format!("create temporary table {texts} (row_index int, {columns}) on commit drop"),
             copy_texts: format!("copy {texts} from stdin"),
             convert: Bisection {
+                before: format!("create unique index on {texts} (row_index); "),
                 variable: format!("convert text := ({});", convert(&stage, texts)),
                 ..bisection(
                     format!("select t.row_index from {texts} as t order by t.row_index"),
@@ -217,7 +222,10 @@ impl Isolate {
                 ),
                 ..bisection(rows(&format!("s.{suspect}")), write("true"), false)
             },
-            delete: bisection(rows("true"), statements.delete_of(&between("gone")), true),
+            delete: Bisection {
+                before: format!("create unique index on pg_temp.{stage} ({index}); "),
+                ..bisection(rows("true"), statements.delete_of(&between("gone")), true)
+            },
             refused: format!("select row_index, state, message, violated, hopeless from {refused}"),
             untouched: format!("select row_index, left_alone, written from {untouched}"),
         }
