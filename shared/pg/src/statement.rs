@@ -66,6 +66,8 @@ pub struct Statements {
     pub prologue: String,
     /// Takes the rows into the stage, each behind its index.
     pub stage: Copy,
+    /// The same without the index, where nobody asks for it.
+    pub bare_stage: Copy,
     /// Takes the rows into the table itself, which must have none of their keys.
     pub load: Copy,
     /// Merges the stage into the table. No two rows of the stage may have the same key.
@@ -216,6 +218,7 @@ impl Statements {
             create: format!("create table if not exists {table} (\n    {}\n)", definitions.join(",\n    ")),
             prologue: prologue.join(";\n"),
             stage: Copy::of(&format!("pg_temp.{stage_name}"), &plain, Some(&names.index)),
+            bare_stage: Copy::of(&format!("pg_temp.{stage_name}"), &plain, None),
             load: Copy::of(&table, &plain, None),
             merge: String::new(),
             untouched: left_alone.is_some() || dialect.row_triggers,

@@ -398,8 +398,13 @@ impl Work<'_> {
     fn write(&self, client: &mut Client, empty: bool) -> Result<Outcome, pg::Error> {
         let Target { statements, .. } = self.target;
         let mut transaction = self.target.begin(self.action, client)?;
-        let copy = if empty { &statements.load } else { &statements.stage };
-        let (refused, sent) = self.copy(&mut transaction, copy, !empty)?;
+        // Only a report of rows that are not written needs to know which row is which.
+        let (copy, numbered) = match (empty, statements.untouched) {
+            (true, _) => (&statements.load, false),
+            (false, true) => (&statements.stage, true),
+            (false, false) => (&statements.bare_stage, false),
+        };
+        let (refused, sent) = self.copy(&mut transaction, copy, numbered)?;
         let mut outcome = Outcome { refused, ..Outcome::default() };
         let expected = (self.places.len() - outcome.refused.len()) as u64;
         let written = if empty {
