@@ -10,7 +10,7 @@ use std::thread;
 
 use fault::{Classify as _, Failure, Fault, Problem};
 use profile::{Column, Merger, Schema};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::batch::{Held, Limits, Segment};
 use crate::entries::{Entries, Origin, number_of};
@@ -389,7 +389,9 @@ impl<P: Transact> Work<'_, P> {
         }
         debug!("A transaction of {} rows failed and is bisected: {}", places.len(), error.cause());
         if error.is_too_slow() {
-            self.division.most.fetch_min(places.len().div_ceil(2), Ordering::Relaxed);
+            let most = places.len().div_ceil(2);
+            self.division.most.fetch_min(most, Ordering::Relaxed);
+            warn!("PostgreSQL: {error}; from now on a transaction has at most {most} rows");
         } else if !of_record && !together.passed {
             return self.probe(together, places, settled);
         }
